@@ -1,0 +1,1 @@
+"""Images, grids, transforms and resampling shared by several stages."""

@@ -1,0 +1,70 @@
+"""Sidecars: what a derivative was made from, with which settings and by which version."""
+
+import hashlib
+from pathlib import Path
+
+from neurobraid import __version__
+
+RAW, DERIVATIVES = "bids", "results/derivatives"
+
+
+def bids_uri(path, *, raw=RAW, derivatives=DERIVATIVES):
+    """Turn a study-relative path into a BIDS URI.
+
+    Parameters
+    ----------
+    path : path-like
+        Path relative to the study.
+
+    Returns
+    -------
+    str
+        ``bids:raw:…`` for the raw dataset (the link is declared in the derivatives' description),
+        ``bids::…`` for neurobraid's own derivatives, the bare file name for anything else, so that no
+        absolute path is ever written.
+
+    Examples
+    --------
+    >>> bids_uri("bids/sub-01/anat/sub-01_T1w.nii.gz")
+    'bids:raw:sub-01/anat/sub-01_T1w.nii.gz'
+    >>> bids_uri("results/derivatives/sub-01/anat/sub-01_dseg.nii.gz")
+    'bids::sub-01/anat/sub-01_dseg.nii.gz'
+    """
+    text = Path(path).as_posix()
+    if text.startswith(f"{derivatives}/"):
+        return "bids::" + text[len(derivatives) + 1 :]
+    if text.startswith(f"{raw}/"):
+        return "bids:raw:" + text[len(raw) + 1 :]
+    return Path(path).name
+
+
+def sidecar(description, sources=(), **fields):
+    """Compose the JSON that stands beside a derivative.
+
+    Parameters
+    ----------
+    description : str
+        One sentence: what this file is.
+    sources : iterable of path-like
+        Files it was made from, relative to the study.
+    **fields
+        Every setting that shaped the result, in BIDS terms where there is one.
+
+    Returns
+    -------
+    dict
+    """
+    content = {"Description": description, "NeurobraidVersion": __version__}
+    if sources:
+        content["Sources"] = [bids_uri(s) for s in sources]
+    content.update({k: v for k, v in fields.items() if v is not None})
+    return content
+
+
+def sha256(path):
+    """SHA-256 of a file's bytes as hexadecimal text."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as handle:
+        while chunk := handle.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
