@@ -38,6 +38,10 @@ STARTS: tuple[tuple[float, float, float], ...] = (
 _SEED = 20261123
 _MAX_SAMPLES = 60_000
 _FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
+# Registration runs in units of about the radius of a brain (mm), so that one unit of a rotation, of a matrix entry and
+# of a translation move the brain equally far. Gradient descent needs that: with millimetres its steps, which have one
+# length for all parameters together, turn or mirror the head while a translation has hardly begun.
+_UNIT = 60.0
 
 
 def _sitk():
@@ -159,6 +163,17 @@ def _coarse(image: sitk.Image, mm: float) -> sitk.Image:
     )
 
 
+def _in_units(image: sitk.Image | None) -> sitk.Image | None:
+    """The same image with lengths counted in ``_UNIT`` instead of mm."""
+    sitk = _sitk()
+    if image is None:
+        return None
+    image = sitk.Image(image)
+    image.SetSpacing([s / _UNIT for s in image.GetSpacing()])
+    image.SetOrigin([o / _UNIT for o in image.GetOrigin()])
+    return image
+
+
 def _coarse_mask(mask: sitk.Image | None, like: sitk.Image) -> sitk.Image | None:
     sitk = _sitk()
     if mask is None:
@@ -186,7 +201,7 @@ def _to_matrix(transform) -> np.ndarray:
     matrix = np.eye(4)
     matrix[:3, :3] = np.array(transform.GetMatrix()).reshape(3, 3)
     centre = np.array(transform.GetCenter())
-    matrix[:3, 3] = np.array(transform.GetTranslation()) + centre - matrix[:3, :3] @ centre
+    matrix[:3, 3] = (np.array(transform.GetTranslation()) + centre - matrix[:3, :3] @ centre) * _UNIT
     return _FLIP @ matrix @ _FLIP
 
 
@@ -197,9 +212,9 @@ def _euler(matrix: np.ndarray, centre: np.ndarray):
     left, _, right = np.linalg.svd(lps[:3, :3])
     rotation = left @ np.diag([1.0, 1.0, np.sign(np.linalg.det(left @ right))]) @ right
     transform = sitk.Euler3DTransform()
-    transform.SetCenter(centre.tolist())
+    transform.SetCenter((centre / _UNIT).tolist())
     transform.SetMatrix(rotation.ravel().tolist(), 1e-6)
-    transform.SetTranslation((lps[:3, :3] @ centre + lps[:3, 3] - centre).tolist())
+    transform.SetTranslation(((lps[:3, :3] @ centre + lps[:3, 3] - centre) / _UNIT).tolist())
     return transform
 
 
@@ -207,9 +222,9 @@ def _affine(matrix: np.ndarray, centre: np.ndarray):
     sitk = _sitk()
     lps = _FLIP @ matrix @ _FLIP
     transform = sitk.AffineTransform(3)
-    transform.SetCenter(centre.tolist())
+    transform.SetCenter((centre / _UNIT).tolist())
     transform.SetMatrix(lps[:3, :3].ravel().tolist())
-    transform.SetTranslation((lps[:3, :3] @ centre + lps[:3, 3] - centre).tolist())
+    transform.SetTranslation(((lps[:3, :3] @ centre + lps[:3, 3] - centre) / _UNIT).tolist())
     return transform
 
 
@@ -251,9 +266,12 @@ def _method(metric: Metric, fixed: sitk.Image, fixed_mask, moving_mask, iteratio
         method.SetMetricSamplingPercentage(_MAX_SAMPLES / voxels, _SEED)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=step, minStep=step / 500, numberOfIterations=iterations, relaxationFactor=0.6
+        learningRate=step / _UNIT,
+        minStep=step / _UNIT / 500,
+        numberOfIterations=iterations,
+        relaxationFactor=0.6,
+        gradientMagnitudeTolerance=1e-8,
     )
-    method.SetOptimizerScalesFromPhysicalShift()
     return method
 
 
@@ -300,48 +318,46 @@ def _linear(
     if finest is None:
         finest = max(2.0, float(np.min(fixed.image.GetSpacing())))
     centre = _centre_of_mass(fixed.image, fmask)
-    to_ideal = lambda m: np.linalg.inv(moving.residual) @ m @ fixed.residual  # noqa: E731
 
-    levels = _levels(finest, 8.0)
-    level = levels[0]
-    images = _coarse(fixed.image, level), _coarse(moving.image, level)
-    masks = _coarse_mask(fmask, images[0]), _coarse_mask(mmask, images[1])
+    def prepare(level):
+        images = _coarse(fixed.image, level), _coarse(moving.image, level)
+        masks = _coarse_mask(fmask, images[0]), _coarse_mask(mmask, images[1])
+        return [_in_units(i) for i in images], [_in_units(m) for m in masks]
+
+    def optimise(images, masks, transform, iterations, step):
+        value = _run(_method(metric, images[0], *masks, iterations, step), *images, transform)
+        return _to_matrix(transform), value
+
     candidates = []
     if initial is not None:
-        candidates.append(to_ideal(np.asarray(initial, dtype=float)))
+        candidates.append(np.linalg.inv(moving.residual) @ np.asarray(initial, dtype=float) @ fixed.residual)
     else:
         # The headers may already agree (same session); if not, the centres of mass with several rotations do.
         candidates.append(np.eye(4))
-        target = (_FLIP[:3, :3] @ _centre_of_mass(moving.image, mmask)).ravel()
-        source = (_FLIP[:3, :3] @ centre).ravel()
+        target = _FLIP[:3, :3] @ _centre_of_mass(moving.image, mmask)
+        source = _FLIP[:3, :3] @ centre
         for degrees in starts:
             start = np.eye(4)
             start[:3, :3] = _rotation(degrees)
             start[:3, 3] = target - start[:3, :3] @ source
             candidates.append(start)
+
+    levels = _levels(finest, 8.0)
+    images, masks = prepare(levels[0])
     best, best_value = None, float("inf")
     for start in candidates:
-        if affine and initial is not None:
-            transform = _affine(start, centre)
-        else:
-            transform = _euler(start, centre)
-        iterations = 60 if len(candidates) == 1 else 25
-        value = _run(_method(metric, images[0], *masks, iterations, level / 2), *images, transform)
+        transform = (_affine if affine and initial is not None else _euler)(start, centre)
+        matrix, value = optimise(images, masks, transform, 60 if len(candidates) == 1 else 25, levels[0] / 2)
         if value < best_value:
-            best, best_value = _to_matrix(transform), value
+            best, best_value = matrix, value
     if best is None:
         raise ValueError("the two images do not overlap from any starting position: check their headers")
-
+    kind = _affine if affine else _euler
     if affine:
-        transform = _affine(best, centre)
-        best_value = _run(_method(metric, images[0], *masks, 100, level / 4), *images, transform)
-        best = _to_matrix(transform)
+        best, best_value = optimise(images, masks, kind(best, centre), 100, levels[0] / 4)
     for level in levels[1:]:
-        images = _coarse(fixed.image, level), _coarse(moving.image, level)
-        masks = _coarse_mask(fmask, images[0]), _coarse_mask(mmask, images[1])
-        transform = _affine(best, centre) if affine else _euler(best, centre)
-        best_value = _run(_method(metric, images[0], *masks, 60, level / 4), *images, transform)
-        best = _to_matrix(transform)
+        images, masks = prepare(level)
+        best, best_value = optimise(images, masks, kind(best, centre), 60, level / 4)
     if not np.isfinite(best_value):
         raise ValueError("registration lost the overlap of the two images: check their headers")
     matrix = moving.residual @ best @ np.linalg.inv(fixed.residual)
