@@ -1,0 +1,344 @@
+"""Which T1w serves which PET or BOLD scan, and why every other scan is left out.
+
+The rule, in this order:
+
+1. ``same-session``: the T1w of the scan's own session (or of the participant, when there are no sessions).
+2. ``nearest-date``: the T1w nearest in days, if it is at most ``max_days`` away. Dates come from ``acq_time`` of the
+   scans file, else of the sessions file.
+3. ``nearest-name``: when no dates are known, the T1w whose session is nearest in the sorted list of the participant's
+   sessions; the earlier one wins a tie. ``max_days`` cannot be checked then, and the reason says so.
+4. otherwise the scan is excluded.
+
+One T1w serves a session: without ``acq``/``rec`` label first, then the lowest run.
+"""
+
+import csv
+import hashlib
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from neurobraid.bids.entities import natural, parse
+from neurobraid.bids.table import (
+    EXCLUSION_COLUMNS,
+    MISSING,
+    SUFFIXES,
+    _table,
+    exclusion,
+    filter_scans,
+    list_images,
+    open_dataset,
+    scan_rows,
+)
+
+#: Columns of the pairing table.
+PAIRING_COLUMNS = ("scan", "suffix", "t1w_scan", "t1w_visit", "rule", "days", "reason")
+MAX_DAYS = 365
+
+
+@dataclass(frozen=True)
+class Index:
+    """What a study analyses.
+
+    Attributes
+    ----------
+    scans : pandas.DataFrame
+        Scan table without the excluded scans.
+    pairing : pandas.DataFrame
+        One row per PET and BOLD scan of `scans`, and per one excluded for want of a T1w (``rule`` is ``excluded``).
+    exclusions : pandas.DataFrame
+        One row per scan left out, with ``rule`` and ``reason``.
+    """
+
+    scans: pd.DataFrame
+    pairing: pd.DataFrame
+    exclusions: pd.DataFrame
+
+    def digest(self):
+        """Short digest of the three tables, for the params of a rule."""
+        text = "".join(t.to_csv(sep="\t", index=False) for t in (self.scans, self.pairing, self.exclusions))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _day(text):
+    """Date of an ``acq_time`` such as ``2009-06-15T13:45:30`` or ``1877-06-15``; None when it is none."""
+    try:
+        return datetime.fromisoformat(str(text).strip()[:10]).date()
+    except ValueError:
+        return None
+
+
+def _rows(path):
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as handle:
+            return list(csv.DictReader(handle, delimiter="\t"))
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return []
+
+
+def read_dates(bids_root, scans):
+    """Day of acquisition of every scan, as far as the dataset says.
+
+    Parameters
+    ----------
+    bids_root : path-like
+    scans : pandas.DataFrame
+        Scan table.
+
+    Returns
+    -------
+    dict of str to datetime.date
+        Keyed by ``path`` of the scan table. The scans file counts before the sessions file.
+    """
+    root = Path(bids_root)
+    dates = {}
+    for (participant, session, visit), group in scans.groupby(["participant_id", "session_id", "visit"]):
+        stem = visit.replace("/", "_")
+        own = {}
+        for row in _rows(root / visit / f"{stem}_scans.tsv"):
+            if row.get("filename") and (day := _day(row.get("acq_time"))):
+                own[f"{visit}/{row['filename']}"] = day
+        of_session = None
+        for row in _rows(root / participant / f"{participant}_sessions.tsv"):
+            if row.get("session_id") == session:
+                of_session = _day(row.get("acq_time"))
+        for path in group["path"]:
+            if day := own.get(path) or of_session:
+                dates[path] = day
+    return dates
+
+
+def _preference(row):
+    """Sort key of the T1w images of one visit: plain name first, then the lowest run."""
+    entities = parse(row["path"].rpartition("/")[2]).entities
+    labels = [entities.get(key, "") for key in ("acq", "ce", "rec")]
+    return labels, natural(entities.get("run", "")), natural(row["path"])
+
+
+def _choose(scan, candidates, sessions, dates, max_days):
+    """T1w row, rule, days and reason for one scan; the row is None when there is none."""
+    same = [t for t in candidates if t["visit"] == scan["visit"]]
+    day = dates.get(scan["path"])
+    if same:
+        other = dates.get(same[0]["path"])
+        days = abs((day - other).days) if day and other else MISSING
+        what = "participant" if scan["session_id"] == MISSING else "session"
+        return same[0], "same-session", days, f"T1w of the same {what}"
+    if not candidates:
+        return None, "excluded", MISSING, f"{scan['participant_id']} has no usable T1w"
+    dated = [(abs((day - dates[t["path"]]).days), t) for t in candidates if day and t["path"] in dates]
+    if dated:
+        # sorted candidates: min() keeps the earlier session on a tie
+        days, nearest = min(dated, key=lambda pair: pair[0])
+        if days > max_days:
+            reason = (
+                f"the nearest T1w ({nearest['scan']}) is {days} days away; index.max_days allows {max_days}"
+            )
+            return None, "excluded", days, reason
+        reason = f"no T1w in {scan['session_id']}; nearest in time of {len(candidates)}"
+        return nearest, "nearest-date", days, reason
+    place = {session: rank for rank, session in enumerate(sessions)}
+    here = place[scan["session_id"]]
+    nearest = min(candidates, key=lambda t: (abs(place[t["session_id"]] - here), place[t["session_id"]]))
+    reason = f"no T1w in {scan['session_id']} and no dates known (acq_time): nearest session by name"
+    return nearest, "nearest-name", MISSING, reason
+
+
+def pair(scans, dates=None, max_days=MAX_DAYS):
+    """Pair every PET and BOLD scan with a T1w.
+
+    Parameters
+    ----------
+    scans : pandas.DataFrame
+        Scan table, already filtered.
+    dates : dict of str to datetime.date, optional
+        See `read_dates`.
+    max_days : int
+        Greatest distance in days to a T1w of another session.
+
+    Returns
+    -------
+    pairing : pandas.DataFrame
+        Columns `PAIRING_COLUMNS`, all text.
+    excluded : list of dict
+        Rows for the table of exclusions: scans without T1w, T1w images that serve nothing.
+    """
+    dates = dates or {}
+    assert all(isinstance(day, date) for day in dates.values())
+    pairs, excluded = [], []
+    for participant, group in scans.groupby("participant_id", sort=False):
+        rows = group.to_dict("records")
+        sessions = sorted({r["session_id"] for r in rows}, key=lambda s: ("" if s == MISSING else s))
+        by_visit = {}
+        for row in sorted((r for r in rows if r["suffix"] == "T1w"), key=_preference):
+            by_visit.setdefault(row["visit"], []).append(row)
+        candidates = [by_visit[v][0] for v in sorted(by_visit, key=natural)]
+        for images in by_visit.values():
+            for row in images[1:]:
+                reason = f"a visit uses one T1w, and {images[0]['path'].rpartition('/')[2]} was taken"
+                excluded.append(exclusion(row, "second-t1w", reason))
+        used = set()
+        functional = [r for r in rows if r["suffix"] != "T1w"]
+        for scan in functional:
+            t1w, rule, days, reason = _choose(scan, candidates, sessions, dates, max_days)
+            if t1w is None:
+                excluded.append(exclusion(scan, "no-t1w", reason))
+            else:
+                used.add(t1w["path"])
+            pairs.append(
+                {
+                    "scan": scan["scan"],
+                    "suffix": scan["suffix"],
+                    "t1w_scan": t1w["scan"] if t1w else MISSING,
+                    "t1w_visit": t1w["visit"] if t1w else MISSING,
+                    "rule": rule,
+                    "days": str(days),
+                    "reason": reason,
+                }
+            )
+        # a participant with T1w only is still worth its anatomy; a T1w beside scans that use another one is not
+        if used:
+            for row in candidates:
+                if row["path"] not in used:
+                    excluded.append(
+                        exclusion(row, "unused-t1w", f"no PET or BOLD scan of {participant} is paired with it")
+                    )
+    return pd.DataFrame(pairs, columns=list(PAIRING_COLUMNS), dtype=str), excluded
+
+
+def _special(scans):
+    """Exclusions of BOLD files that are no series of their own: phase parts, further echoes, double extensions."""
+    excluded, seen = [], {}
+    echoes = {}
+    for row in scans.to_dict("records"):
+        entities = parse(row["path"].rpartition("/")[2]).entities
+        key = (row["suffix"], row["scan"])
+        if key in seen:
+            reason = f"the same scan is there twice: {seen[key]} was taken"
+            excluded.append(exclusion(row, "duplicate", reason))
+            continue
+        seen[key] = row["path"]
+        if entities.get("part", "mag") != "mag":
+            excluded.append(exclusion(row, "part", f"part-{entities['part']} is not analysed; only magnitude is"))
+        elif "echo" in entities and row["suffix"] == "bold":
+            run = tuple((k, v) for k, v in entities.items() if k != "echo")
+            echoes.setdefault(run, []).append((int(entities["echo"]), row))
+    for series in echoes.values():
+        series.sort(key=lambda item: item[0])
+        # the second echo is near 30 ms in the usual protocols, where BOLD contrast is best
+        chosen = series[min(1, len(series) - 1)][0]
+        for echo, row in series:
+            if echo != chosen:
+                reason = f"multi-echo run: echoes are not combined, echo-{chosen} stands for the run"
+                excluded.append(exclusion(row, "echo", reason))
+    return excluded
+
+
+def index_from_table(table, options=None, dates=None, others=()):
+    """Filter, pair and account for every scan.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Whole scan table.
+    options : mapping, optional
+        The ``index`` section of the config (filters, ``exclude``, ``max_days``).
+    dates : dict, optional
+        See `read_dates`.
+    others : iterable of dict
+        Further rows for the table of exclusions.
+
+    Returns
+    -------
+    Index
+    """
+    options = options or {}
+    excluded = list(others)
+
+    def drop(scans, rows):
+        paths = {row["path"] for row in rows}
+        excluded.extend(rows)
+        return scans[~scans["path"].isin(paths)].reset_index(drop=True)
+
+    scans, rows = filter_scans(table, options)
+    excluded.extend(rows)
+    scans = drop(scans, _special(scans))
+    pairing, rows = pair(scans, dates, options.get("max_days", MAX_DAYS))
+    scans = drop(scans, rows)
+    # a T1w kept only for pairing across sessions, with the participant's own scans all filtered away
+    functional = table.loc[table["suffix"] != "T1w", "participant_id"]
+    wanted = set(scans.loc[scans["suffix"] != "T1w", "participant_id"])
+    t1w_only = set(table["participant_id"]) - set(functional)
+    idle = scans[(scans["suffix"] == "T1w") & ~scans["participant_id"].isin(wanted | t1w_only)]
+    rows = [
+        exclusion(row, "unused-t1w", f"no PET or BOLD scan of {row['participant_id']} is analysed")
+        for row in idle.to_dict("records")
+    ]
+    scans = drop(scans, rows)
+    excluded.sort(key=lambda r: (natural(r["participant_id"]), natural(r["path"]), r["rule"]))
+    exclusions = pd.DataFrame(excluded, columns=list(EXCLUSION_COLUMNS), dtype=str)
+    return Index(scans, pairing, exclusions)
+
+
+def _others(tree, used):
+    """Exclusion rows for raw images that no stage reads, and for listed participants without data."""
+    rows = []
+    for path, datatype, name in list_images(tree):
+        if path in used:
+            continue
+        row = {
+            "scan": name.scan,
+            "suffix": name.suffix,
+            "participant_id": f"sub-{name.entities['sub']}",
+            "session_id": f"ses-{name.entities['ses']}" if "ses" in name.entities else MISSING,
+            "path": path,
+        }
+        if name.suffix in SUFFIXES and SUFFIXES[name.suffix] != datatype:
+            reason = f"a {name.suffix} image belongs in the folder {SUFFIXES[name.suffix]}, not {datatype}"
+        elif name.suffix in SUFFIXES:
+            reason = "the name carries entities that no raw image has"
+        else:
+            reason = f"no stage reads {name.suffix} images"
+        rows.append(exclusion(row, "not-analysed", reason))
+    present = {f"sub-{label}" for label in tree.folders}
+    with_images = {path.partition("/")[0] for path in used}
+    listed = [r.get("participant_id") or "" for r in _rows(tree.root / "participants.tsv")]
+    for participant in dict.fromkeys([*listed, *sorted(present, key=natural)]):
+        if not participant.startswith("sub-"):
+            continue
+        if participant not in present:
+            reason = "listed in participants.tsv, but the dataset has no folder of that name"
+        elif participant not in with_images:
+            reason = "the folder holds no T1w, BOLD or PET image"
+        else:
+            continue
+        row = dict.fromkeys(("scan", "suffix", "session_id", "path"), MISSING)
+        rows.append(exclusion({**row, "participant_id": participant}, "no-data", reason))
+    return rows
+
+
+def build_index(bids_root, options=None):
+    """Index a raw dataset: scan table, pairing and exclusions.
+
+    Parameters
+    ----------
+    bids_root : path-like
+    options : mapping, optional
+        The ``index`` section of the config: ``participants``, ``sessions``, ``tasks``, ``runs``, ``tracers``,
+        ``exclude``, ``max_days``.
+
+    Returns
+    -------
+    Index
+
+    Raises
+    ------
+    InputError
+        When the folder is no raw BIDS dataset or a filter names something that is not there.
+    """
+    tree = open_dataset(bids_root)
+    table = _table(scan_rows(tree))
+    others = _others(tree, set(table["path"]))
+    return index_from_table(table, options, read_dates(bids_root, table), others)
