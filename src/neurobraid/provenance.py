@@ -68,3 +68,27 @@ def sha256(path):
         while chunk := handle.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def compare_trees(first, second):
+    """Compare two folders file by file.
+
+    Parameters
+    ----------
+    first, second : path-like
+
+    Returns
+    -------
+    list of (str, str)
+        Status (``same``, ``different``, ``only in one``) and path relative to the folders, sorted by path.
+    """
+    first, second = Path(first), Path(second)
+    names = [{p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()} for root in (first, second)]
+    rows = []
+    for name in sorted(names[0] | names[1]):
+        if name not in names[0] or name not in names[1]:
+            rows.append(("only in one", name))
+        else:
+            equal = sha256(first / name) == sha256(second / name)
+            rows.append(("same" if equal else "different", name))
+    return rows

@@ -1,0 +1,159 @@
+"""What every rule file shares: the package on the path, the checked config, the scan table, input functions."""
+
+import functools
+import hashlib
+import os
+import re
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(str(workflow.current_basedir.get_path_or_uri(secret_free=True))).resolve().parents[1]
+SOURCE = REPOSITORY / "src"
+sys.path.insert(0, str(SOURCE))
+# jobs find the package of this tree first, even where another version is installed
+os.environ["PYTHONPATH"] = os.pathsep.join([str(SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])])
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(".snakemake", "numba").resolve()))
+
+import neurobraid
+from neurobraid import study as _study
+
+if Path(neurobraid.__file__).resolve().parents[1] != SOURCE:
+    raise WorkflowError(f"neurobraid was imported from another place than this clone: {neurobraid.__file__}")
+
+RAW, DERIVATIVES, INDEX, REPORTS = "bids", "results/derivatives", "results/index", "results/reports"
+MNI = "MNI152NLin2009aSym"
+
+
+def checked(make, *arguments):
+    """Call a function of the package; its input errors end the run with their own words, no traceback."""
+    try:
+        return make(*arguments)
+    except (_study.InputError, _study.InputErrors) as error:
+        raise WorkflowError(str(error))
+
+
+config = checked(_study.check_config, config, REPOSITORY / "workflow/schemas/config.schema.yaml")
+BUILTIN = not config["bids"]
+STUDY = checked(_study.open_study, config)
+PARTICIPANTS = STUDY.participants
+ATLASES = [record["name"] for record in config["atlases"]]
+MEASURES = config["connectivity"]["measures"]
+SPACES = config["bold"]["spaces"]
+CONTRASTS = {
+    record["task"]: [contrast["name"] for contrast in record["contrasts"]]
+    for record in config["activation"]["tasks"]
+    if STUDY.scans_of("bold", task=record["task"])
+}
+REST_TASKS = [task for task in config["connectivity"]["tasks"] if STUDY.scans_of("bold", task=task)]
+MODELS = [record["name"] for record in config["prediction"]["models"]]
+
+
+def place(template, **wildcards):
+    """Fill path roots and the wildcards given; others stay for Snakemake."""
+    roots = {"raw": RAW, "derivatives": DERIVATIVES, "index": INDEX, "reports": REPORTS}
+    for name, root in roots.items():
+        template = template.replace(f"<{name}>", root)
+    for name, value in wildcards.items():
+        template = template.replace(f"{{{name}}}", str(value))
+    return template
+
+
+def raw(suffix, field="path"):
+    """Input function: raw file (or sidecars, events) of the scan in the wildcards."""
+
+    def find(wildcards):
+        row = STUDY.row(suffix, wildcards.scan)
+        return [f"{RAW}/{name}" for name in row[field].split(";") if name != "n/a"]
+
+    return find
+
+
+def anatomy(suffix, ending):
+    """Input function: a derivative of the T1w scan that the pairing table gives this scan."""
+
+    def find(wildcards):
+        visit, t1w = STUDY.t1w(suffix, wildcards.scan)
+        return f"{DERIVATIVES}/{visit}/anat/{t1w}_{ending}"
+
+    return find
+
+
+def scans(suffix, template, **filters):
+    """Fill a template for every analysed scan of a kind, in table order."""
+    return [
+        place(template, visit=row.visit, scan=row.scan, participant=row.participant_id, task=row.task)
+        for row in STUDY.scans_of(suffix, **filters)
+    ]
+
+
+def participant_scans(suffix, template, **filters):
+    """Input function: a template filled for the scans of the wildcards' participant (and task)."""
+
+    def find(wildcards):
+        wanted = {**filters, "participant_id": wildcards.participant}
+        if "task" in wildcards.keys():
+            wanted["task"] = wildcards.task
+        return [place(path, **dict(wildcards)) for path in scans(suffix, template, **wanted)]
+
+    return find
+
+
+def participants_with(suffix, **filters):
+    """Participants who have an analysed scan of a kind."""
+    found = {row.participant_id for row in STUDY.scans_of(suffix, **filters)}
+    return [participant for participant in PARTICIPANTS if participant in found]
+
+
+def task_record(wildcards):
+    """The activation task of the wildcards, as the config declares it."""
+    task = getattr(wildcards, "task", None) or STUDY.row("bold", wildcards.scan)["task"]
+    return next(record for record in config["activation"]["tasks"] if record["task"] == task)
+
+
+def group_possible(suffix, task=None):
+    """Whether enough participants have such a scan for a group statistic."""
+    filters = {"task": task} if task else {}
+    return len(participants_with(suffix, **filters)) >= config["activation"]["group"]["min_participants"]
+
+
+def group_tasks():
+    """Tasks with a group statistic."""
+    return [task for task in CONTRASTS if group_possible("bold", task)]
+
+
+def memory(base, per_input=0.0):
+    """Memory in MB from a base and the input's size; half as much again at each attempt."""
+
+    def need(wildcards, input, attempt):
+        size = input.size_mb if per_input else 0
+        return int((base + per_input * size) * (1 + 0.5 * (attempt - 1)))
+
+    return need
+
+
+@functools.cache
+def code_digest(stage):
+    """Digest of the modules a stage runs: Snakemake itself only watches the script.
+
+    The scripts lead to the modules they import but do not count themselves: an edited script re-runs its rule.
+    """
+    pattern = re.compile(r"^\s*(?:from|import)\s+(neurobraid[\w.]*)(?:\s+import\s+([\w, ]+))?", re.MULTILINE)
+    waiting = sorted((SOURCE / "neurobraid" / stage).rglob("*.py")) + sorted(REPOSITORY.glob(f"scripts/{stage}_*.py"))
+    seen, scripts = {}, set(waiting) - set((SOURCE / "neurobraid" / stage).rglob("*.py"))
+    while waiting:
+        path = waiting.pop()
+        if path in seen or not path.is_file():
+            continue
+        seen[path] = path.read_bytes()
+        for module, names in pattern.findall(seen[path].decode()):
+            base = SOURCE.joinpath(*module.split("."))
+            parts = [part.strip() for part in names.split(",") if part.strip()]
+            waiting += [base.with_suffix(".py"), *(base / f"{part}.py" for part in parts)]
+    data = {".html", ".css", ".tsv", ".j2", ".yaml", ".js"}
+    others = [path for path in (SOURCE / "neurobraid" / stage).rglob("*") if path.suffix in data]
+    seen.update({path: path.read_bytes() for path in others})
+    lock = REPOSITORY / "envs/requirements.lock"
+    digest = hashlib.sha256(lock.read_bytes() if lock.exists() else b"")
+    for path in sorted(set(seen) - scripts):
+        digest.update(str(path.relative_to(REPOSITORY)).encode() + b"\0" + seen[path])
+    return digest.hexdigest()[:16]
