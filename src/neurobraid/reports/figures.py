@@ -1,0 +1,789 @@
+"""The figures of the report pages: arrays and tables in, a matplotlib ``Figure`` out; nothing is computed anew.
+
+Every function draws from what a stage has already estimated. Units stand on the axes, thresholds in the colour bars.
+Anatomical pictures have left on the left and are cut in millimetres (see `neurobraid.reports.planes`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from neurobraid.reports import style
+from neurobraid.reports.planes import Cut, Sheet, Volume, bounding_box, even_cuts, sheet
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+#: part of MNI space that holds the brain of the template, mm
+MNI_BOX = np.array([[-80.0, -114.0, -72.0], [80.0, 80.0, 88.0]])
+TISSUES = {"GM": (1, style.BLUE), "WM": (2, style.ORANGE), "CSF": (3, style.GREEN)}
+
+
+def _scale(values: np.ndarray, low: float = 1.0, high: float = 99.7) -> tuple[float, float]:
+    """Display limits from percentiles of the positive finite values."""
+    good = values[np.isfinite(values) & (values > 0)]
+    if not good.size:
+        return 0.0, 1.0
+    bottom, top = np.percentile(good, [low, high])
+    return (float(bottom), float(top)) if top > bottom else (float(bottom) - 1, float(top) + 1)
+
+
+class _Canvas:
+    """A figure holding sheets of cuts on black, stacked, with room on the right for colour bars."""
+
+    def __init__(self, sheets: Sequence[Sheet], titles: Sequence[str] = (), bars: int = 0, width: float = style.WIDTH):
+        ratio = [s.where.shape[0] / s.where.shape[1] for s in sheets]
+        strip = 0.85 * bool(bars)
+        title = 0.24 if any(titles) else 0.0
+        inner = width - strip
+        heights = [inner * r for r in ratio]
+        total = sum(heights) + title * len(sheets) + 0.05 * (len(sheets) - 1)
+        self.figure = style.new_figure(width, total)
+        self.axes, self.bars = [], []
+        top = total
+        for number, height in enumerate(heights):
+            top -= title
+            axes = self.figure.add_axes([0, (top - height) / total, inner / width, height / total])
+            axes.set_facecolor("black")
+            axes.set_xticks([])
+            axes.set_yticks([])
+            for spine in axes.spines.values():
+                spine.set_visible(False)
+            if number < len(titles) and titles[number]:
+                self.figure.text(0.0, (top + 0.07) / total, titles[number], fontsize=9.5, weight="bold", va="bottom")
+            self.axes.append(axes)
+            top -= height + 0.05
+        for number in range(bars):
+            share = 1 / bars
+            bottom = 1 - (number + 1) * share + 0.12 * share
+            self.bars.append(self.figure.add_axes([(inner + 0.12) / width, bottom, 0.14 / width, share * 0.7]))
+
+    def grey(self, number: int, drawn: Sheet, volume: Volume, limits: tuple[float, float] | None = None) -> None:
+        """Draw a volume in grey, and the names of the cuts."""
+        values = drawn.read(volume, fill=0.0)
+        bottom, top = limits or _scale(values)
+        inside = np.isfinite(drawn.where[..., 0])
+        values = np.where(inside, values, bottom)
+        axes = self.axes[number]
+        axes.imshow(values, cmap="gray", vmin=bottom, vmax=top, aspect="auto")
+        for row, column, text in drawn.labels:
+            axes.text(column + 3, row + 2, text, color="white", fontsize=7, va="top", ha="left")
+        seen = set()
+        for row, left, right in drawn.sides:
+            if row in seen:
+                continue
+            seen.add(row)
+            last = max(r for s, _, r in drawn.sides if s == row)
+            axes.text(left + 3, row - 3, "L", color="white", fontsize=7, va="bottom", ha="left")
+            axes.text(last - 3, row - 3, "R", color="white", fontsize=7, va="bottom", ha="right")
+
+    def contour(self, number: int, values: np.ndarray, colour: str, level: float = 0.5, width: float = 0.8) -> None:
+        """Outline where a canvas of values crosses a level; nothing is drawn if it never does."""
+        values = np.nan_to_num(values)
+        if values.max() > level > values.min():
+            self.axes[number].contour(values, levels=[level], colors=[colour], linewidths=width, antialiased=True)
+
+
+def _orthogonal(box: np.ndarray, count: int = 7, spacing: float = 1.0) -> Sheet:
+    """Two rows: axial and sagittal-to-coronal cuts of a box."""
+    return sheet(
+        [even_cuts(box, "z", count), [*even_cuts(box, "y", (count + 1) // 2), *even_cuts(box, "x", count // 2, (0.2, 0.2))]],
+        box,
+        spacing,
+    )
+
+
+def anatomy(t1w: Volume, mask: Volume, tissue: Volume) -> Figure:
+    """T1-weighted image with the brain outline (upper part) and the three tissue classes (lower part).
+
+    Parameters
+    ----------
+    t1w : Volume
+        Bias-corrected head.
+    mask : Volume
+        Brain mask, 0 or 1.
+    tissue : Volume
+        Labels 1 grey matter, 2 white matter, 3 cerebrospinal fluid.
+    """
+    with style.look():
+        from matplotlib.colors import to_rgba
+
+        box = bounding_box(mask, margin=14.0)
+        upper = _orthogonal(box)
+        lower = sheet([even_cuts(box, "z", 7)], box)
+        canvas = _Canvas([upper, lower], ["Brain mask outline", "Tissue classes"])
+        brain = t1w.data[t1w.data > 0]
+        limits = (0.0, float(np.percentile(brain, 99.5))) if brain.size else (0.0, 1.0)
+        canvas.grey(0, upper, t1w, limits)
+        canvas.contour(0, upper.read(mask, fill=0.0), style.ORANGE, width=1.1)
+        canvas.grey(1, lower, t1w, limits)
+        labels = lower.read(tissue, order=0, fill=0.0)
+        colours = np.zeros((*labels.shape, 4))
+        for number, (name, (value, colour)) in enumerate(TISSUES.items()):
+            colours[labels == value] = to_rgba(colour, 0.5)
+            canvas.figure.text(
+                1 - 0.055 * (len(TISSUES) - number),
+                canvas.axes[1].get_position().y1 + 0.006,
+                f"\N{BLACK SQUARE} {name}",
+                color=colour,
+                fontsize=8.5,
+                weight="bold",
+                va="bottom",
+            )
+        canvas.axes[1].imshow(colours, aspect="auto")
+        return canvas.figure
+
+
+def normalisation(t1w: Volume, template: Volume, edge: Volume) -> Figure:
+    """Normalised T1w and the template under the same outline of the template's white matter.
+
+    Parameters
+    ----------
+    t1w : Volume
+        T1w in template space.
+    template : Volume
+        Template T1w.
+    edge : Volume
+        Template white-matter probability, 0 to 1; outlined at 0.5.
+    """
+    return _pair(
+        t1w,
+        template,
+        edge,
+        MNI_BOX,
+        ("Participant's T1w in MNI space", "MNI152 template"),
+        style.SKY,
+    )
+
+
+def registration(
+    moving: Volume, t1w: Volume, edge: Volume, mask: Volume, names: tuple[str, str], colour: str = style.ORANGE
+) -> Figure:
+    """Image brought to the T1w, and the T1w itself, under the same outline taken from the T1w.
+
+    Parameters
+    ----------
+    moving : Volume
+        Reference image with its ``matrix`` (points of the T1w to points of the image).
+    t1w, edge, mask : Volume
+        T1w, the mask whose edge is drawn (white matter for BOLD, brain for PET), and the brain mask that sets the view.
+    names : (str, str)
+        Headings of the two rows.
+    colour : str
+    """
+    return _pair(moving, t1w, edge, bounding_box(mask, margin=8.0), names, colour)
+
+
+def _pair(upper: Volume, lower: Volume, edge: Volume, box: np.ndarray, names: tuple[str, str], colour: str) -> Figure:
+    with style.look():
+        drawn = sheet([[*even_cuts(box, "z", 4), *even_cuts(box, "y", 2, (0.3, 0.3)), Cut("x", _middle(box) + 8)]], box)
+        canvas = _Canvas([drawn, drawn], names)
+        line = drawn.read(edge, fill=0.0)
+        for number, volume in enumerate((upper, lower)):
+            canvas.grey(number, drawn, volume)
+            canvas.contour(number, line, colour, width=0.75)
+        return canvas.figure
+
+
+def _middle(box: np.ndarray) -> float:
+    return float(np.round(box[:, 0].mean()))
+
+
+def statistic_map(
+    statistic: Volume,
+    background: Volume,
+    *,
+    threshold: float,
+    label: str = "z",
+    limit: float | None = None,
+    box: np.ndarray = MNI_BOX,
+    cuts: Sequence[Cut] | None = None,
+) -> Figure:
+    """Signed statistic over anatomy, shown where its size reaches the threshold.
+
+    Parameters
+    ----------
+    statistic : Volume
+        z or t values; NaN and 0 mean outside the mask.
+    background : Volume
+        Anatomy.
+    threshold : float
+        Smallest absolute value shown; written on the colour bar.
+    label : str
+        Name of the statistic for the colour bar.
+    limit : float, optional
+        End of the colour bar; default the 99.9th percentile of the sizes shown, at least threshold + 1.
+    box : (2, 3) ndarray
+        View, mm.
+    cuts : sequence of Cut, optional
+        Default fourteen axial cuts.
+    """
+    with style.look():
+        rows = [list(cuts)] if cuts else _two_rows(even_cuts(box, "z", 14, (0.16, 0.1)))
+        drawn = sheet(rows, box)
+        canvas = _Canvas([drawn], bars=1)
+        canvas.grey(0, drawn, background)
+        values = drawn.read(statistic, fill=0.0)
+        size = np.abs(np.nan_to_num(statistic.data))
+        shown = size[size >= threshold]
+        top = limit or (max(float(np.percentile(shown, 99.9)), threshold + 1) if shown.size else threshold + 1)
+        from matplotlib.colors import Normalize
+
+        colours = style.signed_map()
+        # the colour scale starts at the threshold on either side: half of the map for each sign
+        scaled = np.where(values > 0, 0.5 + 0.5 * (values - threshold) / (top - threshold), np.nan)
+        scaled = np.where(values < 0, 0.5 - 0.5 * (-values - threshold) / (top - threshold), scaled)
+        scaled = np.where(np.abs(np.nan_to_num(values)) >= threshold, np.clip(scaled, 0, 1), np.nan)
+        # values at the threshold must fall on their own side of the middle
+        scaled = np.where(values > 0, np.maximum(scaled, 0.5001), np.minimum(scaled, 0.4999))
+        canvas.axes[0].imshow(scaled, cmap=colours, norm=Normalize(0, 1), aspect="auto")
+        bar = canvas.bars[0]
+        gradient = np.linspace(-top, top, 256)
+        picture = colours(np.where(gradient > 0, 0.5 + 0.5 * (gradient - threshold) / (top - threshold), 0.5 - 0.5 * (-gradient - threshold) / (top - threshold)))
+        picture[np.abs(gradient) < threshold] = (0.45, 0.45, 0.45, 1)
+        bar.imshow(picture[:, None, :], origin="lower", extent=(0, 1, -top, top), aspect="auto")
+        _bar_ticks(bar, [-top, -threshold, 0, threshold, top], label)
+        return canvas.figure
+
+
+def _two_rows(cuts: list[Cut]) -> list[list[Cut]]:
+    half = (len(cuts) + 1) // 2
+    return [cuts[:half], cuts[half:]]
+
+
+def _bar_ticks(bar, ticks, label) -> None:
+    bar.set_xticks([])
+    bar.yaxis.tick_right()
+    bar.set_yticks(ticks, [f"{t:.3g}".replace("-", "\N{MINUS SIGN}") for t in ticks], fontsize=7.5)
+    bar.set_title(label, fontsize=8.5, loc="left")
+    for spine in bar.spines.values():
+        spine.set_visible(True)
+
+
+def intensity_map(
+    values: Volume,
+    background: Volume,
+    *,
+    label: str,
+    limits: tuple[float, float],
+    box: np.ndarray = MNI_BOX,
+    cmap: str = "inferno",
+    show_from: float | None = None,
+    count: int = 14,
+) -> Figure:
+    """Unsigned map (such as BPND) over anatomy.
+
+    Parameters
+    ----------
+    values : Volume
+    background : Volume
+    label : str
+        Colour-bar heading, with unit if there is one.
+    limits : (float, float)
+        Ends of the colour scale.
+    box : (2, 3) ndarray
+        mm.
+    cmap : str
+        A perceptually even map.
+    show_from : float, optional
+        Values below are left transparent; default the lower limit.
+    count : int
+        Number of axial cuts, in two rows.
+    """
+    with style.look():
+        import matplotlib
+
+        drawn = sheet(_two_rows(even_cuts(box, "z", count, (0.16, 0.1))), box)
+        canvas = _Canvas([drawn], bars=1)
+        canvas.grey(0, drawn, background)
+        picture = drawn.read(values)
+        start = limits[0] if show_from is None else show_from
+        picture = np.where(picture > start, picture, np.nan)
+        canvas.axes[0].imshow(picture, cmap=matplotlib.colormaps[cmap], vmin=limits[0], vmax=limits[1], aspect="auto")
+        gradient = np.linspace(limits[0], limits[1], 256)[:, None]
+        bar = canvas.bars[0]
+        bar.imshow(gradient, origin="lower", extent=(0, 1, *limits), aspect="auto", cmap=matplotlib.colormaps[cmap])
+        _bar_ticks(bar, np.linspace(limits[0], limits[1], 5), label)
+        return canvas.figure
+
+
+def motion(
+    confounds: pd.DataFrame,
+    *,
+    seconds: np.ndarray,
+    fd_threshold: float,
+    dvars_threshold: float | None = None,
+    carpet: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Figure:
+    """Head motion of one BOLD run above the signal of its voxels.
+
+    Parameters
+    ----------
+    confounds : pandas.DataFrame
+        Columns ``trans_*`` (mm), ``rot_*`` (rad), ``framewise_displacement`` (mm), ``std_dvars``.
+    seconds : (T,) ndarray
+        Time of every volume, s.
+    fd_threshold : float
+        mm, drawn as a line.
+    dvars_threshold : float, optional
+        Standardised DVARS, drawn as a line.
+    carpet : (V, T) ndarray and (V,) ndarray of int, optional
+        Signals in standard deviations and the tissue of each row (1 GM, 2 WM, 3 CSF), sorted by tissue.
+    """
+    with style.look():
+        rows = [1.1, 1.0, 0.8] + ([1.7] if carpet is not None else [])
+        figure = style.new_figure(style.WIDTH, 1.25 * sum(rows) + 0.4, layout="constrained")
+        figure.get_layout_engine().set(h_pad=0.02, hspace=0.02)
+        axes = figure.subplots(len(rows), 1, sharex=True, gridspec_kw={"height_ratios": rows})
+        for name, colour in zip("xyz", (style.BLUE, style.VERMILION, style.GREEN), strict=True):
+            if f"trans_{name}" in confounds:
+                axes[0].plot(seconds, confounds[f"trans_{name}"], color=colour, label=f"shift {name}")
+            if f"rot_{name}" in confounds:
+                turn = np.rad2deg(confounds[f"rot_{name}"].to_numpy(dtype=float))
+                axes[0].plot(seconds, turn, color=colour, label=f"turn {name}", linestyle=(0, (2, 1.2)), linewidth=1)
+        axes[0].set_ylabel("mm / degrees")
+        axes[0].legend(ncols=6, loc="lower left", bbox_to_anchor=(0, 0.97), borderaxespad=0, handlelength=1.6)
+        _trace(axes[1], seconds, confounds, "framewise_displacement", "FD (mm)", fd_threshold, style.INK)
+        _trace(axes[2], seconds, confounds, "std_dvars", "std. DVARS", dvars_threshold, style.PURPLE)
+        if carpet is not None:
+            values, tissue = carpet
+            step = float(np.median(np.diff(seconds))) if len(seconds) > 1 else 1.0
+            extent = (seconds[0] - step / 2, seconds[-1] + step / 2, len(values), 0)
+            shown = axes[3].imshow(
+                values, cmap="gray", vmin=-2, vmax=2, aspect="auto", extent=extent, interpolation="antialiased"
+            )
+            axes[3].set_yticks([])
+            for spine in ("left", "bottom"):
+                axes[3].spines[spine].set_visible(False)
+            marks = []
+            for name, (value, colour) in TISSUES.items():
+                at = np.flatnonzero(tissue == value)
+                if len(at):
+                    axes[3].plot([-0.006] * 2, [at[0], at[-1] + 1], transform=axes[3].get_yaxis_transform(), color=colour,
+                                 linewidth=6, clip_on=False, solid_capstyle="butt")
+                    marks.append(((at[0] + at[-1]) / 2, name))
+            axes[3].set_yticks([m for m, _ in marks], [n for _, n in marks])
+            axes[3].tick_params(axis="y", length=0, pad=8)
+            figure.colorbar(shown, ax=axes[3], pad=0.01, fraction=0.02, label="signal (SD)", ticks=[-2, 0, 2])
+        axes[-1].set_xlabel("time (s)")
+        axes[-1].set_xlim(seconds[0], seconds[-1])
+        return figure
+
+
+def _trace(axes, seconds, confounds, column, label, threshold, colour) -> None:
+    axes.set_ylabel(label)
+    if column not in confounds:
+        axes.text(0.5, 0.5, "not estimated", transform=axes.transAxes, ha="center", va="center", color=style.SOFT)
+        return
+    values = confounds[column].to_numpy(dtype=float)
+    axes.plot(seconds, values, color=colour, linewidth=1)
+    top = np.nanmax(values) if np.isfinite(values).any() else 1.0
+    if threshold is not None:
+        axes.axhline(threshold, color=style.VERMILION, linewidth=0.9, linestyle=(0, (4, 2)))
+        axes.text(
+            1.005, threshold, f"{threshold:g}", transform=axes.get_yaxis_transform(), color=style.VERMILION, fontsize=8, va="center"
+        )
+        above = values > threshold
+        axes.plot(seconds[above], values[above], "o", color=style.VERMILION, markersize=3)
+        top = max(top, threshold)
+    axes.set_ylim(0, top * 1.12 if top > 0 else 1)
+
+
+def pet_motion(frames: pd.DataFrame, confounds: pd.DataFrame, fd_threshold: float | None = None) -> Figure:
+    """Head motion between PET frames.
+
+    Parameters
+    ----------
+    frames : pandas.DataFrame
+        ``frame_start``, ``frame_end`` in s after injection.
+    confounds : pandas.DataFrame
+        One row per frame: ``trans_*`` (mm), ``rot_*`` (rad), ``framewise_displacement`` (mm).
+    fd_threshold : float, optional
+        mm.
+    """
+    with style.look():
+        figure = style.new_figure(style.WIDTH, 2.6, layout="constrained")
+        left, right = figure.subplots(1, 2)
+        minutes = (frames["frame_start"].to_numpy(float) + frames["frame_end"].to_numpy(float)) / 120
+        for name, colour in zip("xyz", (style.BLUE, style.VERMILION, style.GREEN), strict=True):
+            if f"trans_{name}" in confounds:
+                left.plot(minutes, confounds[f"trans_{name}"], "o-", color=colour, markersize=2.5, label=f"shift {name}")
+            if f"rot_{name}" in confounds:
+                turn = np.rad2deg(confounds[f"rot_{name}"].to_numpy(float))
+                left.plot(minutes, turn, color=colour, label=f"turn {name}", linestyle=(0, (2, 1.2)), linewidth=1)
+        left.set_ylabel("mm / degrees")
+        left.set_xlabel("minutes after injection")
+        left.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 0.98), borderaxespad=0)
+        _trace(right, minutes, confounds, "framewise_displacement", "FD between frames (mm)", fd_threshold, style.INK)
+        right.set_xlabel("minutes after injection")
+        return figure
+
+
+def matrix(
+    values: np.ndarray, regions: pd.DataFrame, *, label: str = "Pearson r", limit: float | None = None, size: float = 6.4
+) -> Figure:
+    """Region-by-region matrix ordered by structure, hemisphere and front-to-back position.
+
+    Parameters
+    ----------
+    values : (R, R) ndarray
+        In the order of ``regions``; NaN where a region is missing (drawn grey).
+    regions : pandas.DataFrame
+        ``name``, ``hemisphere`` and, if known, ``structure`` and ``y`` (mm).
+    label : str
+    limit : float, optional
+        End of the symmetric colour scale; default the 98th percentile of off-diagonal sizes, at least 0.2.
+    size : float
+        Height in inches.
+    """
+    with style.look():
+        import matplotlib
+
+        order, blocks = region_order(regions)
+        shown = np.array(values, dtype=float)[np.ix_(order, order)]
+        np.fill_diagonal(shown, np.nan)
+        if limit is None:
+            sizes = np.abs(shown[np.isfinite(shown)])
+            limit = max(0.2, float(np.round(np.percentile(sizes, 98), 1))) if sizes.size else 1.0
+        figure = style.new_figure(size * 1.28, size, layout="constrained")
+        axes = figure.subplots()
+        cmap = matplotlib.colormaps["RdBu_r"].with_extremes(bad="#c9ced4")
+        image = axes.imshow(shown, cmap=cmap, vmin=-limit, vmax=limit)
+        ticks, names = [], []
+        start = 0
+        for name, count in blocks:
+            if start:
+                axes.axhline(start - 0.5, color="white", linewidth=1.4)
+                axes.axvline(start - 0.5, color="white", linewidth=1.4)
+            ticks.append(start + count / 2 - 0.5)
+            names.append(name)
+            start += count
+        axes.set_yticks(ticks, names)
+        axes.set_xticks(ticks, names, rotation=35, ha="right", rotation_mode="anchor")
+        axes.tick_params(length=0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        figure.colorbar(image, ax=axes, label=label, shrink=0.7, pad=0.02)
+        return figure
+
+
+def region_order(regions: pd.DataFrame) -> tuple[np.ndarray, list[tuple[str, int]]]:
+    """Order regions for a matrix and name the blocks.
+
+    Parameters
+    ----------
+    regions : pandas.DataFrame
+        ``name``, ``hemisphere``, optionally ``structure``, ``y``.
+
+    Returns
+    -------
+    order : (R,) ndarray of int
+        Positions in the table.
+    blocks : list of (str, int)
+        Heading and number of regions of each block.
+    """
+    import pandas as pd
+
+    table = pd.DataFrame({"position": np.arange(len(regions))})
+    structure = regions["structure"] if "structure" in regions else pd.Series("region", index=regions.index)
+    hemisphere = regions["hemisphere"] if "hemisphere" in regions else pd.Series("", index=regions.index)
+    rank = {"cortex": 0, "subcortex": 1, "cerebellum": 2, "brainstem": 3}
+    table["structure"] = structure.fillna("region").astype(str).to_numpy()
+    table["rank"] = table["structure"].map(rank).fillna(9).to_numpy()
+    table["hemisphere"] = hemisphere.fillna("").astype(str).str.upper().str[:1].to_numpy()
+    table["y"] = -regions["y"].to_numpy(float) if "y" in regions else 0.0
+    table = table.sort_values(["rank", "structure", "hemisphere", "y", "position"], kind="stable")
+    blocks = []
+    for (name, side), part in table.groupby(["structure", "hemisphere"], sort=False):
+        blocks.append((" ".join(t for t in (side, name) if t), len(part)))
+    return table["position"].to_numpy(), blocks
+
+
+def tacs(
+    curves: pd.DataFrame, *, regions: Sequence[str], reference: str | None = None, fits: dict | None = None, unit: str = "kBq/mL"
+) -> Figure:
+    """Regional time-activity curves, with fitted model curves where there are any.
+
+    Parameters
+    ----------
+    curves : pandas.DataFrame
+        ``frame_start``, ``frame_end`` (s after injection) and one column per region.
+    regions : sequence of str
+        Regions drawn.
+    reference : str, optional
+        Column of the reference region, drawn dashed.
+    fits : dict of str to (T,) ndarray, optional
+        Model curve at the frame middles, by region.
+    unit : str
+    """
+    with style.look():
+        figure = style.new_figure(style.WIDTH, 3.6, layout="constrained")
+        axes = figure.subplots()
+        minutes = (curves["frame_start"].to_numpy(float) + curves["frame_end"].to_numpy(float)) / 120
+        if reference is not None and reference in curves:
+            axes.plot(minutes, curves[reference], color=style.SOFT, linestyle=(0, (4, 2)), marker=".", markersize=4,
+                      label="reference region")
+        for region, colour in zip(regions, style.CYCLE * 3, strict=False):
+            fitted = (fits or {}).get(region)
+            if fitted is None:
+                axes.plot(minutes, curves[region], "o-", color=colour, markersize=3.4, label=region)
+            else:
+                axes.plot(minutes, curves[region], "o", color=colour, markersize=3.6, markerfacecolor="white",
+                          markeredgewidth=1.1)
+                axes.plot(minutes, fitted, color=colour, label=region)
+        axes.set_xlabel("minutes after injection")
+        axes.set_ylabel(f"activity ({unit})")
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
+        axes.grid(axis="y")
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        return figure
+
+
+def fd_distribution(runs: Sequence[tuple[str, str, np.ndarray]], threshold: float) -> Figure:
+    """Framewise displacement of every run: box to the quartiles, whiskers to the 5th and 95th percentile.
+
+    Parameters
+    ----------
+    runs : sequence of (participant, run label, (T,) ndarray)
+        In the order to be shown; FD in mm, NaN ignored.
+    threshold : float
+        mm.
+    """
+    with style.look():
+        tasks = list(dict.fromkeys(label for _, label, _ in runs))
+        people = list(dict.fromkeys(person for person, _, _ in runs))
+        place = {}
+        figure = style.new_figure(style.WIDTH, 3.3, layout="constrained")
+        axes = figure.subplots()
+        handles = {}
+        at = 0.0
+        ticks = []
+        for person in people:
+            mine = [(label, fd) for who, label, fd in runs if who == person]
+            positions = at + 0.8 * np.arange(len(mine))
+            for x, (label, fd) in zip(positions, mine, strict=True):
+                colour = style.CYCLE[tasks.index(label) % len(style.CYCLE)]
+                good = fd[np.isfinite(fd)]
+                if not len(good):
+                    continue
+                drawn = axes.boxplot(
+                    good, positions=[x], widths=0.55, whis=(5, 95), showfliers=False, patch_artist=True,
+                    boxprops={"facecolor": colour, "edgecolor": colour, "alpha": 0.55},
+                    medianprops={"color": style.INK, "linewidth": 1.4},
+                    whiskerprops={"color": colour}, capprops={"color": colour},
+                    manage_ticks=False,
+                )
+                handles.setdefault(label, drawn["boxes"][0])
+                over = good[good > threshold]
+                axes.plot(np.full(len(over), x), over, ".", color=style.VERMILION, markersize=3, alpha=0.6, zorder=1)
+            place[person] = positions
+            ticks.append(positions.mean())
+            at = positions[-1] + 1.5
+        axes.axhline(threshold, color=style.VERMILION, linewidth=0.9, linestyle=(0, (4, 2)))
+        axes.text(1.004, threshold, f"{threshold:g} mm", transform=axes.get_yaxis_transform(), color=style.VERMILION, fontsize=8,
+                  va="center")
+        many = len(people) > 14
+        axes.set_xticks(ticks, people, rotation=90 if many else 35, ha="center" if many else "right",
+                        **({} if many else {"rotation_mode": "anchor"}))
+        axes.set_ylabel("framewise displacement (mm)")
+        axes.set_ylim(bottom=0)
+        axes.set_xlim(-0.8, at - 0.7)
+        axes.grid(axis="y")
+        if handles:
+            axes.legend(handles.values(), handles.keys(), ncols=6, loc="lower left", bbox_to_anchor=(0, 1.0))
+        return figure
+
+
+def regional_box(values: pd.DataFrame, *, label: str, count: int = 30) -> Figure:
+    """Spread over participants of a regional measure, for the regions with the highest medians.
+
+    Parameters
+    ----------
+    values : pandas.DataFrame
+        One row per scan, one column per region.
+    label : str
+        Axis label with unit.
+    count : int
+        Number of regions shown.
+    """
+    with style.look():
+        medians = values.median().dropna().sort_values(ascending=False).head(count)
+        figure = style.new_figure(style.WIDTH, 3.6, layout="constrained")
+        axes = figure.subplots()
+        data = [values[name].dropna().to_numpy(float) for name in medians.index]
+        if data:
+            axes.boxplot(
+                data, positions=np.arange(len(data)), widths=0.6, whis=(0, 100), showfliers=False, patch_artist=True,
+                boxprops={"facecolor": style.SKY, "edgecolor": style.BLUE, "alpha": 0.5},
+                medianprops={"color": style.INK, "linewidth": 1.4}, whiskerprops={"color": style.BLUE},
+                capprops={"color": style.BLUE}, manage_ticks=False,
+            )
+            for x, points in enumerate(data):
+                # a fixed spread, not a random one: the figure must be the same bytes each time
+                spread = np.linspace(-0.16, 0.16, len(points)) if len(points) > 1 else [0.0]
+                axes.plot(x + np.asarray(spread), points, "o", color=style.BLUE, markersize=2.2, alpha=0.75)
+        axes.set_xticks(range(len(medians)), medians.index, rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
+        axes.set_ylabel(label)
+        axes.set_xlim(-0.8, len(medians) - 0.2)
+        axes.grid(axis="y")
+        return figure
+
+
+def regional_bars(values: pd.Series, errors: pd.Series | None, *, label: str, count: int = 30) -> Figure:
+    """One participant's regional values with their standard errors, highest first.
+
+    Parameters
+    ----------
+    values, errors : pandas.Series
+        Indexed by region; errors may be None.
+    label : str
+    count : int
+    """
+    with style.look():
+        top = values.dropna().sort_values(ascending=False).head(count)
+        figure = style.new_figure(style.WIDTH, 3.1, layout="constrained")
+        axes = figure.subplots()
+        spread = None if errors is None else errors.reindex(top.index).to_numpy(float)
+        axes.bar(range(len(top)), top, color=style.SKY, edgecolor=style.BLUE, linewidth=0.6, width=0.68)
+        if spread is not None and np.isfinite(spread).any():
+            axes.errorbar(range(len(top)), top, yerr=np.nan_to_num(spread), fmt="none", ecolor=style.INK, elinewidth=0.9, capsize=2)
+        axes.set_xticks(range(len(top)), top.index, rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
+        axes.set_ylabel(label)
+        axes.set_xlim(-0.8, len(top) - 0.2)
+        axes.grid(axis="y")
+        return figure
+
+
+def scores(rows: Sequence[dict], *, label: str, chance: float | None = None) -> Figure:
+    """Score of every model and feature set as a point with its interval.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        ``name``, ``value``, ``low``, ``high`` (NaN if unknown), ``kind`` ('model' or 'baseline').
+    label : str
+        Axis label, such as ``AUC`` or ``mean absolute error (years)``.
+    chance : float, optional
+        Drawn as a line.
+    """
+    with style.look():
+        figure = style.new_figure(style.WIDTH, 0.34 * len(rows) + 0.9, layout="constrained")
+        axes = figure.subplots()
+        for y, row in enumerate(rows):
+            baseline = row.get("kind") == "baseline"
+            colour = style.SOFT if baseline else style.BLUE
+            low, high = row.get("low", np.nan), row.get("high", np.nan)
+            if np.isfinite(low) and np.isfinite(high):
+                axes.plot([low, high], [y, y], color=colour, linewidth=2.2, alpha=0.55, solid_capstyle="butt")
+            axes.plot(row["value"], y, "D" if baseline else "o", color=colour, markersize=6, markeredgecolor="white")
+        axes.set_yticks(range(len(rows)), [r["name"] for r in rows])
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.grid(axis="x")
+        if chance is not None:
+            axes.axvline(chance, color=style.VERMILION, linewidth=0.9, linestyle=(0, (4, 2)))
+            axes.text(chance, -0.62, f"chance {chance:g}", color=style.VERMILION, fontsize=8, ha="center", va="bottom")
+        axes.set_xlabel(label)
+        return figure
+
+
+def calibration(truth: np.ndarray, probability: np.ndarray, *, positive: str, bins: int = 5) -> Figure:
+    """Observed share of the positive class against predicted probability, in equally filled bins, and the scores by class.
+
+    Parameters
+    ----------
+    truth : (N,) ndarray of bool
+    probability : (N,) ndarray
+        Held-out predicted probability of the positive class.
+    positive : str
+        Name of the positive class.
+    bins : int
+        At most; every bin holds at least five people, so a small study has fewer.
+    """
+    with style.look():
+        figure = style.new_figure(style.WIDTH, 3.3, layout="constrained")
+        left, right = figure.subplots(1, 2)
+        bins = int(max(1, min(bins, len(truth) // 5)))
+        order = np.argsort(probability, kind="stable")
+        left.plot([0, 1], [0, 1], color=style.LINE, linewidth=1)
+        for part in np.array_split(order, bins):
+            n = len(part)
+            if not n:
+                continue
+            share, mean = truth[part].mean(), probability[part].mean()
+            # Wilson 95 % interval: stays inside 0..1 at the small counts of a bin
+            centre = (share + 1.92 / n) / (1 + 3.84 / n)
+            half = 1.96 * np.sqrt(share * (1 - share) / n + 0.96 / n**2) / (1 + 3.84 / n)
+            left.plot([mean, mean], [centre - half, centre + half], color=style.BLUE, alpha=0.5, linewidth=2)
+            left.plot(mean, share, "o", color=style.BLUE, markersize=6, markeredgecolor="white")
+        left.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=f"predicted probability of {positive}", ylabel="observed share")
+        left.set_title("Calibration")
+        for y, (flag, name, colour) in enumerate(((False, f"not {positive}", style.SOFT), (True, positive, style.VERMILION))):
+            mine = np.sort(probability[truth == flag])
+            spread = (np.arange(len(mine)) % 7 - 3) * 0.06
+            right.plot(mine, y + spread, "o", color=colour, markersize=4, alpha=0.8, markeredgecolor="white", markeredgewidth=0.4)
+        right.set_yticks([0, 1], [f"not {positive}", positive])
+        right.set(xlim=(-0.02, 1.02), ylim=(-0.5, 1.5), xlabel=f"predicted probability of {positive}")
+        right.set_title("Held-out predictions")
+        right.grid(axis="x")
+        return figure
+
+
+def predicted_against_true(truth: np.ndarray, predicted: np.ndarray, *, label: str) -> Figure:
+    """Held-out prediction against the true value.
+
+    Parameters
+    ----------
+    truth, predicted : (N,) ndarray
+    label : str
+        Target with unit.
+    """
+    with style.look():
+        figure = style.new_figure(5.0, 4.2, layout="constrained")
+        axes = figure.subplots()
+        low, high = np.nanmin([truth, predicted]), np.nanmax([truth, predicted])
+        margin = 0.05 * (high - low or 1)
+        axes.plot([low - margin, high + margin], [low - margin, high + margin], color=style.SOFT, linestyle=(0, (4, 2)), linewidth=1)
+        axes.plot(truth, predicted, "o", color=style.BLUE, markersize=5, alpha=0.75, markeredgecolor="white")
+        axes.set(xlabel=f"true {label}", ylabel=f"predicted {label}", xlim=(low - margin, high + margin),
+                 ylim=(low - margin, high + margin))
+        axes.set_aspect("equal")
+        axes.grid()
+        return figure
+
+
+def availability(table: pd.DataFrame, *, label: str = "share of regions with a value") -> Figure:
+    """Share of regions with a value, by participant (rows) and measure (columns).
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        0 to 1; NaN where the participant has no such data (drawn grey).
+    label : str
+    """
+    with style.look():
+        import matplotlib
+
+        rows, columns = table.shape
+        figure = style.new_figure(style.WIDTH, min(9.0, 0.2 * rows + 1.5), layout="constrained")
+        axes = figure.subplots()
+        cmap = matplotlib.colormaps["viridis"].with_extremes(bad="#dfe3e8")
+        image = axes.imshow(table.to_numpy(float), vmin=0, vmax=1, cmap=cmap, aspect="auto")
+        axes.set_yticks(range(rows), table.index, fontsize=7.5)
+        axes.set_xticks(range(columns), table.columns, rotation=30, ha="right", rotation_mode="anchor", fontsize=7.5)
+        axes.tick_params(length=0)
+        axes.set_xticks(np.arange(1, columns) - 0.5, minor=True)
+        axes.set_yticks(np.arange(1, rows) - 0.5, minor=True)
+        axes.grid(which="minor", color="white", linewidth=1.5)
+        axes.tick_params(which="minor", length=0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        figure.colorbar(image, ax=axes, label=label, shrink=0.8, pad=0.01)
+        return figure

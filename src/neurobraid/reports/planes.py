@@ -1,0 +1,220 @@
+"""Cut volumes along planes in millimetres and lay the cuts side by side.
+
+Everything is done in world coordinates (RAS, mm), so images on different grids are overlaid without being resampled
+first: a registration matrix is simply put between the plane and the volume. Left is shown on the left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+AXES = {"x": 0, "y": 1, "z": 2}
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A 3D image in memory.
+
+    Attributes
+    ----------
+    data : (I, J, K) ndarray
+    affine : (4, 4) ndarray of float64
+        Voxel index to world RAS, mm.
+    matrix : (4, 4) ndarray or None
+        Points of the shown space to points of this volume's space (an ``xfm`` read as RAS matrix); None if the
+        volume lives in the shown space.
+    """
+
+    data: np.ndarray
+    affine: np.ndarray
+    matrix: np.ndarray | None = None
+
+    @classmethod
+    def read(cls, path, matrix: np.ndarray | None = None) -> Volume:
+        """Read a 3D image file (a 4D file of one volume is accepted)."""
+        from neurobraid.images import io
+
+        return cls.of(io.load(path), matrix)
+
+    @classmethod
+    def of(cls, image, matrix: np.ndarray | None = None) -> Volume:
+        """Take a nibabel image."""
+        data = np.asarray(image.dataobj, dtype=np.float32)
+        if data.ndim == 4 and data.shape[3] == 1:
+            data = data[..., 0]
+        return cls(data, np.asarray(image.affine, dtype=float), matrix)
+
+    def with_data(self, data: np.ndarray) -> Volume:
+        """Return the same grid with other values."""
+        return Volume(np.asarray(data), self.affine, self.matrix)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One plane: ``axis`` 'x', 'y' or 'z' at ``at`` mm."""
+
+    axis: str
+    at: float
+
+    @property
+    def label(self) -> str:
+        """Text such as ``z = −12``, with a true minus sign."""
+        return f"{self.axis} = {self.at:.0f}".replace("-", "\N{MINUS SIGN}")
+
+
+def bounding_box(mask: Volume, margin: float = 6.0) -> np.ndarray:
+    """Return the box around a mask in world space.
+
+    Parameters
+    ----------
+    mask : Volume
+        Voxels above 0.5 count.
+    margin : float
+        Added on every side, mm.
+
+    Returns
+    -------
+    (2, 3) ndarray
+        Lower and upper corner, mm. The whole image if the mask is empty.
+    """
+    found = np.argwhere(np.nan_to_num(mask.data) > 0.5)
+    if not len(found):
+        found = np.array([[0, 0, 0], np.array(mask.data.shape) - 1])
+    low, high = found.min(axis=0), found.max(axis=0)
+    corners = np.array(
+        [[(low, high)[a][0], (low, high)[b][1], (low, high)[c][2], 1] for a in (0, 1) for b in (0, 1) for c in (0, 1)]
+    )
+    world = (mask.affine @ corners.T).T[:, :3]
+    if mask.matrix is not None:
+        world = (np.linalg.inv(mask.matrix) @ np.c_[world, np.ones(8)].T).T[:, :3]
+    return np.array([world.min(axis=0) - margin, world.max(axis=0) + margin])
+
+
+def even_cuts(box: np.ndarray, axis: str, count: int, trim: tuple[float, float] = (0.12, 0.12)) -> list[Cut]:
+    """Spread cuts evenly along an axis of a box, leaving out a share at either end.
+
+    Parameters
+    ----------
+    box : (2, 3) ndarray
+        mm.
+    axis : str
+    count : int
+    trim : (float, float)
+        Share of the box left out below the first and above the last cut.
+    """
+    low, high = box[:, AXES[axis]]
+    length = high - low
+    return [Cut(axis, float(np.round(at))) for at in np.linspace(low + trim[0] * length, high - trim[1] * length, count)]
+
+
+def points(cut: Cut, box: np.ndarray, spacing: float) -> np.ndarray:
+    """Return the world points of one plane, row 0 at the top of the picture.
+
+    Axial and coronal planes have left on the left; sagittal planes have anterior on the right.
+
+    Returns
+    -------
+    (H, W, 3) ndarray
+        mm.
+    """
+    across, down = {"x": (1, 2), "y": (0, 2), "z": (0, 1)}[cut.axis]
+    columns = np.arange(box[0, across], box[1, across], spacing)
+    rows = np.arange(box[1, down], box[0, down], -spacing)
+    grid = np.empty((len(rows), len(columns), 3))
+    grid[..., AXES[cut.axis]] = cut.at
+    grid[..., across] = columns[None, :]
+    grid[..., down] = rows[:, None]
+    return grid
+
+
+def sample(volume: Volume, where: np.ndarray, order: int = 1, fill: float = np.nan) -> np.ndarray:
+    """Read a volume at world points of the shown space.
+
+    Parameters
+    ----------
+    volume : Volume
+    where : (..., 3) ndarray
+        mm.
+    order : {0, 1}
+        Nearest for labels, linear otherwise.
+    fill : float
+        Value outside the image.
+
+    Returns
+    -------
+    (...) ndarray of float32
+    """
+    from scipy.ndimage import map_coordinates
+
+    to_voxel = np.linalg.inv(volume.affine)
+    if volume.matrix is not None:
+        to_voxel = to_voxel @ volume.matrix
+    ijk = where.reshape(-1, 3) @ to_voxel[:3, :3].T + to_voxel[:3, 3]
+    values = map_coordinates(
+        np.asarray(volume.data, dtype=np.float32), ijk.T, order=order, mode="grid-constant", cval=np.nan, prefilter=False
+    )
+    # linear interpolation towards the outside gives NaN in the last half voxel: fill there as outside
+    values = np.where(np.isnan(values), np.float32(fill), values)
+    return values.reshape(where.shape[:-1]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Rows of cuts on one canvas.
+
+    Attributes
+    ----------
+    where : (H, W, 3) ndarray
+        World point of every pixel, NaN between the cuts.
+    labels : list of (row, column, text)
+        Upper left corner of each cut, pixels.
+    """
+
+    where: np.ndarray
+    labels: list[tuple[int, int, str]]
+    sides: list[tuple[int, int, int]]
+
+    def read(self, volume: Volume, order: int = 1, fill: float = np.nan) -> np.ndarray:
+        """Read a volume over the whole canvas; (H, W) float32 with ``fill`` outside image and cuts."""
+        inside = np.isfinite(self.where[..., 0])
+        canvas = np.full(inside.shape, fill, dtype=np.float32)
+        canvas[inside] = sample(volume, self.where[inside], order=order, fill=fill)
+        return canvas
+
+
+def sheet(rows: Sequence[Sequence[Cut]], box: np.ndarray, spacing: float = 1.0, gap: int = 3) -> Sheet:
+    """Lay rows of cuts on one canvas, each row centred.
+
+    Parameters
+    ----------
+    rows : sequence of sequences of Cut
+    box : (2, 3) ndarray
+        Part of space shown, mm.
+    spacing : float
+        Pixel size, mm.
+    gap : int
+        Pixels between cuts.
+    """
+    planes = [[points(cut, box, spacing) for cut in row] for row in rows]
+    widths = [sum(p.shape[1] for p in row) + gap * (len(row) - 1) for row in planes]
+    heights = [max(p.shape[0] for p in row) for row in planes]
+    canvas = np.full((sum(heights) + gap * (len(rows) - 1), max(widths), 3), np.nan)
+    labels, sides = [], []
+    top = 0
+    for row, cuts, width, height in zip(planes, rows, widths, heights, strict=True):
+        left = (max(widths) - width) // 2
+        for plane, cut in zip(row, cuts, strict=True):
+            h, w = plane.shape[:2]
+            canvas[top : top + h, left : left + w] = plane
+            labels.append((top, left, cut.label))
+            if cut.axis != "x":
+                sides.append((top + h, left, left + w))
+            left += w + gap
+        top += height + gap
+    return Sheet(canvas, labels, sides)

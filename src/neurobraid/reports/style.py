@@ -1,0 +1,160 @@
+"""Look of every figure: one palette, one set of sizes, and files that are the same bytes each time.
+
+Colours are the eight of Okabe and Ito (2008), which stay apart for the common kinds of colour blindness; signed
+maps run blue to orange, unsigned maps follow perceptually even scales.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from neurobraid.files import atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from matplotlib.colors import ListedColormap
+    from matplotlib.figure import Figure
+
+INK = "#1c2733"
+SOFT = "#5b6875"
+LINE = "#d5dbe1"
+ACCENT = "#0b6477"
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW, BLACK = (
+    "#0072b2",
+    "#e69f00",
+    "#009e73",
+    "#d55e00",
+    "#cc79a7",
+    "#56b4e9",
+    "#f0e442",
+    "#000000",
+)
+CYCLE = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, SOFT)
+
+#: width of a full-width figure in inches; the pages show it at about 1000 CSS pixels
+WIDTH = 10.0
+DPI = 125
+
+SETTINGS = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": SOFT,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.3,
+    "image.interpolation": "nearest",
+    "figure.facecolor": "white",
+    "svg.hashsalt": "neurobraid",
+    "svg.fonttype": "path",
+}
+
+
+@contextmanager
+def look() -> Iterator[None]:
+    """Draw with this project's settings, and with no display, whatever a user's matplotlibrc says."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(SETTINGS)
+        yield
+
+
+def new_figure(width: float = WIDTH, height: float = 3.0, **kwargs) -> Figure:
+    """Return an empty figure that pyplot does not keep (nothing to close, nothing leaks).
+
+    Parameters
+    ----------
+    width, height : float
+        Size in inches.
+    **kwargs
+        Passed to `matplotlib.figure.Figure`, such as ``layout="constrained"``.
+    """
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), **kwargs)
+
+
+def save(figure: Figure, path: str | Path) -> Path:
+    """Write a figure as PNG or SVG (by extension) so that equal figures give equal bytes.
+
+    PNG images are reduced to 256 colours: a page of grey slices with one colour map loses nothing that can be
+    seen, and the file is about a third of the size.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    path : path-like
+        Ends in ``.png`` or ``.svg``.
+
+    Returns
+    -------
+    pathlib.Path
+        The path written.
+
+    Raises
+    ------
+    ValueError
+        For another extension.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with look():
+        if path.suffix == ".svg":
+            with atomic(path) as temporary:
+                figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
+        elif path.suffix == ".png":
+            from PIL import Image
+
+            canvas = FigureCanvasAgg(figure)
+            figure.set_dpi(DPI)
+            canvas.draw()
+            picture = Image.fromarray(_rgb(canvas.buffer_rgba()))
+            picture = picture.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+            with atomic(path) as temporary:
+                picture.save(temporary, format="PNG", compress_level=7)
+        else:
+            raise ValueError(f"figures are .png or .svg, not {path.name}")
+    return path
+
+
+def _rgb(buffer):
+    import numpy as np
+
+    return np.ascontiguousarray(np.asarray(buffer)[..., :3])
+
+
+def signed_map() -> ListedColormap:
+    """Colours for signed statistics over grey anatomy: light blue to blue, then red-orange to light yellow."""
+    import numpy as np
+    from matplotlib.colors import LinearSegmentedColormap, ListedColormap
+
+    cold = LinearSegmentedColormap.from_list("cold", ["#c9f0ff", "#56b4e9", "#0058a8"])
+    warm = LinearSegmentedColormap.from_list("warm", ["#b33c00", "#ee8a00", "#fff3a0"])
+    steps = np.linspace(0, 1, 128)
+    return ListedColormap(np.vstack([cold(steps), warm(steps)]), name="cold_warm")
