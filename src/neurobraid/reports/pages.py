@@ -1,0 +1,260 @@
+"""What a report page is made of, and how it becomes HTML.
+
+A page is a list of sections; a section is a list of blocks (numbers, picture, table, note, ...). Builders fill blocks,
+the templates in ``templates/`` give them their shape. All text is escaped by the template engine, whatever file it
+came from, and loses absolute paths on the way (`private`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from neurobraid.files import atomic
+from neurobraid.reports import style
+
+TEMPLATES = Path(__file__).with_name("templates")
+NOT_AVAILABLE = "n/a"
+
+_PATH = re.compile(r"(?<![\w.<:/])(?:/[^\s/'\"<>,;]+){2,}/?|\b[A-Za-z]:\\[^\s'\"<>,;]+|~(?:/[^\s/'\"<>,;]+)+")
+
+
+def private(text: str) -> str:
+    """Replace absolute paths by their last part, so that no machine or user name reaches a page.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> private("read /home/ada/study/a.tsv and bids/sub-01")
+    'read …/a.tsv and bids/sub-01'
+    """
+    return _PATH.sub(lambda m: "…/" + re.split(r"[\\/]", m.group().rstrip("/"))[-1], text)
+
+
+def number(value, digits: int = 2, unit: str = "") -> str:
+    """Write a number for people: fixed decimals, true minus sign, ``n/a`` for missing.
+
+    Parameters
+    ----------
+    value : float or str or None
+        Text that is no number is returned as it is.
+    digits : int
+        Decimals; integers get none.
+    unit : str
+
+    Examples
+    --------
+    >>> number(-0.1234), number(12), number(float("nan")), number(3.14159, 3, "mm")
+    ('−0.12', '12', 'n/a', '3.142 mm')
+    """
+    if value is None:
+        return NOT_AVAILABLE
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    try:
+        real = float(value)
+    except (TypeError, ValueError):
+        return str(value)
+    if real != real:
+        return NOT_AVAILABLE
+    if real in (float("inf"), float("-inf")):
+        return "∞" if real > 0 else "−∞"
+    whole = real == int(real) and not isinstance(value, float)
+    text = f"{int(real):,}" if whole else f"{real:,.{digits}f}"
+    if not whole and float(text.replace(",", "")) == 0 and real != 0:
+        text = f"{real:.1e}"
+    return text.replace("-", "\N{MINUS SIGN}") + (f" {unit}" if unit else "")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table: text, perhaps a link, perhaps a tone (``good``, ``warn``, ``bad``, ``mute``)."""
+
+    text: str
+    href: str = ""
+    tone: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure file shown with caption and alternative text."""
+
+    file: str
+    alt: str
+    caption: str
+    width: int
+    height: int
+    kind: str = "picture"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under headings; columns named in ``numeric`` are set right."""
+
+    columns: list[str]
+    rows: list[list]
+    caption: str = ""
+    numeric: tuple[str, ...] = ()
+    note: str = ""
+    compact: bool = False
+    kind: str = "table"
+
+    def cells(self) -> list[list[Cell]]:
+        """Rows with every entry as a `Cell`."""
+        return [[c if isinstance(c, Cell) else Cell(str(c)) for c in row] for row in self.rows]
+
+
+@dataclass(frozen=True)
+class Note:
+    """A remark: ``info``, ``warn`` (read before believing) or ``missing`` (why there is nothing here)."""
+
+    text: str
+    tone: str = "info"
+    kind: str = "note"
+
+
+@dataclass(frozen=True)
+class Prose:
+    """Paragraphs, or a list when ``items`` is set."""
+
+    paragraphs: list[str]
+    items: bool = False
+    kind: str = "prose"
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Headline numbers: (value, what it is, remark)."""
+
+    items: list[tuple[str, str, str]]
+    kind: str = "numbers"
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Steps from everyone to those analysed: (count, label, [why others left])."""
+
+    steps: list[tuple[str, str, list[str]]]
+    kind: str = "flow"
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading inside a section."""
+
+    text: str
+    kind: str = "heading"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Blocks behind a line that opens on a click."""
+
+    title: str
+    blocks: list
+    kind: str = "fold"
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text in fixed width."""
+
+    text: str
+    kind: str = "code"
+
+
+@dataclass
+class Section:
+    """One part of a page."""
+
+    id: str
+    title: str
+    lead: str = ""
+    blocks: list = field(default_factory=list)
+
+    def add(self, *blocks) -> Section:
+        """Append blocks; None is left out."""
+        self.blocks.extend(block for block in blocks if block is not None)
+        return self
+
+
+@dataclass
+class Page:
+    """A whole page."""
+
+    title: str
+    subtitle: str
+    kind: str
+    sections: list[Section]
+    links: list[tuple[str, str]] = field(default_factory=list)
+    footer: str = ""
+
+
+class Gallery:
+    """Saves the figures of a page and numbers them in the order of the page.
+
+    Parameters
+    ----------
+    folder : path-like
+        Where the files go.
+    page : path-like
+        The page that shows them; links are relative to it.
+    """
+
+    def __init__(self, folder, page):
+        self.folder = Path(folder)
+        self.page = Path(page)
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def show(self, figure, name: str, alt: str, caption: str) -> Picture:
+        """Save a figure as ``name`` (with extension) and return the block that shows it."""
+        path = style.save(figure, self.folder / name)
+        width, height = (int(round(side * style.DPI)) for side in figure.get_size_inches())
+        link = path.resolve().relative_to(self.page.resolve().parent).as_posix()
+        return Picture(link, alt, caption, width, height)
+
+
+def _final(value):
+    from markupsafe import Markup
+
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return private(value)
+    return value
+
+
+def environment():
+    """Template engine with escaping always on and unknown names an error."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_final,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def render(page: Page) -> str:
+    """Return the HTML of a page."""
+    from markupsafe import Markup
+
+    css = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))
+    return environment().get_template("page.html").render(page=page, css=css)
+
+
+def write(page: Page, path) -> None:
+    """Render a page and write it whole or not at all."""
+    text = render(page)
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
