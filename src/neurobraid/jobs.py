@@ -1,19 +1,85 @@
-"""The frame around every job: one log file with progress, warnings and, when it fails, the traceback."""
+"""The frame around every job: one log file with messages, warnings and any traceback, and one line of progress."""
 
 import contextlib
+import json
 import logging
 import os
 import sys
+import time
 import traceback
 import warnings
+from collections import Counter
 from pathlib import Path
 
 log = logging.getLogger("neurobraid")
 
+PLAN = Path(".snakemake/neurobraid/plan.json")
+DONE = Path(".snakemake/neurobraid/done.tsv")
+
+
+def start_plan(counts):
+    """Note how many jobs of each rule this run has, so that jobs can say how far it is.
+
+    Parameters
+    ----------
+    counts : dict of str to int
+        Jobs per rule.
+    """
+    PLAN.parent.mkdir(parents=True, exist_ok=True)
+    DONE.unlink(missing_ok=True)
+    PLAN.write_text(json.dumps({"started": time.time(), "counts": dict(counts)}))
+
+
+def remaining_minutes(plan, done, now):
+    """Estimate the time left from the jobs done so far.
+
+    Parameters
+    ----------
+    plan : dict
+        ``started`` (s) and ``counts`` (jobs per rule).
+    done : list of (str, float)
+        Rule and duration in s of every finished job.
+    now : float
+        Time in s on the clock of ``started``.
+
+    Returns
+    -------
+    float
+        Minutes. A rule not seen yet counts as the mean of all jobs; the jobs that ran side by side so far are
+        assumed to go on doing so.
+    """
+    durations = {}
+    for rule, seconds in done:
+        durations.setdefault(rule, []).append(seconds)
+    mean = sum(s for _, s in done) / max(len(done), 1)
+    finished = Counter(rule for rule, _ in done)
+    work = 0.0
+    for rule, count in plan["counts"].items():
+        typical = sum(durations[rule]) / len(durations[rule]) if rule in durations else mean
+        work += max(count - finished[rule], 0) * typical
+    busy = sum(s for _, s in done) / max(now - plan["started"], 1e-3)
+    return work / max(busy, 0.2) / 60
+
+
+def _announce(rule, item, seconds):
+    """Print `[12 of 80, about 3 min left] rule item, 4.2 s`; silent where no plan was made."""
+    try:
+        plan = json.loads(PLAN.read_text())
+        # one short line per write: appends of several jobs do not mix
+        with open(DONE, "a", encoding="utf-8") as handle:
+            handle.write(f"{rule}\t{seconds:.3f}\n")
+        done = [line.split("\t") for line in DONE.read_text().splitlines()]
+    except (OSError, ValueError):
+        return
+    total = sum(plan["counts"].values())
+    left = remaining_minutes(plan, [(r, float(s)) for r, s in done], time.time())
+    when = "under a minute left" if left < 1 else f"about {left:.0f} min left"
+    print(f"[{len(done):>{len(str(total))}} of {total}, {when}] {rule} {item}, {seconds:.1f} s", file=sys.stderr)
+
 
 @contextlib.contextmanager
 def job_log(path):
-    """Send messages, warnings and errors of a job to its log file.
+    """Send messages, warnings and errors of a job to its log file; say on the terminal when it is done.
 
     On failure the traceback goes into the file and one line naming the log goes to the terminal, so that a
     user of a hundred jobs sees where to look.
@@ -21,7 +87,7 @@ def job_log(path):
     Parameters
     ----------
     path : path-like
-        Log file of the job, relative to the study.
+        Log file of the job, ``logs/<rule>/<item>.log``, relative to the study.
 
     Yields
     ------
@@ -29,6 +95,8 @@ def job_log(path):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    rule, item = path.parent.name, path.stem
+    started = time.time()
     handler = logging.FileHandler(path, mode="w", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     log.setLevel(logging.INFO)
@@ -43,13 +111,12 @@ def job_log(path):
         yield log
     except BaseException as error:
         log.error("%s", "".join(traceback.format_exception(error)))
-        summary = str(error).strip().splitlines() or [type(error).__name__]
-        print(
-            f"FAILED {path.parent.name} {path.stem}: {summary[0]} (log: {os.fspath(path)})", file=sys.stderr
-        )
-        for line in summary[1:]:
-            print(line, file=sys.stderr)
-        raise SystemExit(1) from error
+        summary = str(error).strip() or type(error).__name__
+        print(f"FAILED {rule} {item}, log: {os.fspath(path)}\n{summary}", file=sys.stderr)
+        raise SystemExit(1) from None
+    else:
+        log.info("done in %.1f s", time.time() - started)
+        _announce(rule, item, time.time() - started)
     finally:
         logging.captureWarnings(False)
         log.removeHandler(handler)

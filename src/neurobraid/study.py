@@ -3,13 +3,16 @@
 import copy
 import difflib
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 
-from neurobraid.errors import InputError, InputErrors, ProblemList
+from neurobraid.errors import InputError, InputErrors, Problem, ProblemList
 
 __all__ = ["InputError", "InputErrors", "Study", "check_config", "open_study"]
 
 CONFIG = "config"
+RAW = "bids"
+SCAN_TABLE = "config/scans.tsv"
 
 
 def _fill(schema, value):
@@ -99,26 +102,21 @@ class Study:
 
     Attributes
     ----------
-    table : pandas.DataFrame
-        Every scan of the dataset (columns of `neurobraid.bids.table`).
-    pairing : pandas.DataFrame
-        T1w scan per BOLD and PET scan.
-    exclusions : pandas.DataFrame
-        Scans and participants that are not analysed, with the reason.
+    index : neurobraid.bids.pairing.Index
+        Analysed scans, pairing, and exclusions with their reasons.
+    warnings : list of neurobraid.errors.Problem
+        What is odd about the dataset without stopping it.
     """
 
-    table: object
-    pairing: object
-    exclusions: object
+    index: object
+    warnings: list = field(default_factory=list)
     _rows: dict = field(default_factory=dict, repr=False)
     _t1w: dict = field(default_factory=dict, repr=False)
 
     def __post_init__(self):
-        excluded = set(zip(self.exclusions["suffix"], self.exclusions["scan"], strict=True))
-        for row in self.table.itertuples(index=False):
-            if (row.suffix, row.scan) not in excluded:
-                self._rows[row.suffix, row.scan] = row
-        for row in self.pairing.itertuples(index=False):
+        for row in self.index.scans.itertuples(index=False):
+            self._rows[row.suffix, row.scan] = row
+        for row in self.index.pairing.itertuples(index=False):
             self._t1w[row.suffix, row.scan] = (row.t1w_visit, row.t1w_scan)
 
     @property
@@ -168,3 +166,84 @@ def _link(dataset, link):
         raise InputError(link, "file", "a folder is in the way", "a link to the dataset", "move or remove it")
     # as the user wrote it: a relative path stays relative, so that study and dataset can move together
     link.symlink_to(dataset, target_is_directory=True)
+
+
+def _stored_index(link, config, table_path):
+    """Index of a real dataset: made once, then read from the study's own reviewable table."""
+    from neurobraid.bids import pairing
+    from neurobraid.bids.check import check_structure
+    from neurobraid.bids.table import _table, open_dataset, read_scan_table, scan_rows
+    from neurobraid.files import read_json, write_json, write_tsv
+
+    notes = table_path.with_suffix(".json")
+    warnings = []
+    if not (table_path.exists() and notes.exists()):
+        tree = open_dataset(link)
+        table = _table(scan_rows(tree))
+        problems = check_structure(link, config["index"])
+        problems.raise_errors()
+        dates = {path: day.isoformat() for path, day in pairing.read_dates(link, table).items()}
+        others = pairing._others(tree, set(table["path"]))
+        warnings = [vars(problem) for problem in problems.warnings]
+        write_json({"dates": dates, "not_analysed": others, "warnings": warnings, "bids": config["bids"]}, notes)
+        write_tsv(table, table_path)
+    stored = read_json(notes)
+    if stored["bids"] != config["bids"]:
+        raise InputError(
+            table_path, "dataset", stored["bids"], config["bids"], f"delete {table_path} to index the other dataset"
+        )
+    dates = {path: date.fromisoformat(day) for path, day in stored["dates"].items()}
+    table = read_scan_table(table_path)
+    index = pairing.index_from_table(table, config["index"], dates, stored["not_analysed"])
+    return index, [Problem(**warning) for warning in stored["warnings"]]
+
+
+def dataset_changes(link=RAW, table_path=SCAN_TABLE):
+    """Scans that came or went since the scan table was made.
+
+    Returns
+    -------
+    str
+        Empty if nothing changed (or there is no stored table); else one sentence with the way to refresh.
+    """
+    from neurobraid.bids.table import open_dataset, read_scan_table, scan_rows
+
+    if not Path(table_path).exists():
+        return ""
+    stored = set(read_scan_table(table_path)["path"])
+    present = {row["path"] for row in scan_rows(open_dataset(link))}
+    if stored == present:
+        return ""
+    return (
+        f"The dataset has changed since {table_path} was made: {len(present - stored)} scans new, "
+        f"{len(stored - present)} gone. Delete the file to index again."
+    )
+
+
+def open_study(config):
+    """Index the dataset of a config, or read the index made before.
+
+    Parameters
+    ----------
+    config : dict
+        From `check_config`.
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    InputError, InputErrors
+        The dataset is not there, is not BIDS, or has problems; all of them are listed.
+    """
+    if config["bids"]:
+        _link(config["bids"], RAW)
+        return Study(*_stored_index(RAW, config, Path(SCAN_TABLE)))
+    from neurobraid.bids.pairing import index_from_table
+    from neurobraid.synth.design import scan_table
+
+    if Path(RAW).is_symlink():
+        Path(RAW).unlink()
+    table = scan_table(config["synth"]["size"], config["synth"]["seed"])
+    return Study(index_from_table(table, config["index"]))
