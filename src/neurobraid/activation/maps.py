@@ -1,0 +1,62 @@
+"""Statistic maps as files: the four statistics of a contrast, and what their values mean."""
+
+import numpy as np
+
+from neurobraid.errors import InputError
+from neurobraid.images.io import data, load, save
+
+STATS = ("effect", "variance", "t", "z")
+
+UNITS = {
+    "effect": "percent signal change at the peak of the response to one epoch (estimate x ResponsePeak)",
+    "variance": "(percent signal change)^2",
+    "t": "t statistic with DegreesOfFreedom",
+    "z": "normal deviate of the same tail probability",
+    "background": "0 means outside the analysed voxels",
+}
+
+
+def write_maps(maps, affine, outputs):
+    """Write the maps of all contrasts.
+
+    Parameters
+    ----------
+    maps : dict of str to dict of str to numpy.ndarray, (X, Y, Z)
+        Contrast, then statistic.
+    affine : numpy.ndarray, (4, 4)
+    outputs : object with attributes effect, variance, t, z
+        Lists of paths in the order of the contrasts.
+    """
+    for row, values in enumerate(maps.values()):
+        for stat in STATS:
+            save(values[stat], affine, list(getattr(outputs, stat))[row])
+
+
+def read_stack(paths):
+    """Read maps of one grid.
+
+    Parameters
+    ----------
+    paths : list of path-like
+
+    Returns
+    -------
+    stack : numpy.ndarray, (N, X, Y, Z), float64
+        NaN becomes 0, the mark of voxels without a value.
+    affine : numpy.ndarray, (4, 4)
+
+    Raises
+    ------
+    InputError
+        Maps on different grids.
+    """
+    images = [load(path) for path in paths]
+    for path, image in zip(paths, images, strict=True):
+        if image.shape[:3] != images[0].shape[:3] or not np.allclose(
+            image.affine, images[0].affine, atol=1e-4
+        ):
+            raise InputError(
+                path, "grid", image.shape[:3], f"the grid of {paths[0]}", "make all maps on one grid"
+            )
+    stack = np.stack([data(image).reshape(image.shape[:3]) for image in images]).astype(np.float64)
+    return np.nan_to_num(stack, nan=0.0, posinf=0.0, neginf=0.0), images[0].affine
