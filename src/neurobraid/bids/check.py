@@ -20,11 +20,9 @@ from neurobraid.bids.table import (
     IMAGE_EXTENSIONS,
     MISSING,
     SUFFIXES,
-    _table,
     open_dataset,
-    scan_rows,
 )
-from neurobraid.errors import InputError, InputErrors, ProblemList
+from neurobraid.errors import InputError, ProblemList
 
 #: Largest disagreement of the repetition time between header and sidecar, s.
 TR_TOLERANCE_S = 0.001
@@ -46,14 +44,17 @@ PET_ONLY_FOR_BIDS = (
 )  # fmt: skip
 
 
-def check_structure(bids_root, scans=None, *, event_tasks=(), need_participants=False):
+def check_structure(bids_root, options=None, *, scans=None, event_tasks=(), need_participants=False):
     """Check names, tables, sidecars and headers of a dataset.
 
     Parameters
     ----------
     bids_root : path-like
+    options : mapping, optional
+        The ``index`` section of the config: filters, and ``tr_tolerance_s``. Only the analysed scans are opened, so that an
+        excluded scan may be broken.
     scans : pandas.DataFrame, optional
-        Scan table of the images that are analysed; the others are not opened. Default: every T1w, BOLD and PET image.
+        Analysed scans, when they are known already; else they follow from `options`.
     event_tasks : iterable of str
         Tasks whose activation is modelled: their runs need events with a ``trial_type``.
     need_participants : bool
@@ -65,22 +66,58 @@ def check_structure(bids_root, scans=None, *, event_tasks=(), need_participants=
         Errors and warnings, ordered by participant. Nothing is raised for a wrong input, so that all problems are seen:
         call ``raise_errors()``.
     """
+    from neurobraid.bids.pairing import build_index
+
     problems = ProblemList()
     try:
         tree = open_dataset(bids_root)
     except InputError as error:
         problems.extend([error.problem])
         return problems
-    if scans is None:
-        scans = _table(scan_rows(tree))
+    tolerance = (options or {}).get("tr_tolerance_s", TR_TOLERANCE_S)
     problems.extend(name_errors(tree))
+    if scans is None:
+        try:
+            index = build_index(bids_root, options)
+        except InputError as error:
+            problems.extend([error.problem])
+            index = build_index(bids_root)
+        scans = index.scans
+        problems.extend(anatomy_errors(index))
     problems.extend(participants_errors(tree, scans, needed=need_participants))
     for row in scans.to_dict("records"):
-        problems.extend(scan_errors(tree.root, row, needs_events=row["task"] in set(event_tasks)))
-    if scans.empty:
-        found = "no T1w, BOLD or PET image"
-        fix = "check the names: sub-<label>/anat/sub-<label>_T1w.nii.gz, .../func/..._task-<label>_bold.nii.gz"
-        problems.add(tree.root.name, "images", found, "at least one image to analyse", fix)
+        wanted = row["task"] in set(event_tasks)
+        problems.extend(scan_errors(tree.root, row, needs_events=wanted, tr_tolerance=tolerance))
+    if scans.empty and not problems.errors:
+        found = "no T1w, BOLD or PET image to analyse"
+        fix = (
+            "check the names: sub-<label>/anat/sub-<label>_T1w.nii.gz, .../func/..._task-<label>_bold.nii.gz"
+        )
+        problems.add(tree.root.name, "images", found, "at least one", fix)
+    return problems
+
+
+def anatomy_errors(index):
+    """Say who has PET or BOLD scans but no T1w to go with them.
+
+    A warning each, because the study goes on without those scans; errors when nothing is left.
+
+    Parameters
+    ----------
+    index : neurobraid.bids.pairing.Index
+
+    Returns
+    -------
+    ProblemList
+    """
+    problems = ProblemList()
+    lost = index.exclusions[index.exclusions["rule"] == "no-t1w"]
+    level = "warning" if (index.scans["suffix"] != "T1w").any() else "error"
+    for participant, group in lost.groupby("participant_id", sort=False):
+        scans = ", ".join(group["scan"] + "_" + group["suffix"])
+        found = f"{group['reason'].iloc[0]}; left out: {scans}"
+        fix = f"add {participant}/[ses-<label>/]anat/{participant}_[ses-<label>_]T1w.nii.gz, or raise index.max_days"
+        problems.add(participant, "T1w", found, "one T1w per participant", fix, level)
     return problems
 
 
@@ -111,7 +148,9 @@ def name_errors(tree):
                 rest = [f"{k}-{v}" for k, v in parsed.entities.items() if k not in ("sub", "ses")]
                 right = "_".join([start, *rest, parsed.suffix]) + parsed.extension
                 fix = f"move the file to its folder or rename it to {right}"
-                problems.add(path, "file name", parsed.visit or "no participant", f"{visit} (its folder)", fix)
+                problems.add(
+                    path, "file name", parsed.visit or "no participant", f"{visit} (its folder)", fix
+                )
             elif image and parsed.suffix in SUFFIXES and SUFFIXES[parsed.suffix] != parts[-1]:
                 right = SUFFIXES[parsed.suffix]
                 fix = f"move it to {visit}/{right}/"
@@ -119,10 +158,17 @@ def name_errors(tree):
             elif parsed.suffix == "bold" and "task" not in parsed.entities:
                 fix = "add the task, for example task-rest"
                 problems.add(path, "file name", "no task entity", "task-<label> in every BOLD name", fix)
+    numbers = {}
     for participant in tree.folders:
-        if not participant.isalnum():
-            found = f"sub-{participant}"
-            problems.add(found, "folder name", found, "sub- and letters or digits", "rename the folder")
+        folder = f"sub-{participant}"
+        if not participant.replace("+", "").isalnum():
+            problems.add(folder, "folder name", folder, "sub- and letters or digits", "rename the folder")
+        twin = numbers.setdefault(participant.lstrip("0"), folder)
+        if twin != folder:
+            fix = "rename one, unless they are two people"
+            problems.add(
+                folder, "folder name", f"{folder} beside {twin}", "names that differ", fix, level="warning"
+            )
     return problems
 
 
@@ -156,7 +202,12 @@ def participants_errors(tree, scans, *, needed=False):
     path = tree.root / file
     if not path.is_file():
         problems.add(
-            file, "file", "missing", "a table with column participant_id", "write it: one row per participant", level
+            file,
+            "file",
+            "missing",
+            "a table with column participant_id",
+            "write it: one row per participant",
+            level,
         )
         return problems
     try:
@@ -166,20 +217,32 @@ def participants_errors(tree, scans, *, needed=False):
         return problems
     if "participant_id" not in header:
         separator = "commas" if len(header) == 1 and "," in header[0] else "columns " + ", ".join(header)
-        problems.add(file, "columns", separator, "participant_id, tab-separated", "name the first column participant_id")
+        problems.add(
+            file,
+            "columns",
+            separator,
+            "participant_id, tab-separated",
+            "name the first column participant_id",
+        )
         return problems
     column = header.index("participant_id")
     for number, row in enumerate(rows, 2):
         if len(row) != len(header):
             found = f"{len(row)} cells"
             problems.add(
-                file, f"line {number}", found, f"{len(header)} cells, as the header", "write n/a for missing values"
+                file,
+                f"line {number}",
+                found,
+                f"{len(header)} cells, as the header",
+                "write n/a for missing values",
             )
     listed = [row[column] for row in rows if len(row) > column]
     folders = [f"sub-{label}" for label in tree.folders]
     analysed = set(scans["participant_id"]) if len(scans) else set(folders)
     for label in sorted({p for p in listed if listed.count(p) > 1}, key=natural):
-        problems.add(file, "participant_id", f"{label} twice", "every participant once", "keep one row", level)
+        problems.add(
+            file, "participant_id", f"{label} twice", "every participant once", "keep one row", level
+        )
     used = set()
     for label in dict.fromkeys(listed):
         if label in folders:
@@ -199,12 +262,17 @@ def participants_errors(tree, scans, *, needed=False):
         if folder not in listed and folder not in used and folder in analysed:
             fix = f"add a row {folder}"
             problems.add(
-                file, "participant_id", f"no row for the folder {folder}", "a row for every folder", fix, level
+                file,
+                "participant_id",
+                f"no row for the folder {folder}",
+                "a row for every folder",
+                fix,
+                level,
             )
     return problems
 
 
-def scan_errors(root, row, *, needs_events=False):
+def scan_errors(root, row, *, needs_events=False, tr_tolerance=TR_TOLERANCE_S):
     """Problems of one scan: sidecars, header, events, frames.
 
     Parameters
@@ -215,6 +283,8 @@ def scan_errors(root, row, *, needs_events=False):
         Row of the scan table.
     needs_events : bool
         Whether events of this BOLD run are analysed.
+    tr_tolerance : float
+        Largest disagreement of the repetition time between header and sidecar, s.
 
     Returns
     -------
@@ -244,9 +314,11 @@ def scan_errors(root, row, *, needs_events=False):
     if header:
         for axis, size in zip("ijk", header["zooms"], strict=False):
             if not 0 < size < 100:
-                problems.add(path, f"voxel size along {axis}", f"{size:g} mm", "above 0", "correct the header (pixdim)")
+                problems.add(
+                    path, f"voxel size along {axis}", f"{size:g} mm", "above 0", "correct the header (pixdim)"
+                )
     if row["suffix"] == "bold":
-        problems.extend(_bold_errors(path, header, meta, where))
+        problems.extend(_bold_errors(path, header, meta, where, tr_tolerance))
         problems.extend(_events_errors(root, row, header, meta, needed=needs_events))
     elif row["suffix"] == "pet":
         problems.extend(_pet_errors(path, header, meta, where))
@@ -309,7 +381,7 @@ def read_header(path, name=None):
     factor = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}.get(unit, 1.0)
     # float32 in the header: 1.1 is 1.10000002, which no user wrote
     tr = round(float(zooms[3]) * factor, 6) if len(zooms) > 3 else None
-    slope, intercept = (header.get_slope_inter() if hasattr(header, "get_slope_inter") else (None, None))
+    slope, intercept = header.get_slope_inter() if hasattr(header, "get_slope_inter") else (None, None)
     return {
         "shape": tuple(int(n) for n in image.shape),
         "zooms": tuple(float(z) for z in zooms[:3]),
@@ -329,7 +401,7 @@ def _number(value):
     return float(value) if math.isfinite(value) else None
 
 
-def _bold_errors(path, header, meta, where):
+def _bold_errors(path, header, meta, where, tolerance):
     problems = ProblemList()
     if header and (len(header["shape"]) < 4 or header["shape"][3] < 2):
         shape = " x ".join(map(str, header["shape"]))
@@ -348,15 +420,19 @@ def _bold_errors(path, header, meta, where):
         return problems
     tr = _number(meta[key])
     if tr is None or not 0 < tr < LONGEST_TR_S:
-        fix = f"write {tr / 1000:g}: the unit is seconds" if tr and tr >= LONGEST_TR_S else "write a number in seconds"
+        fix = (
+            f"write {tr / 1000:g}: the unit is seconds"
+            if tr and tr >= LONGEST_TR_S
+            else "write a number in seconds"
+        )
         problems.add(where(key), key, repr(meta[key]), allowed, fix)
         return problems
-    if in_header and abs(in_header - tr) > TR_TOLERANCE_S:
+    if in_header and abs(in_header - tr) > tolerance:
         found = f"{tr:g} s in the sidecar and {in_header:g} s in the header of {path.rpartition('/')[2]}"
         if header["unit"] == "unknown":
             found += " (whose time unit is not set)"
         fix = "find the true repetition time in the scanner protocol and correct the wrong one"
-        problems.add(where(key), key, found, f"the same within {TR_TOLERANCE_S * 1000:g} ms", fix)
+        problems.add(where(key), key, found, f"the same within {tolerance * 1000:g} ms", fix)
     timing = meta.get("SliceTiming")
     if timing is not None:
         problems.extend(_slice_errors(timing, tr, header, meta, where))
@@ -372,7 +448,9 @@ def _slice_errors(timing, tr, header, meta, where):
     if axis is None:
         problems.add(file, "SliceEncodingDirection", direction, "i, j, k, i-, j-, k-", "correct the sidecar")
     elif None in values:
-        problems.add(file, "SliceTiming", "not a list of numbers", "one time in s per slice", "correct the sidecar")
+        problems.add(
+            file, "SliceTiming", "not a list of numbers", "one time in s per slice", "correct the sidecar"
+        )
     elif header and len(header["shape"]) > 3 and len(values) != header["shape"][axis]:
         found = f"{len(values)} times for {header['shape'][axis]} slices"
         problems.add(file, "SliceTiming", found, "one time per slice", "correct or remove the field")
@@ -386,8 +464,10 @@ def _slice_errors(timing, tr, header, meta, where):
 def _lines(numbers):
     """``5, 7, 9, ... (12 lines)`` for messages."""
     text = ", ".join(map(str, numbers[:5]))
-    return f"line {text}" if len(numbers) == 1 else f"lines {text}" + (
-        f", ... ({len(numbers)} lines)" if len(numbers) > 5 else ""
+    return (
+        f"line {text}"
+        if len(numbers) == 1
+        else f"lines {text}" + (f", ... ({len(numbers)} lines)" if len(numbers) > 5 else "")
     )
 
 
@@ -445,13 +525,22 @@ def _events_errors(root, row, header, meta, *, needed):
             latest = max(latest, onset + duration)
     if bad["cells"]:
         found = f"another number of cells in {_lines(bad['cells'])}"
-        problems.add(file, "rows", found, f"{len(columns)} cells, as the header", "write n/a for missing values")
+        problems.add(
+            file, "rows", found, f"{len(columns)} cells, as the header", "write n/a for missing values"
+        )
     for column in ("onset", "duration"):
         if bad[column]:
             found = f"not a number in {_lines(bad[column])}"
-            problems.add(file, column, found, "seconds from the first volume", "write a number (0 for an impulse)")
+            problems.add(
+                file, column, found, "seconds from the first volume", "write a number (0 for an impulse)"
+            )
     for kind, column, allowed, fix in (
-        ("negative", "onset", ">= 0 s (start of the first volume)", "remove the event, or count from the first volume"),
+        (
+            "negative",
+            "onset",
+            ">= 0 s (start of the first volume)",
+            "remove the event, or count from the first volume",
+        ),
         ("short", "duration", ">= 0 s", "correct the duration"),
     ):
         if bad[kind]:
@@ -484,7 +573,9 @@ def _insensitive(meta, key):
 def _unit_key(text):
     key = str(text).strip().replace("µ", "u").replace("μ", "u").replace("³", "3")  # micro sign and Greek mu
     for power in ("^-1", "-1"):
-        key = key.removesuffix(power) if key.lower().removesuffix(power).endswith(("ml", "cc", "cm3")) else key
+        key = (
+            key.removesuffix(power) if key.lower().removesuffix(power).endswith(("ml", "cc", "cm3")) else key
+        )
     return "".join(c for c in key.lower() if c not in " ^/.*·")
 
 
@@ -525,7 +616,9 @@ def _pet_errors(path, header, meta, where):
     unused = [key for key in PET_ONLY_FOR_BIDS if get(key) is None]
     if unused:
         fix = "add them before sharing the dataset; nothing here reads them"
-        problems.add(where(""), "fields that BIDS demands", "missing " + ", ".join(unused), "present", fix, "warning")
+        problems.add(
+            where(""), "fields that BIDS demands", "missing " + ", ".join(unused), "present", fix, "warning"
+        )
     unit = get("Units")
     if unit not in (None, "", "n/a") and not known_unit(unit):
         fix = "write the unit the voxel values really have; it is never guessed"
@@ -533,10 +626,18 @@ def _pet_errors(path, header, meta, where):
     corrected = get("ImageDecayCorrected")
     if corrected is not None and not isinstance(corrected, bool):
         found = repr(corrected)
-        problems.add(where("ImageDecayCorrected"), "ImageDecayCorrected", found, "true or false", "write a JSON boolean")
+        problems.add(
+            where("ImageDecayCorrected"),
+            "ImageDecayCorrected",
+            found,
+            "true or false",
+            "write a JSON boolean",
+        )
     for key in ("InjectionStart", "ImageDecayCorrectionTime"):
         if get(key) not in (None, "", "n/a") and _number(get(key)) is None:
-            problems.add(where(key), key, repr(get(key)), "a number of seconds", "write seconds after TimeZero")
+            problems.add(
+                where(key), key, repr(get(key)), "a number of seconds", "write seconds after TimeZero"
+            )
     problems.extend(_frame_errors(path, header, get("FrameTimesStart"), get("FrameDuration"), where))
     return problems
 
@@ -563,11 +664,15 @@ def _frame_errors(path, header, starts, durations, where):
         for key, values in lists.items():
             if len(values) != volumes:
                 found = f"{len(values)} frames for {volumes} volume{'s' if volumes != 1 else ''} of {path.rpartition('/')[2]}"
-                problems.add(where(key), key, found, "one entry per volume", "correct the sidecar or the image")
+                problems.add(
+                    where(key), key, found, "one entry per volume", "correct the sidecar or the image"
+                )
     if len(starts) != len(durations):
         if not header:
             found = f"{len(durations)} durations for {len(starts)} starts"
-            problems.add(where("FrameDuration"), "FrameDuration", found, "as many as FrameTimesStart", "correct it")
+            problems.add(
+                where("FrameDuration"), "FrameDuration", found, "as many as FrameTimesStart", "correct it"
+            )
         return problems
     short = [n for n, d in enumerate(durations, 1) if d <= 0]
     if short:
@@ -674,7 +779,9 @@ def image_errors(root, row):
     if constant:
         everything = len(constant) == volumes
         soft = suffix == "pet" and not everything
-        found = "the same value, or NaN, in every voxel" + (f"{which}{_ranges(constant)}" if volumes > 1 else "")
+        found = "the same value, or NaN, in every voxel" + (
+            f"{which}{_ranges(constant)}" if volumes > 1 else ""
+        )
         fix = "exclude the scan (index.exclude) or restore the image"
         if soft:
             fix = "nothing, when the frame is before the tracer arrives"
@@ -683,7 +790,9 @@ def image_errors(root, row):
         found = f"NaN or infinite in up to {worst} of {math.prod(spatial)} voxels"
         found += f"{which}{_ranges(infinite)}" if volumes > 1 else ""
         fix = "replace them (0 outside the field of view) and note it in the sidecar"
-        problems.add(path, "voxel values", found, "finite numbers", fix, "warning" if suffix == "pet" else "error")
+        problems.add(
+            path, "voxel values", found, "finite numbers", fix, "warning" if suffix == "pet" else "error"
+        )
     return problems
 
 
@@ -717,12 +826,14 @@ def check_content(bids_root, scans, *, workers=1, progress=None):
     return results
 
 
-def validate(bids_root, scans, *, event_tasks=(), need_participants=False, workers=1, progress=None):
+def validate(
+    bids_root, scans, *, options=None, event_tasks=(), need_participants=False, workers=1, progress=None
+):
     """Both depths of the validation, as a table.
 
     Parameters
     ----------
-    bids_root, scans, event_tasks, need_participants
+    bids_root, scans, options, event_tasks, need_participants
         See `check_structure`.
     workers, progress
         See `check_content`.
@@ -736,28 +847,53 @@ def validate(bids_root, scans, *, event_tasks=(), need_participants=False, worke
     import pandas as pd
 
     problems = check_structure(
-        bids_root, scans, event_tasks=event_tasks, need_participants=need_participants
+        bids_root, options, scans=scans, event_tasks=event_tasks, need_participants=need_participants
     )
     damaged = {(p.file, p.found) for p in problems.problems}
     for found in check_content(bids_root, scans, workers=workers, progress=progress):
         # a file that cannot be opened was already reported from its header
         problems.extend([p for p in found.problems if (p.file, p.found) not in damaged])
     columns = ["file", "level", "field", "found", "allowed", "fix"]
-    rows = [{c: getattr(p, c).replace("\t", " ").replace("\n", " ") for c in columns} for p in problems.problems]
+    rows = [
+        {c: getattr(p, c).replace("\t", " ").replace("\n", " ") for c in columns} for p in problems.problems
+    ]
     touched = {p.file for p in problems.problems}
     for path in scans["path"]:
         if path not in touched:
             size = os.path.getsize(Path(bids_root) / path)
             rows.append(
-                {"file": path, "level": "ok", "field": "whole file", "found": f"{size} bytes", "allowed": MISSING, "fix": MISSING}
+                {
+                    "file": path,
+                    "level": "ok",
+                    "field": "whole file",
+                    "found": f"{size} bytes",
+                    "allowed": MISSING,
+                    "fix": MISSING,
+                }
             )
     rank = {"error": 0, "warning": 1, "ok": 2}
     rows.sort(key=lambda r: (rank[r["level"]], natural(r["file"])))
     return pd.DataFrame(rows, columns=columns), problems
 
 
-def raise_all(*lists):
-    """Raise one `InputErrors` over several problem lists; do nothing when there is no error."""
-    errors = [problem for problems in lists for problem in problems.errors]
-    if errors:
-        raise InputErrors(errors)
+def report_progress(log):
+    """Return a callback for `check_content` that logs each image with the time left.
+
+    Parameters
+    ----------
+    log : logging.Logger
+
+    Returns
+    -------
+    callable
+    """
+    import time
+
+    start = time.monotonic()
+
+    def report(done, count, path, problems):
+        left = (time.monotonic() - start) / done * (count - done)
+        state = f"{len(problems.errors)} errors" if problems.errors else "ok"
+        log.info("%d of %d checked, about %.0f s left: %s %s", done, count, left, path, state)
+
+    return report

@@ -15,6 +15,8 @@ with open(Path(__file__).with_name("entities.tsv"), encoding="utf-8", newline=""
 
 ORDER = tuple(ENTITIES)
 RAW_KEYS = tuple(key for key, row in ENTITIES.items() if row["raw"] == "yes")
+#: Entities that BIDS allows in the names of T1w, BOLD and PET images (``chunk`` parts of a field of view are not read).
+SCAN_KEYS = ("sub", "ses", "task", "acq", "ce", "trc", "rec", "dir", "run", "echo", "part")
 _RANK = {key: rank for rank, key in enumerate(ORDER)}
 _FORMAT = {"label": re.compile(r"[0-9A-Za-z+]+"), "index": re.compile(r"[0-9]+")}
 _SUFFIX = re.compile(r"[0-9A-Za-z]+")
@@ -22,9 +24,7 @@ _SUFFIX = re.compile(r"[0-9A-Za-z]+")
 #: Regular expression of `{visit}`, for Snakemake's wildcard constraints.
 VISIT_PATTERN = r"sub-[0-9A-Za-z+]+(?:/ses-[0-9A-Za-z+]+)?"
 #: Regular expression of `{scan}`: raw entities only, so that it can never swallow ``_space-…`` or ``_desc-…``.
-SCAN_PATTERN = (
-    r"sub-[0-9A-Za-z+]+(?:_(?:" + "|".join(k for k in RAW_KEYS if k != "sub") + r")-[0-9A-Za-z+]+)*"
-)
+SCAN_PATTERN = r"sub-[0-9A-Za-z+]+(?:_(?:" + "|".join(SCAN_KEYS[1:]) + r")-[0-9A-Za-z+]+)*"
 
 
 @dataclass(frozen=True)

@@ -13,22 +13,21 @@ One T1w serves a session: without ``acq``/``rec`` label first, then the lowest r
 """
 
 import csv
-import hashlib
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 
 import pandas as pd
 
-from neurobraid.bids.entities import natural, parse
+from neurobraid.bids.entities import SCAN_KEYS, natural, parse
 from neurobraid.bids.table import (
     EXCLUSION_COLUMNS,
     MISSING,
     SUFFIXES,
-    _table,
     exclusion,
     filter_scans,
     list_images,
+    make_table,
     open_dataset,
     scan_rows,
 )
@@ -56,10 +55,18 @@ class Index:
     pairing: pd.DataFrame
     exclusions: pd.DataFrame
 
-    def digest(self):
-        """Short digest of the three tables, for the params of a rule."""
-        text = "".join(t.to_csv(sep="\t", index=False) for t in (self.scans, self.pairing, self.exclusions))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+    def tables(self):
+        """The three tables as TSV text, by name: what the rule that writes them depends on."""
+        tables = {"scans": self.scans, "pairing": self.pairing, "exclusions": self.exclusions}
+        return {name: table.to_csv(sep="\t", index=False) for name, table in tables.items()}
+
+    def files(self, root):
+        """Every raw file the study reads, images first, below `root` (text)."""
+        found = dict.fromkeys(self.scans["path"])
+        for column in ("sidecars", "events"):
+            for value in self.scans[column]:
+                found.update(dict.fromkeys(name for name in value.split(";") if name != MISSING))
+        return [f"{root}/{path}" for path in found]
 
 
 def _day(text):
@@ -170,7 +177,7 @@ def pair(scans, dates=None, max_days=MAX_DAYS):
     pairs, excluded = [], []
     for participant, group in scans.groupby("participant_id", sort=False):
         rows = group.to_dict("records")
-        sessions = sorted({r["session_id"] for r in rows}, key=lambda s: ("" if s == MISSING else s))
+        sessions = sorted({r["session_id"] for r in rows}, key=lambda s: "" if s == MISSING else s)
         by_visit = {}
         for row in sorted((r for r in rows if r["suffix"] == "T1w"), key=_preference):
             by_visit.setdefault(row["visit"], []).append(row)
@@ -203,7 +210,9 @@ def pair(scans, dates=None, max_days=MAX_DAYS):
             for row in candidates:
                 if row["path"] not in used:
                     excluded.append(
-                        exclusion(row, "unused-t1w", f"no PET or BOLD scan of {participant} is paired with it")
+                        exclusion(
+                            row, "unused-t1w", f"no PET or BOLD scan of {participant} is paired with it"
+                        )
                     )
     return pd.DataFrame(pairs, columns=list(PAIRING_COLUMNS), dtype=str), excluded
 
@@ -221,7 +230,9 @@ def _special(scans):
             continue
         seen[key] = row["path"]
         if entities.get("part", "mag") != "mag":
-            excluded.append(exclusion(row, "part", f"part-{entities['part']} is not analysed; only magnitude is"))
+            excluded.append(
+                exclusion(row, "part", f"part-{entities['part']} is not analysed; only magnitude is")
+            )
         elif "echo" in entities and row["suffix"] == "bold":
             run = tuple((k, v) for k, v in entities.items() if k != "echo")
             echoes.setdefault(run, []).append((int(entities["echo"]), row))
@@ -282,8 +293,20 @@ def index_from_table(table, options=None, dates=None, others=()):
     return Index(scans, pairing, exclusions)
 
 
-def _others(tree, used):
-    """Exclusion rows for raw images that no stage reads, and for listed participants without data."""
+def unanalysed(tree, used):
+    """Account for raw images that no stage reads, and for listed participants without data.
+
+    Parameters
+    ----------
+    tree : Tree
+    used : set of str
+        Paths of the scan table.
+
+    Returns
+    -------
+    list of dict
+        Rows for the table of exclusions.
+    """
     rows = []
     for path, datatype, name in list_images(tree):
         if path in used:
@@ -298,7 +321,8 @@ def _others(tree, used):
         if name.suffix in SUFFIXES and SUFFIXES[name.suffix] != datatype:
             reason = f"a {name.suffix} image belongs in the folder {SUFFIXES[name.suffix]}, not {datatype}"
         elif name.suffix in SUFFIXES:
-            reason = "the name carries entities that no raw image has"
+            other = sorted(set(name.entities) - set(SCAN_KEYS))
+            reason = f"images with {other[0]}- in their name are not read"
         else:
             reason = f"no stage reads {name.suffix} images"
         rows.append(exclusion(row, "not-analysed", reason))
@@ -339,6 +363,10 @@ def build_index(bids_root, options=None):
         When the folder is no raw BIDS dataset or a filter names something that is not there.
     """
     tree = open_dataset(bids_root)
-    table = _table(scan_rows(tree))
-    others = _others(tree, set(table["path"]))
+    table = make_table(scan_rows(tree))
+    others = unanalysed(tree, set(table["path"]))
     return index_from_table(table, options, read_dates(bids_root, table), others)
+
+
+# name that neurobraid.study used before it was public
+_others = unanalysed

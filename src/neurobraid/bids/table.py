@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from neurobraid.bids.entities import RAW_KEYS, natural, parse, suggest
+from neurobraid.bids.entities import SCAN_KEYS, natural, parse, suggest
 from neurobraid.bids.sidecars import Tree
 from neurobraid.errors import InputError
 
@@ -140,13 +140,14 @@ def _row(path, datatype, name, sidecars, events):
     }
 
 
-def _table(rows):
+def make_table(rows):
+    """Scan table of `scan_rows`, ordered by participant (``2`` before ``10``) and path."""
     rows = sorted(rows, key=lambda r: (natural(r["participant_id"]), natural(r["path"])))
     return pd.DataFrame(rows, columns=list(COLUMNS), dtype=str).reset_index(drop=True)
 
 
 def _usable(datatype, name):
-    return SUFFIXES.get(name.suffix) == datatype and set(name.entities) <= set(RAW_KEYS)
+    return SUFFIXES.get(name.suffix) == datatype and set(name.entities) <= set(SCAN_KEYS)
 
 
 def scan_rows(tree):
@@ -180,7 +181,7 @@ def build_scan_table(bids_root, filters=None):
     InputError
         See `open_dataset` and `filter_scans`.
     """
-    table = _table(scan_rows(open_dataset(bids_root)))
+    table = make_table(scan_rows(open_dataset(bids_root)))
     return filter_scans(table, filters)[0] if filters else table
 
 
@@ -189,7 +190,9 @@ def build_scan_table_pybids(bids_root, filters=None):
     from bids import BIDSLayout, BIDSLayoutIndexer
 
     root = Path(bids_root).resolve()
-    indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=["derivatives", "sourcedata", "code", "stimuli"])
+    indexer = BIDSLayoutIndexer(
+        validate=False, index_metadata=False, ignore=["derivatives", "sourcedata", "code", "stimuli"]
+    )
     layout = BIDSLayout(root, validate=False, derivatives=False, indexer=indexer)
     plain = {"datatype", "extension", "suffix"}
 
@@ -213,7 +216,9 @@ def build_scan_table_pybids(bids_root, filters=None):
         path = relative(file)
         if entities.get("datatype") != SUFFIXES[entities["suffix"]]:
             continue
-        sidecars = sorted((relative(j) for j in jsons[entities["suffix"]] if applies(j, file)), key=specificity)
+        sidecars = sorted(
+            (relative(j) for j in jsons[entities["suffix"]] if applies(j, file)), key=specificity
+        )
         of_scan = [] if entities["suffix"] == "T1w" else [relative(e) for e in events if applies(e, file)]
         rows.append(
             {
@@ -231,7 +236,7 @@ def build_scan_table_pybids(bids_root, filters=None):
                 "events": max(of_scan, key=specificity) if of_scan else MISSING,
             }
         )
-    table = _table(rows)
+    table = make_table(rows)
     return filter_scans(table, filters)[0] if filters else table
 
 
@@ -335,3 +340,7 @@ def filter_scans(table, filters):
         if rule:
             excluded.append(exclusion(row, rule, reason))
     return table[keep].reset_index(drop=True), excluded
+
+
+# names that neurobraid.study used before they were public
+_table = make_table
