@@ -27,7 +27,15 @@ COLUMNS = {
     "scale_kbq_ml": "decay_factor * unit_factor_kbq_ml: stored value to kBq/mL decay-corrected to injection",
 }
 
-WEIGHT_ALIASES = ("body_weight", "bodyweight", "weight", "patient_weight", "patientweight", "weight_kg", "body_weight_kg")
+WEIGHT_ALIASES = (
+    "body_weight",
+    "bodyweight",
+    "weight",
+    "patient_weight",
+    "patientweight",
+    "weight_kg",
+    "body_weight_kg",
+)
 WEIGHT_RANGE_KG = (2.0, 350.0)
 
 
@@ -148,7 +156,11 @@ class Sidecar:
             lower = key.lower()
             if lower in self.fields and self.fields[lower] != value:
                 raise InputError(
-                    file, key, "two different values under spellings of one key", "one value", "remove one of them"
+                    file,
+                    key,
+                    "two different values under spellings of one key",
+                    "one value",
+                    "remove one of them",
                 )
             self.fields[lower] = value
 
@@ -185,7 +197,9 @@ class Sidecar:
         values = value if isinstance(value, list) else [value]
         for position, item in enumerate(values):
             if isinstance(item, bool) or not isinstance(item, int | float) or not math.isfinite(item):
-                raise InputError(self.file, f"{key}[{position}]", repr(item), "a finite number of seconds", fix)
+                raise InputError(
+                    self.file, f"{key}[{position}]", repr(item), "a finite number of seconds", fix
+                )
         if len(values) != count:
             raise InputError(self.file, key, f"{len(values)} values for {count} volumes", allowed, fix)
         return np.asarray(values, dtype=float)
@@ -216,17 +230,23 @@ def read_frames(fields, volumes, file="PET sidecar"):
         unit. Gaps between frames are legal.
     """
     side = Sidecar(fields, file)
-    clock = "write times in seconds relative to TimeZero as PET-BIDS asks (frames, scan, injection: one clock)"
+    clock = (
+        "write times in seconds relative to TimeZero as PET-BIDS asks (frames, scan, injection: one clock)"
+    )
     start = side.numbers("FrameTimesStart", volumes, clock)
     duration = side.numbers("FrameDuration", volumes, "write the duration of every frame in seconds")
-    injection = side.number("InjectionStart", "write the start of the injection in seconds relative to TimeZero (often 0)")
+    injection = side.number(
+        "InjectionStart", "write the start of the injection in seconds relative to TimeZero (often 0)"
+    )
     scan = side.number("ScanStart", clock, required=False)
     unit = concentration_factor(side.require("Units", "an activity concentration", "write e.g. Bq/mL"), file)
     nuclide = side.require("TracerRadionuclide", "a nuclide such as C11 or F18", "name the radionuclide")
     half = half_life(nuclide, file)
 
     for i in np.flatnonzero(duration <= 0):
-        raise InputError(file, f"FrameDuration[{i}]", f"{duration[i]:g} s", "> 0 s", "correct the frame's duration")
+        raise InputError(
+            file, f"FrameDuration[{i}]", f"{duration[i]:g} s", "> 0 s", "correct the frame's duration"
+        )
     for i in np.flatnonzero(np.diff(start) <= 0):
         raise InputError(
             file,
@@ -255,7 +275,11 @@ def read_frames(fields, volumes, file="PET sidecar"):
     after = start - injection
     if after[-1] + duration[-1] <= 0:
         raise InputError(
-            file, "InjectionStart", f"{injection:g} s, after the last frame", "before the last frame ends", clock
+            file,
+            "InjectionStart",
+            f"{injection:g} s, after the last frame",
+            "before the last frame ends",
+            clock,
         )
     if (after[-1] + duration[-1]) / 60.0 > 20.0 * half:
         raise InputError(
@@ -266,9 +290,13 @@ def read_frames(fields, volumes, file="PET sidecar"):
             "check whether times are in milliseconds, or the radionuclide",
         )
 
-    corrected = side.require("ImageDecayCorrected", "true or false", "state whether the image is decay-corrected")
+    corrected = side.require(
+        "ImageDecayCorrected", "true or false", "state whether the image is decay-corrected"
+    )
     if not isinstance(corrected, bool):
-        raise InputError(file, "ImageDecayCorrected", repr(corrected), "true or false (no quotes)", "write a boolean")
+        raise InputError(
+            file, "ImageDecayCorrected", repr(corrected), "true or false (no quotes)", "write a boolean"
+        )
     if corrected:
         time = side.number(
             "ImageDecayCorrectionTime",
@@ -345,7 +373,11 @@ def body_weight(table, participant, columns=None, file="participants.tsv"):
         found[column] = value * (weight_factor(units) if units else 1.0)
     if len({round(v, 3) for v in found.values()}) > 1:
         raise InputError(
-            file, f"weight of {participant}", str(found), "one value", "keep one weight column, PET-BIDS: body_weight"
+            file,
+            f"weight of {participant}",
+            str(found),
+            "one value",
+            "keep one weight column, PET-BIDS: body_weight",
         )
     for column, value in found.items():
         if not WEIGHT_RANGE_KG[0] <= value <= WEIGHT_RANGE_KG[1]:

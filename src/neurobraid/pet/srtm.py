@@ -18,7 +18,15 @@ MAX_START_MIN = 5.0
 MIN_FRAMES = 6
 CHUNK = 4096
 PARAMETERS = ("R1", "k2", "k2a", "k2prime", "BPND")
-UNITS = {"R1": "1", "k2": "1/min", "k2a": "1/min", "k2prime": "1/min", "BPND": "1", "BPND_se": "1", "residual_sd": "kBq/mL"}
+UNITS = {
+    "R1": "1",
+    "k2": "1/min",
+    "k2a": "1/min",
+    "k2prime": "1/min",
+    "BPND": "1",
+    "BPND_se": "1",
+    "residual_sd": "kBq/mL",
+}
 
 
 def refusal(frames):
@@ -138,7 +146,9 @@ def _grid_fit(curves, shared, along, across):
         j = centre + d
         value = second[rows, j] / shared.height[j].astype(curves.dtype)
         phi += part * value
-        R1 += part * (first - value * shared.shadow[j].astype(curves.dtype)) / curves.dtype.type(shared.length)
+        R1 += (
+            part * (first - value * shared.shadow[j].astype(curves.dtype)) / curves.dtype.type(shared.length)
+        )
         explained += part * near[d + 1]
     step = np.log(shared.rates[-1] / shared.rates[0]) / (count - 1)
     k2a = (shared.rates[0] * np.exp(step * (centre + offset))).astype(curves.dtype)
@@ -231,7 +241,7 @@ def fit_regions(curves, shared):
     Returns
     -------
     pandas.DataFrame
-        One row per curve: ``R1, k2, k2a, k2prime, BPND, BPND_se, residual_sd, flag``. ``flag`` is empty, ``no data``,
+        One row per curve: ``R1, k2, k2a, k2prime, BPND, BPND_se, residual_sd, flag``. ``flag`` is ``ok``, ``no data``,
         ``k2a at lower bound`` or ``k2a at upper bound`` (BPND is then a bound, not an estimate). ``residual_sd`` is of
         a frame of mean weight. The standard error comes from the curvature at the optimum and ignores noise in the
         reference.
@@ -286,5 +296,7 @@ def fit_regions(curves, shared):
     table.loc[usable, [*PARAMETERS, "BPND_se", "residual_sd"]] = np.stack(
         [R1, k2, k2a, k2 / R1, k2 / k2a - 1.0, error, np.sqrt(variance)], axis=1
     )
-    table.loc[usable, "flag"] = np.select([edge < 0, edge > 0], ["k2a at lower bound", "k2a at upper bound"], "")
+    table.loc[usable, "flag"] = np.select(
+        [edge < 0, edge > 0], ["k2a at lower bound", "k2a at upper bound"], "ok"
+    )
     return table

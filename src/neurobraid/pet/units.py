@@ -65,7 +65,11 @@ def _lookup(table, unit, file, field):
         if key.lower() in lower:
             return lower[key.lower()]
     raise InputError(
-        file, field, repr(unit), ", ".join(table), "write the unit the image or value really has; it is never guessed"
+        file,
+        field,
+        repr(unit),
+        ", ".join(table),
+        "write the unit the image or value really has; it is never guessed",
     )
 
 
@@ -139,7 +143,15 @@ def half_life(radionuclide, file="PET sidecar"):
     >>> half_life("[18F]"), half_life("C-11")
     (109.77, 20.364)
     """
-    names = {"carbon": "c", "fluorine": "f", "fluor": "f", "oxygen": "o", "nitrogen": "n", "gallium": "ga", "copper": "cu"}
+    names = {
+        "carbon": "c",
+        "fluorine": "f",
+        "fluor": "f",
+        "oxygen": "o",
+        "nitrogen": "n",
+        "gallium": "ga",
+        "copper": "cu",
+    }
     text = str(radionuclide).lower()
     mass = re.findall(r"\d+", text)
     symbol = re.sub(r"[^a-z]", "", text)

@@ -1,0 +1,189 @@
+"""First step of a PET scan: frames, motion, reference image, registration to T1w, checks. Nothing is resampled."""
+
+import logging
+import math
+
+import numpy as np
+
+from neurobraid.errors import InputError
+from neurobraid.files import read_json, read_tsv, write_json, write_tsv
+from neurobraid.images.io import data, load, save
+from neurobraid.images.transforms import apply_affine, write_affines
+from neurobraid.pet import coregistration, frames, motion
+from neurobraid.pet.resample import scaled_series
+from neurobraid.provenance import bids_uri, sidecar
+
+log = logging.getLogger("neurobraid")
+
+SUV_RANGE = (0.05, 30.0)
+"""Whole-brain SUV outside this is a unit mistake (1000: Bq for kBq, 37: nCi), not a tracer."""
+
+
+def read_metadata(sidecars):
+    """Merge the sidecars of a scan, the least specific first.
+
+    Parameters
+    ----------
+    sidecars : list of path-like
+
+    Returns
+    -------
+    fields : dict
+    file : str
+        The most specific sidecar, to be named in errors.
+
+    Raises
+    ------
+    InputError
+        There is no sidecar.
+    """
+    if not sidecars:
+        raise InputError(
+            "PET image", "sidecar", "missing", "a JSON file beside the image", "write the PET-BIDS sidecar"
+        )
+    fields = {}
+    for path in sidecars:
+        fields.update(read_json(path))
+    return fields, str(sidecars[-1])
+
+
+def fit(pet, sidecars, t1w, brain_mask, out, *, participant, participants=(), fwhm_mm=8.0, start_min=2.0):
+    """Estimate everything about a scan that later steps apply.
+
+    Parameters
+    ----------
+    pet : path-like
+        Raw image, 3D or 4D.
+    sidecars : list of path-like
+        Its JSON files, the least specific first.
+    t1w, brain_mask : path-like
+        Preprocessed T1w image of the participant and its brain mask.
+    out : mapping
+        Paths: ``frames`` (with ``frames_json``), ``petref`` (``petref_json``), ``hmc``, ``coreg``, ``confounds``
+        (``confounds_json``), ``qc``.
+    participant : str
+        ``sub-…``
+    participants : list of path-like
+        ``participants.tsv`` and ``participants.json`` where there are any, for the body weight.
+    fwhm_mm, start_min : float
+        See `motion.estimate`.
+
+    Raises
+    ------
+    InputError
+        See `frames.read_frames`.
+    """
+    fields, side = read_metadata(sidecars)
+    image = load(pet)
+    volumes = image.shape[3] if len(image.shape) > 3 else 1
+    timing = frames.read_frames(fields, volumes, side)
+    dose = frames.injected_dose(fields, side)
+    weight = _weight(participants, participant)
+    log.info(
+        "%d frames, %.1f to %.1f min after injection", volumes, timing.start[0] / 60, timing.end[-1] / 60
+    )
+    series = scaled_series(image, timing)
+    affine = np.asarray(image.affine, float)
+    matrices, petref, estimated = motion.estimate(
+        series, affine, timing, fwhm_mm=fwhm_mm, start_min=start_min
+    )
+    anatomy, mask = load(t1w), data(load(brain_mask)) > 0.5
+    coreg, score = coregistration.to_anatomy(petref, affine, data(anatomy), anatomy.affine, mask)
+
+    points = apply_affine(coreg, apply_affine(anatomy.affine, np.argwhere(mask)[::17]))
+    table = motion.confounds(matrices, points.mean(axis=0))
+    moved = motion.displacement(matrices, points)
+    inside = _inside(petref.shape, affine, points)
+    brain_suv = math.nan
+    if math.isfinite(dose) and math.isfinite(weight) and inside.any():
+        ijk = np.rint(apply_affine(np.linalg.inv(affine), points[inside])).astype(int)
+        brain_suv = float(petref[tuple(ijk.T)].mean()) * weight / dose
+    warnings = []
+    if math.isfinite(brain_suv) and not SUV_RANGE[0] <= brain_suv <= SUV_RANGE[1]:
+        warnings.append(
+            f"mean SUV of the brain is {brain_suv:.3g}, outside {SUV_RANGE[0]:g}-{SUV_RANGE[1]:g}: check Units "
+            "(Bq/mL or kBq/mL), InjectedRadioactivityUnits and the body weight"
+        )
+    if inside.mean() < 0.95:
+        warnings.append(f"{100 * (1 - inside.mean()):.0f} % of the brain is outside the PET field of view")
+    for text in warnings:
+        log.warning(text)
+
+    source = [pet, *sidecars]
+    write_tsv(timing.table(), out["frames"])
+    write_json(
+        sidecar(
+            "Frames of the PET scan after injection and the factors that turn stored values into kBq/mL, decay-corrected "
+            "to injection",
+            source,
+            HalfLifeMin=timing.half_life_min,
+            TracerName=fields.get("TracerName"),
+            TracerRadionuclide=fields.get("TracerRadionuclide"),
+            UnitsFound=fields.get("Units"),
+            DecayCorrectionFound=timing.correction,
+            InjectedRadioactivityMBq=dose,
+            BodyWeightKg=weight,
+            Columns=frames.COLUMNS,
+        ),
+        out["frames_json"],
+    )
+    save(petref, affine, out["petref"])
+    write_json(
+        sidecar(
+            "Duration-weighted mean of the motion-corrected frames, kBq/mL decay-corrected to injection",
+            source,
+            Units="kBq/mL",
+            FramesAveraged=np.flatnonzero(estimated),
+        ),
+        out["petref_json"],
+    )
+    write_affines(matrices, out["hmc"])
+    write_affines(coreg, out["coreg"])
+    write_tsv(table, out["confounds"])
+    write_json(
+        sidecar(
+            "Head motion between PET frames",
+            source,
+            SmoothingFWHMmm=fwhm_mm,
+            EstimatedFrames=np.flatnonzero(estimated),
+            FramewiseDisplacement="sum of absolute differences, rotations on a radius of 50 mm, mm",
+            Translations="mm, of the centre of the brain",
+            Rotations="rad",
+        ),
+        out["confounds_json"],
+    )
+    displacement = table["framewise_displacement"].to_numpy()[1:]
+    write_json(
+        {
+            "Sources": [bids_uri(p) for p in source],
+            "frames": volumes,
+            "first_frame_start_min": timing.start[0] / 60,
+            "last_frame_end_min": timing.end[-1] / 60,
+            "gap_min": float((timing.start[1:] - timing.end[:-1]).clip(0).sum() / 60),
+            "units_found": fields.get("Units"),
+            "decay_correction_found": timing.correction,
+            "fd_mean_mm": displacement.mean() if volumes > 1 else math.nan,
+            "fd_max_mm": displacement.max() if volumes > 1 else math.nan,
+            "max_displacement_mm": moved.max(),
+            "coreg_mutual_information": score,
+            "brain_in_fov": inside.mean(),
+            "brain_suv_mean": brain_suv,
+            "warnings": warnings,
+            "caveat": "motion is corrected after reconstruction; a mismatch with the attenuation map remains",
+        },
+        out["qc"],
+    )
+
+
+def _inside(shape, affine, points):
+    ijk = apply_affine(np.linalg.inv(affine), points)
+    return ((ijk > -0.5) & (ijk < np.array(shape) - 0.5)).all(axis=1)
+
+
+def _weight(participants, participant):
+    tables = [path for path in participants if str(path).endswith(".tsv")]
+    texts = [path for path in participants if str(path).endswith(".json")]
+    if not tables:
+        return math.nan
+    columns = read_json(texts[0]) if texts else None
+    return frames.body_weight(read_tsv(tables[0]), participant, columns, tables[0])

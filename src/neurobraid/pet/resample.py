@@ -1,0 +1,124 @@
+"""The scan in T1w space: one linear interpolation from the raw frames through motion and coregistration."""
+
+import numpy as np
+
+from neurobraid.files import read_json, read_tsv, write_json
+from neurobraid.images.io import data, load, save
+from neurobraid.images.transforms import read_affines
+from neurobraid.pet.frames import from_table
+from neurobraid.provenance import sidecar
+
+
+def scaled_series(image, frames):
+    """Frames in kBq/mL, decay-corrected to injection; (X, Y, Z, F) float32, a 3D image has one frame."""
+    values = data(image)
+    values = values.reshape(*values.shape[:3], -1)
+    return values * frames.scale.astype(np.float32)
+
+
+def read_frame_table(table, side):
+    """`Frames` of a written frame table, and the content of its sidecar."""
+    content = read_json(side)
+    return from_table(read_tsv(table), content["HalfLifeMin"]), content
+
+
+def anatomical_grid(shape, affine, voxel_mm):
+    """Grid over the field of view of an anatomical image with another voxel size.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    affine : numpy.ndarray, (4, 4)
+    voxel_mm : float
+        Isotropic voxel edge.
+
+    Returns
+    -------
+    shape : tuple of int
+    affine : numpy.ndarray, (4, 4)
+        Same axes; the outer faces of the first voxels coincide.
+    """
+    zooms = np.linalg.norm(affine[:3, :3], axis=0)
+    step = voxel_mm / zooms
+    size = tuple(int(n) for n in np.maximum(np.ceil(np.array(shape[:3]) / step - 1e-6), 1))
+    out = affine.copy()
+    out[:3, :3] = affine[:3, :3] * step
+    out[:3, 3] = affine[:3, :3] @ (0.5 * step - 0.5) + affine[:3, 3]
+    return size, out
+
+
+def to_grid(series, affine, shape, target, hmc, coreg):
+    """Resample frames onto a grid in T1w space, one interpolation each.
+
+    Parameters
+    ----------
+    series : numpy.ndarray, (X, Y, Z, F), float32
+    affine : numpy.ndarray, (4, 4)
+    shape, target
+        Grid in T1w space.
+    hmc : numpy.ndarray, (F, 4, 4)
+        Points of the PET reference to points of each frame.
+    coreg : numpy.ndarray, (4, 4)
+        Points of T1w to points of the PET reference.
+
+    Returns
+    -------
+    numpy.ndarray, (*shape, F), float32
+        0 where any frame does not reach: such a voxel has no curve.
+    """
+    from neurobraid.images.resample import resample_image
+
+    out = np.empty((*shape, len(hmc)), np.float32)
+    for frame, matrix in enumerate(hmc):
+        volume = np.ascontiguousarray(series[..., frame])
+        # linear: higher orders ring below zero at edges, which a ratio or a logarithm does not forgive
+        out[..., frame] = resample_image(
+            (volume, affine), shape, target, matrix @ coreg, order=1, fill=np.nan
+        )
+    out[~np.isfinite(out).all(axis=3)] = 0.0
+    return out
+
+
+def resample(pet, frames, frames_json, hmc, coreg, t1w, out):
+    """Write the scan in T1w space.
+
+    Parameters
+    ----------
+    pet, frames, frames_json, hmc, coreg, t1w : path-like
+        Raw image, frame table and sidecar, transforms, T1w image that gives the field of view.
+    out : mapping
+        Paths ``pet`` and ``pet_json``.
+    """
+    image, (timing, content) = load(pet), read_frame_table(frames, frames_json)
+    anatomy = load(t1w)
+    voxel = float(np.round(np.prod(np.linalg.norm(image.affine[:3, :3], axis=0)) ** (1 / 3), 3))
+    shape, target = anatomical_grid(anatomy.shape, np.asarray(anatomy.affine, float), voxel)
+    values = to_grid(
+        scaled_series(image, timing),
+        np.asarray(image.affine, float),
+        shape,
+        target,
+        read_affines(hmc),
+        read_affines(coreg)[0],
+    )
+    save(values, target, out["pet"])
+    write_json(
+        sidecar(
+            "PET in T1w space, corrected for motion, activity decay-corrected to injection",
+            [pet, frames, hmc, coreg],
+            Units="kBq/mL",
+            TimeZeroMeaning="injection",
+            FrameTimesStart=timing.start,
+            FrameDuration=timing.duration,
+            InjectionStart=0,
+            ScanStart=timing.start[0],
+            ImageDecayCorrected=True,
+            ImageDecayCorrectionTime=0,
+            HalfLifeMin=timing.half_life_min,
+            TracerName=content.get("TracerName"),
+            TracerRadionuclide=content.get("TracerRadionuclide"),
+            Interpolation="linear, once, from the raw frames",
+            OutsideFieldOfView="0 in all frames",
+        ),
+        out["pet_json"],
+    )

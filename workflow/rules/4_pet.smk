@@ -1,0 +1,229 @@
+# Stage pet: frames and motion, resampling, curves, regional models, parametric maps.
+
+# Model and measure of every map, in the order in which they are written.
+PET_MAPS = [
+    f"model-{model}_meas-{measure}"
+    for model in config["pet"]["models"]
+    for measure in {"SRTM": ["BPND", "R1"], "SUVR": ["SUVR"]}[model]
+]
+PET_MASKS = [
+    name for name in config["pet"]["reference"] if name.endswith((".nii", ".nii.gz"))
+]
+PARTICIPANT_TABLES = [
+    f"{RAW}/participants.{kind}"
+    for kind in ("tsv", "json")
+    if BUILTIN or Path(f"{RAW}/participants.{kind}").exists()
+]
+
+
+rule pet_fit:
+    """Read frames, units and decay of a PET scan; estimate its motion and its position to T1w."""
+    input:
+        pet=raw("pet"),
+        sidecars=raw("pet", "sidecars"),
+        participants=PARTICIPANT_TABLES,
+        t1w=anatomy("pet", "desc-preproc_T1w.nii.gz"),
+        brain_mask=anatomy("pet", "desc-brain_mask.nii.gz"),
+    output:
+        frames="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.tsv",
+        frames_json="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.json",
+        petref="<derivatives>/{visit}/pet/{scan}_petref.nii.gz",
+        petref_json="<derivatives>/{visit}/pet/{scan}_petref.json",
+        hmc="<derivatives>/{visit}/pet/{scan}_from-orig_to-petref_mode-image_desc-hmc_xfm.txt",
+        coreg="<derivatives>/{visit}/pet/{scan}_from-petref_to-T1w_mode-image_desc-coreg_xfm.txt",
+        confounds="<derivatives>/{visit}/pet/{scan}_desc-confounds_timeseries.tsv",
+        confounds_json="<derivatives>/{visit}/pet/{scan}_desc-confounds_timeseries.json",
+        qc="<derivatives>/{visit}/pet/{scan}_desc-pet_qc.json",
+    log:
+        "logs/pet_fit/{visit}/{scan}.log",
+    benchmark:
+        "logs/benchmarks/pet_fit/{visit}/{scan}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000, 12),
+        runtime=60,
+    params:
+        fwhm_mm=lookup(dpath="pet/motion_fwhm_mm", within=config),
+        start_min=lookup(dpath="pet/motion_start_min", within=config),
+        code=code_digest("pet"),
+    script:
+        "../../scripts/pet_fit.py"
+
+
+rule pet_resample:
+    """Bring a PET scan to T1w space in one interpolation, as kBq/mL decay-corrected to injection."""
+    input:
+        pet=raw("pet"),
+        frames="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.tsv",
+        frames_json="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.json",
+        hmc="<derivatives>/{visit}/pet/{scan}_from-orig_to-petref_mode-image_desc-hmc_xfm.txt",
+        coreg="<derivatives>/{visit}/pet/{scan}_from-petref_to-T1w_mode-image_desc-coreg_xfm.txt",
+        t1w=anatomy("pet", "desc-preproc_T1w.nii.gz"),
+    output:
+        pet="<derivatives>/{visit}/pet/{scan}_space-T1w_desc-preproc_pet.nii.gz",
+        pet_json="<derivatives>/{visit}/pet/{scan}_space-T1w_desc-preproc_pet.json",
+    log:
+        "logs/pet_resample/{visit}/{scan}.log",
+    benchmark:
+        "logs/benchmarks/pet_resample/{visit}/{scan}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000, 12),
+        runtime=60,
+    params:
+        code=code_digest("pet"),
+    script:
+        "../../scripts/pet_resample.py"
+
+
+rule pet_tacs:
+    """Extract time-activity curves of all atlases, of the reference region and of the brain."""
+    input:
+        pet="<derivatives>/{visit}/pet/{scan}_space-T1w_desc-preproc_pet.nii.gz",
+        frames="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.tsv",
+        frames_json="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.json",
+        brain_mask=anatomy("pet", "desc-brain_mask.nii.gz"),
+        grey=anatomy("pet", "label-GM_probseg.nii.gz"),
+        warp=anatomy("pet", f"from-{MNI}_to-T1w_mode-image_xfm.h5"),
+        atlases=collect(
+            "<derivatives>/atlases/tpl-{mni}_atlas-{atlas}_dseg.nii.gz",
+            mni=MNI,
+            atlas=ATLASES,
+        ),
+        tables=collect(
+            "<derivatives>/atlases/tpl-{mni}_atlas-{atlas}_dseg.tsv",
+            mni=MNI,
+            atlas=ATLASES,
+        ),
+        masks=PET_MASKS,
+    output:
+        tacs=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_seg-{atlas}_desc-preproc_tacs.tsv",
+            atlas=ATLASES,
+        ),
+        tacs_json=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_seg-{atlas}_desc-preproc_tacs.json",
+            atlas=ATLASES,
+        ),
+        morph=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_seg-{atlas}_desc-preproc_morph.tsv",
+            atlas=ATLASES,
+        ),
+        reference="<derivatives>/{visit}/pet/{scan}_label-reference_desc-preproc_tacs.tsv",
+        reference_json="<derivatives>/{visit}/pet/{scan}_label-reference_desc-preproc_tacs.json",
+        weights="<derivatives>/{visit}/pet/{scan}_desc-weights_weights.tsv",
+    log:
+        "logs/pet_tacs/{visit}/{scan}.log",
+    benchmark:
+        "logs/benchmarks/pet_tacs/{visit}/{scan}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000, 12),
+        runtime=60,
+    params:
+        names=ATLASES,
+        reference_regions=lookup(dpath="pet/reference", within=config),
+        gm_threshold=lookup(dpath="pet/gm_threshold", within=config),
+        code=code_digest("pet"),
+    script:
+        "../../scripts/pet_tacs.py"
+
+
+rule pet_model:
+    """Fit the kinetic models to the regional curves of an atlas."""
+    input:
+        tacs="<derivatives>/{visit}/pet/{scan}_seg-{atlas}_desc-preproc_tacs.tsv",
+        morph="<derivatives>/{visit}/pet/{scan}_seg-{atlas}_desc-preproc_morph.tsv",
+        reference="<derivatives>/{visit}/pet/{scan}_label-reference_desc-preproc_tacs.tsv",
+        reference_json="<derivatives>/{visit}/pet/{scan}_label-reference_desc-preproc_tacs.json",
+        frame_weights="<derivatives>/{visit}/pet/{scan}_desc-weights_weights.tsv",
+        frames="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.tsv",
+        frames_json="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.json",
+    output:
+        kinpar=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_seg-{{atlas}}_model-{model}_kinpar.tsv",
+            model=config["pet"]["models"],
+        ),
+        kinpar_json=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_seg-{{atlas}}_model-{model}_kinpar.json",
+            model=config["pet"]["models"],
+        ),
+        fits=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_seg-{{atlas}}_model-{model}_desc-fit_tacs.tsv",
+            model=[model for model in config["pet"]["models"] if model != "SUVR"],
+        ),
+    log:
+        "logs/pet_model/{visit}/{scan}_{atlas}.log",
+    benchmark:
+        "logs/benchmarks/pet_model/{visit}/{scan}_{atlas}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(500),
+        runtime=20,
+    params:
+        models=lookup(dpath="pet/models", within=config),
+        window_min=lookup(dpath="pet/suvr_window_min", within=config),
+        n=lookup(dpath="pet/n_basis", within=config),
+        k2a=lookup(dpath="pet/k2a_range_per_min", within=config),
+        code=code_digest("pet"),
+    script:
+        "../../scripts/pet_model.py"
+
+
+rule pet_maps:
+    """Fit the models voxel by voxel in T1w space and bring the maps to template space."""
+    input:
+        pet="<derivatives>/{visit}/pet/{scan}_space-T1w_desc-preproc_pet.nii.gz",
+        brain_mask=anatomy("pet", "desc-brain_mask.nii.gz"),
+        warp=anatomy("pet", f"from-T1w_to-{MNI}_mode-image_xfm.h5"),
+        reference="<derivatives>/{visit}/pet/{scan}_label-reference_desc-preproc_tacs.tsv",
+        reference_json="<derivatives>/{visit}/pet/{scan}_label-reference_desc-preproc_tacs.json",
+        frame_weights="<derivatives>/{visit}/pet/{scan}_desc-weights_weights.tsv",
+        frames="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.tsv",
+        frames_json="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.json",
+    output:
+        native=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_space-T1w_{map}_mimap.nii.gz",
+            map=PET_MAPS,
+        ),
+        native_json=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_space-T1w_{map}_mimap.json",
+            map=PET_MAPS,
+        ),
+        template=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_space-{mni}_{map}_mimap.nii.gz",
+            mni=MNI,
+            map=PET_MAPS,
+        ),
+        template_json=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_space-{mni}_{map}_mimap.json",
+            mni=MNI,
+            map=PET_MAPS,
+        ),
+    log:
+        "logs/pet_maps/{visit}/{scan}.log",
+    benchmark:
+        "logs/benchmarks/pet_maps/{visit}/{scan}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000, 12),
+        runtime=60,
+    params:
+        models=lookup(dpath="pet/models", within=config),
+        window_min=lookup(dpath="pet/suvr_window_min", within=config),
+        n=lookup(dpath="pet/n_basis", within=config),
+        k2a=lookup(dpath="pet/k2a_range_per_min", within=config),
+        resolution=lookup(dpath="anat/resolution", within=config),
+        code=code_digest("pet"),
+    script:
+        "../../scripts/pet_maps.py"
