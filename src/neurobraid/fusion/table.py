@@ -1,0 +1,419 @@
+"""One tidy table of regional features from all modalities, joined by label and never by position."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from neurobraid.errors import InputError
+from neurobraid.files import read_tsv, write_json, write_tsv
+from neurobraid.fusion.schema import COLUMNS, MEASURES, MODALITIES, TASK_UNIT, table_schema
+from neurobraid.provenance import bids_uri, sidecar
+
+_KEYS = ["participant_id", "session_id", "region", "modality", "measure", "unit"]
+_ENTITY = re.compile(r"(?:^|_)([a-z]+)-([A-Za-z0-9+]+)(?=_)")
+
+
+def name_entities(path):
+    """Entities in a BIDS file name.
+
+    Examples
+    --------
+    >>> name_entities("x/sub-01_ses-2_task-rest_atlas-a_relmat.tsv")["ses"]
+    '2'
+    """
+    return dict(_ENTITY.findall(Path(path).name))
+
+
+def _columns(path, table, needed):
+    for column in needed:
+        if column not in table:
+            raise InputError(
+                path, "columns", list(table.columns), f"a column {column}", "make the file again"
+            )
+
+
+def _frame(path, region, modality, measure, value, unit, coverage):
+    import pandas as pd
+
+    entities = name_entities(path)
+    if "sub" not in entities:
+        raise InputError(
+            path, "file name", Path(path).name, "a name with sub-<label>", "name the file by BIDS"
+        )
+    return pd.DataFrame(
+        {
+            "participant_id": f"sub-{entities['sub']}",
+            "session_id": pd.Series(
+                [f"ses-{entities['ses']}" if "ses" in entities else np.nan] * len(region), dtype="object"
+            ),
+            "region": np.asarray(region, dtype=object),
+            "modality": modality,
+            "measure": measure,
+            "value": np.asarray(value, dtype=np.float64),
+            "unit": unit,
+            "coverage": np.asarray(coverage, dtype=np.float64),
+            "source": bids_uri(path),
+        }
+    )[list(COLUMNS)]
+
+
+def task_rows(path):
+    """Contrast effects of one participant's region table (long form: name, contrast, effect, coverage).
+
+    Parameters
+    ----------
+    path : path-like
+        ``sub-x_task-y_atlas-z_stat-effect_bold.tsv``.
+
+    Returns
+    -------
+    list of pandas.DataFrame
+        One per contrast, in the columns of the fusion table.
+    """
+    table = read_tsv(path, text=("contrast",))
+    _columns(path, table, ("name", "contrast", "effect", "coverage"))
+    task = name_entities(path).get("task", "task")
+    return [
+        _frame(path, part["name"], "fmri-task", f"{task}_{name}", part["effect"], TASK_UNIT, part["coverage"])
+        for name, part in table.groupby("contrast", sort=True)
+    ]
+
+
+def fisher_z(r):
+    """Fisher z of correlations; values at or beyond 1 are held at 1 - 1e-7, the diagonal becomes NaN.
+
+    Parameters
+    ----------
+    r : numpy.ndarray, (R, R)
+
+    Returns
+    -------
+    numpy.ndarray, (R, R), float64
+    """
+    z = np.arctanh(np.clip(np.asarray(r, dtype=np.float64), -1 + 1e-7, 1 - 1e-7))
+    np.fill_diagonal(z, np.nan)
+    return z
+
+
+def connectivity_rows(path, coverage=None, *, networks=None, suffix=""):
+    """Strength of every region, and the mean connection of every pair of networks, of one matrix.
+
+    Parameters
+    ----------
+    path : path-like
+        ``…_stat-pearsoncorrelation_relmat.tsv``, first column ``Node``.
+    coverage : path-like, optional
+        ``…_stat-coverage_bold.tsv``: columns ``Node`` and ``coverage``.
+    networks : dict of str to str, optional
+        Network of every region; edges between networks are added then.
+    suffix : str
+        Added to the measure (``_<task>`` where a study has several resting tasks).
+
+    Returns
+    -------
+    list of pandas.DataFrame
+    """
+    matrix = read_tsv(path, text=("Node",))
+    _columns(path, matrix, ("Node",))
+    nodes = matrix["Node"].to_list()
+    if sorted(nodes) != sorted(c for c in matrix.columns if c != "Node"):
+        raise InputError(
+            path, "regions", "rows and columns differ", "the same regions twice", "make the file again"
+        )
+    z = fisher_z(matrix[nodes].to_numpy(dtype=np.float64))
+    share = np.where(np.isfinite(z).any(axis=1), 1.0, 0.0)
+    if coverage is not None:
+        seen = read_tsv(coverage, text=("Node",))
+        _columns(coverage, seen, ("Node", "coverage"))
+        share = seen.set_index("Node")["coverage"].reindex(nodes).to_numpy(dtype=np.float64)
+    valid = np.isfinite(z)
+    count = valid.sum(axis=1)
+    frames = []
+    for measure, part in (("strengthpositive", np.maximum(z, 0)), ("strengthnegative", np.minimum(z, 0))):
+        total = np.where(valid, part, 0.0).sum(axis=1)
+        strength = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        frames.append(_frame(path, nodes, "fmri-rest", measure + suffix, strength, "z", share))
+    if networks:
+        names = np.array([networks.get(node, "") for node in nodes], dtype=object)
+        listed = [n for n in dict.fromkeys(names) if n and n == n]
+        edges, values, shares = [], [], []
+        for i, first in enumerate(listed):
+            for second in listed[i:]:
+                block = z[np.ix_(names == first, names == second)]
+                kept = np.isfinite(block)
+                edges.append(f"{first}--{second}")
+                values.append(block[kept].mean() if kept.any() else np.nan)
+                shares.append(np.nanmin([share[names == first].mean(), share[names == second].mean()]))
+        frames.append(_frame(path, edges, "fmri-rest", "connectivity" + suffix, values, "z", shares))
+    return frames
+
+
+def kinetic_rows(path, measures, *, suffix=""):
+    """Kinetic parameters of one PET scan.
+
+    Parameters
+    ----------
+    path : path-like
+        ``…_kinpar.tsv`` with the columns ``name``, the measures and, if known, ``coverage``.
+    measures : iterable of str
+        Of BPND, R1, SUVR; those the file has are taken.
+    suffix : str
+        Added to the measure (``_<tracer>`` where a study has several tracers).
+
+    Returns
+    -------
+    list of pandas.DataFrame
+    """
+    table = read_tsv(path)
+    _columns(path, table, ("name",))
+    share = table["coverage"] if "coverage" in table else np.where(table["name"].notna(), np.nan, np.nan)
+    frames = []
+    for measure in measures:
+        if measure in table:
+            unit = MEASURES["pet", measure][0]
+            frames.append(_frame(path, table["name"], "pet", measure + suffix, table[measure], unit, share))
+    return frames
+
+
+def structure_rows(path):
+    """Grey-matter volume and density of one T1w scan (``…_seg-…_desc-structure_morph.tsv``)."""
+    table = read_tsv(path)
+    _columns(path, table, ("name", "volume_ml", "density", "coverage"))
+    return [
+        _frame(path, table["name"], "anat", "volume", table["volume_ml"], "mL", table["coverage"]),
+        _frame(path, table["name"], "anat", "density", table["density"], "1", table["coverage"]),
+    ]
+
+
+def _several(paths, entity):
+    return len({name_entities(p).get(entity) for p in paths}) > 1
+
+
+def fusion_table(
+    atlas, *, task=(), rest=(), coverage=(), kinetics=(), structure=(), pet_measures=("BPND", "R1", "SUVR")
+):
+    """Join the region tables of all modalities by region name.
+
+    A scan that does not exist gives no rows; a region that was not covered gives a row with an empty value.
+    Runs of one session are averaged (mean of the values, smallest coverage, all sources).
+
+    Parameters
+    ----------
+    atlas : pandas.DataFrame
+        Region table: ``name``, optionally ``network``.
+    task : iterable of path-like
+        Region tables of contrasts, one per participant and task.
+    rest, coverage : iterable of path-like
+        Correlation matrices, and the coverage tables of the same scans (matched by name, not by position).
+    kinetics : iterable of path-like
+        Kinetic parameters per region.
+    structure : iterable of path-like
+        Grey matter per region.
+    pet_measures : iterable of str
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of `neurobraid.fusion.schema.COLUMNS`, sorted by participant, session, modality, measure
+        and the atlas's order of regions.
+
+    Raises
+    ------
+    InputError
+        A file lacks a column, or a region is not in the atlas.
+    """
+    import pandas as pd
+
+    task, rest, kinetics, structure = list(task), list(rest), list(kinetics), list(structure)
+    names = atlas["name"].to_list()
+    networks = None
+    if "network" in atlas:
+        networks = {n: w for n, w in zip(names, atlas["network"], strict=True) if isinstance(w, str)}
+    seen = {Path(p).name.split("_stat-")[0]: p for p in coverage}
+    frames = []
+    for path in task:
+        frames += task_rows(path)
+    tag = "task" if _several(rest, "task") else None
+    for path in rest:
+        suffix = f"_{name_entities(path)[tag]}" if tag else ""
+        share = seen.get(Path(path).name.split("_stat-")[0])
+        frames += connectivity_rows(path, share, networks=networks, suffix=suffix)
+    tag = "trc" if _several(kinetics, "trc") else None
+    for path in kinetics:
+        suffix = f"_{name_entities(path).get('trc', 'none')}" if tag else ""
+        frames += kinetic_rows(path, pet_measures, suffix=suffix)
+    for path in structure:
+        frames += structure_rows(path)
+    if not frames:
+        return pd.DataFrame(
+            {c: pd.Series(dtype="float64" if c in ("value", "coverage") else "object") for c in COLUMNS}
+        )
+    for frame in frames:
+        unknown = [r for r in frame["region"] if r not in set(names) and "--" not in r]
+        if unknown:
+            raise InputError(
+                frame["source"].iloc[0].split(":")[-1],
+                "region",
+                unknown[0],
+                f"a region of the atlas ({len(names)} names)",
+                "make the table again with this atlas",
+            )
+    table = pd.concat([f for f in frames if len(f)], ignore_index=True)
+    joined = table.groupby(_KEYS, sort=False, dropna=False).agg(
+        value=("value", "mean"), coverage=("coverage", "min"), source=("source", _sources)
+    )
+    table = joined.reset_index()[list(COLUMNS)]
+    place = {name: number for number, name in enumerate(names)}
+    order = pd.DataFrame(
+        {
+            "a": table["participant_id"],
+            "b": table["session_id"].fillna(""),
+            "c": table["modality"].map({m: n for n, m in enumerate(MODALITIES)}),
+            "d": table["measure"],
+            "e": table["region"].map(place).fillna(len(names)),
+            "f": table["region"],
+        }
+    )
+    return table.iloc[order.sort_values(list("abcdef"), kind="stable").index].reset_index(drop=True)
+
+
+def _sources(values):
+    return " ".join(sorted(set(values)))
+
+
+def availability(table, participants):
+    """Who has which modality.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Fusion table.
+    participants : iterable of str
+        Everyone in the study, also those without a single scan.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per participant and modality: participant_id, modality, available, sessions, measures,
+        regions (with a value), mean_coverage. Never a zero in place of a missing value.
+    """
+    import pandas as pd
+
+    rows = []
+    everyone = sorted(set(participants) | set(table["participant_id"]))
+    parts = {key: part for key, part in table.groupby(["participant_id", "modality"], sort=False)}
+    for person in everyone:
+        for modality in MODALITIES:
+            part = parts.get((person, modality))
+            filled = part[part["value"].notna()] if part is not None else None
+            has = filled is not None and len(filled) > 0
+            rows.append(
+                {
+                    "participant_id": person,
+                    "modality": modality,
+                    "available": "yes" if has else "no",
+                    "sessions": filled["session_id"].nunique(dropna=False) if has else 0,
+                    "measures": filled["measure"].nunique() if has else 0,
+                    "regions": filled["region"].nunique() if has else 0,
+                    "mean_coverage": part["coverage"].mean() if has else np.nan,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def wide(table, modality, *, measure=(), region=(), rows="participant", min_coverage=0.5):
+    """Table for a model: one row per person (or visit), one column per feature.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Fusion table.
+    modality, measure, region : iterable of str
+        What to take; an empty list takes all.
+    rows : {'participant', 'visit'}
+        ``participant`` takes each person's first session that has the measure, so that a prediction never
+        looks past the first visit; ``visit`` makes one row per person and session.
+    min_coverage : float
+        Values of regions covered less become NaN. A region without a known coverage is kept.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index participant_id (or participant_id, session_id), sorted; columns ``modality measure region``.
+        A person without the modality has no row.
+    """
+    part = table[table["modality"].isin(list(modality))] if modality else table
+    for column, wanted in (("measure", measure), ("region", region)):
+        if wanted:
+            part = part[part[column].isin(list(wanted))]
+    part = part.assign(
+        session_id=part["session_id"].astype("object").where(part["session_id"].notna(), ""),
+        value=part["value"].where(~(part["coverage"] < min_coverage)),
+        feature=part["modality"].astype(str)
+        + " "
+        + part["measure"].astype(str)
+        + " "
+        + part["region"].astype(str),
+    )
+    part = part[part["value"].notna()]
+    if rows == "participant":
+        # ses-2 comes before ses-10
+        rank = part["session_id"].str.replace(r"\d+", lambda m: m.group().zfill(8), regex=True)
+        first = rank.groupby([part[c] for c in ("participant_id", "modality", "measure")]).transform("min")
+        part = part[rank == first]
+        index = ["participant_id"]
+    else:
+        index = ["participant_id", "session_id"]
+    order = list(dict.fromkeys(part["feature"]))
+    return (
+        part.pivot(index=index, columns="feature", values="value").reindex(columns=sorted(order)).sort_index()
+    )
+
+
+def write_fusion(atlas_table, participants, outputs, **inputs):
+    """Make and write the fusion table, its sidecar and the table of availability.
+
+    Parameters
+    ----------
+    atlas_table : path-like
+        ``…_dseg.tsv``.
+    participants : path-like
+        ``participants.tsv``.
+    outputs : dict
+        Paths ``features``, ``schema``, ``availability``, ``availability_json``.
+    **inputs
+        See `fusion_table`.
+    """
+    atlas = read_tsv(atlas_table, text=("name", "network"))
+    table = fusion_table(atlas, **inputs)
+    write_tsv(table, outputs["features"])
+    present = table[["modality", "measure", "unit"]].drop_duplicates().itertuples(index=False, name=None)
+    sources = [
+        path for paths in inputs.values() for path in paths if not isinstance(path, str) or "/" in path
+    ]
+    write_json(
+        sidecar(
+            "Regional features of all modalities, one value per row, joined by region name.",
+            sorted(str(p) for p in sources),
+            **table_schema(present),
+        ),
+        outputs["schema"],
+    )
+    people = read_tsv(participants)["participant_id"]
+    write_tsv(availability(table, people), outputs["availability"])
+    write_json(
+        {
+            "participant_id": {"Description": "Person, as in participants.tsv"},
+            "modality": {"Description": "Modality", "Levels": MODALITIES},
+            "available": {
+                "Description": "Whether any region has a value",
+                "Levels": {"yes": "yes", "no": "no"},
+            },
+            "sessions": {"Description": "Number of sessions with a value"},
+            "measures": {"Description": "Number of measures with a value"},
+            "regions": {"Description": "Number of regions with a value"},
+            "mean_coverage": {"Description": "Mean share of a region's voxels that held data, 0 to 1"},
+        },
+        outputs["availability_json"],
+    )

@@ -1,0 +1,227 @@
+"""Folds made once for all feature sets, with groups kept whole at the outer and the inner level."""
+
+import hashlib
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from neurobraid.errors import InputError
+
+
+class Unavailable(Exception):
+    """The model cannot be fitted with these people; the reason goes into the summary."""
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Assignment of every row to test folds.
+
+    Attributes
+    ----------
+    outer : numpy.ndarray of int, (repeats, rows)
+        Outer test fold.
+    inner : list of list of numpy.ndarray of int, [repeat][fold] -> (rows,)
+        Inner test fold of the training rows of that outer fold; -1 for its test rows.
+    """
+
+    outer: np.ndarray
+    inner: list
+
+    def splits(self):
+        """Yield repeat, fold, train rows, test rows, inner fold of the train rows."""
+        for repeat, assigned in enumerate(self.outer):
+            for fold in range(int(assigned.max()) + 1):
+                train = np.flatnonzero(assigned != fold)
+                yield repeat, fold, train, np.flatnonzero(assigned == fold), self.inner[repeat][fold][train]
+
+    @property
+    def test_share(self):
+        """Test people per training person, mean over folds (for the corrected variance)."""
+        return float(np.mean([len(test) / len(train) for _, _, train, test, _ in self.splits()]))
+
+
+def check_groups(participants, groups, y, kind, *, file, column):
+    """Refuse groups that would put the same person on both sides of a split.
+
+    Parameters
+    ----------
+    participants, groups : numpy.ndarray of str, (rows,)
+    y : numpy.ndarray, (rows,)
+    kind : {'classification', 'regression'}
+    file, column : str
+        For the message.
+
+    Raises
+    ------
+    InputError
+        A person in two groups, or a person with two classes.
+    """
+    for person in np.unique(participants):
+        rows = participants == person
+        found = np.unique(groups[rows])
+        if found.size > 1:
+            raise InputError(
+                file,
+                f"{column} of {person}",
+                ", ".join(found),
+                "one group per participant",
+                "correct the column, or choose groups: participant_id",
+            )
+        if kind == "classification" and np.unique(y[rows]).size > 1:
+            raise InputError(
+                file,
+                f"target of {person}",
+                "two classes",
+                "one class per participant",
+                "correct the target column",
+            )
+
+
+def strata(y, kind, site=None, *, folds=5, group_of_site=False):
+    """Codes by which folds are balanced.
+
+    Parameters
+    ----------
+    y : numpy.ndarray, (rows,)
+    kind : {'classification', 'regression'}
+    site : numpy.ndarray of str, optional
+        Class by site when every combination has at least `folds` rows, else the class alone.
+    folds : int
+    group_of_site : bool
+        Groups are the sites themselves: never balance by them.
+
+    Returns
+    -------
+    numpy.ndarray of int, (rows,)
+    """
+    if kind == "regression":
+        bins = max(2, min(5, y.size // max(folds, 1)))
+        rank = np.argsort(np.argsort(y, kind="stable"), kind="stable")
+        return rank * bins // y.size
+    base = (y > 0).astype(int)
+    if site is None or group_of_site:
+        return base
+    both = np.unique(site, return_inverse=True)[1] * 2 + base
+    return both if np.unique(both, return_counts=True)[1].min() >= folds else base
+
+
+def _possible(codes, groups, wanted):
+    """Number of folds that leaves every class of `codes` in every fold, as far as groups allow."""
+    per_class = [np.unique(groups[codes == c]).size for c in np.unique(codes)]
+    return int(min(wanted, *per_class))
+
+
+def _split(codes, groups, count, seed):
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    splitter = StratifiedGroupKFold(n_splits=count, shuffle=True, random_state=seed)
+    assigned = np.full(codes.size, -1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        for fold, (_, test) in enumerate(splitter.split(codes, codes, groups)):
+            assigned[test] = fold
+    return assigned
+
+
+def make_folds(y, groups, *, kind, site=None, outer=5, inner=5, repeats=2, seed=0, group_of_site=False):
+    """Make the folds that every feature set of a model uses.
+
+    Parameters
+    ----------
+    y : numpy.ndarray, (rows,)
+        -1 and 1, or numbers.
+    groups : numpy.ndarray of str, (rows,)
+        Rows that must stay together.
+    kind : {'classification', 'regression'}
+    site : numpy.ndarray of str, optional
+    outer, inner, repeats : int
+        Fewer folds are made when a class has fewer groups.
+    seed : int
+    group_of_site : bool
+
+    Returns
+    -------
+    Folds
+
+    Raises
+    ------
+    Unavailable
+        Fewer than two folds are possible.
+    """
+    classes = (y > 0).astype(int) if kind == "classification" else np.zeros(y.size, dtype=int)
+    outer = _possible(classes, groups, outer)
+    if outer < 2:
+        raise Unavailable("fewer than two groups in a class: no fold can be held out")
+    assigned, nested = [], []
+    for repeat in range(repeats):
+        codes = strata(y, kind, site, folds=outer, group_of_site=group_of_site)
+        test_fold = _split(codes, groups, outer, seed + 1000 * repeat)
+        within = []
+        for fold in range(outer):
+            train = np.flatnonzero(test_fold != fold)
+            count = _possible(classes[train], groups[train], inner)
+            if count < 2 or np.unique(classes[train]).size < np.unique(classes).size:
+                raise Unavailable("too few groups in a class for a split inside the training people")
+            part = strata(
+                y[train],
+                kind,
+                None if site is None else site[train],
+                folds=count,
+                group_of_site=group_of_site,
+            )
+            row = np.full(y.size, -1)
+            row[train] = _split(part, groups[train], count, seed + 1000 * repeat + fold + 1)
+            within.append(row)
+        assigned.append(test_fold)
+        nested.append(within)
+    folds = Folds(np.array(assigned), nested)
+    for _, _, train, test, inside in folds.splits():
+        if set(groups[train]) & set(groups[test]):
+            raise RuntimeError("a group straddles an outer split")
+        for k in np.unique(inside):
+            if set(groups[train][inside == k]) & set(groups[train][inside != k]):
+                raise RuntimeError("a group straddles an inner split")
+    return folds
+
+
+def manifest(folds, participants, sessions, groups):
+    """Table of who is where, and its digest.
+
+    Parameters
+    ----------
+    folds : Folds
+    participants, sessions, groups : sequence of str, (rows,)
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        participant_id, session_id, group, repeat, fold (outer), role (train, test), inner_fold (n/a for test).
+    digest : str
+        SHA-256 of the assignments; the same in every summary that used these folds.
+    """
+    import pandas as pd
+
+    parts = []
+    count = len(participants)
+    for repeat, assigned in enumerate(folds.outer):
+        for fold in range(int(assigned.max()) + 1):
+            inside = folds.inner[repeat][fold]
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "participant_id": participants,
+                        "session_id": [s or np.nan for s in sessions],
+                        "group": groups,
+                        "repeat": repeat + 1,
+                        "fold": fold + 1,
+                        "role": np.where(assigned == fold, "test", "train"),
+                        "inner_fold": pd.array(np.where(inside < 0, 0, inside + 1), dtype="Int64"),
+                    },
+                    index=range(count),
+                )
+            )
+    table = pd.concat(parts, ignore_index=True)
+    digest = hashlib.sha256(table.to_csv(sep="\t", index=False, lineterminator="\n", na_rep="n/a").encode())
+    table["inner_fold"] = table["inner_fold"].where(table["role"] == "train")
+    return table, digest.hexdigest()

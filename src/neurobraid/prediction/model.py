@@ -1,0 +1,489 @@
+"""One declared model from tables to scores: nested grouped cross-validation, baselines, permutation, comparison."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from neurobraid.errors import InputError
+from neurobraid.files import read_tsv, write_json, write_tsv
+from neurobraid.prediction.dataset import build
+from neurobraid.prediction.estimators import GRIDS, GridPath, LateFusion, RidgePath, TunedModel, make_pipeline
+from neurobraid.prediction.folds import Unavailable, make_folds, manifest
+from neurobraid.prediction.metrics import (
+    classification_metrics,
+    corrected_interval,
+    corrected_ttest,
+    cramers_v,
+    regression_metrics,
+)
+from neurobraid.prediction.permutation import permutation_test
+from neurobraid.provenance import sidecar
+
+#: Every key of a record of ``prediction.models`` with its default; the schema says the same.
+DEFAULTS = {
+    "name": None,
+    "table": "study",
+    "target": None,
+    "kind": "classification",
+    "classes": [],
+    "features": [],
+    "rows": "participant",
+    "confounds": [],
+    "demographics": ["age", "sex"],
+    "groups": "participant_id",
+    "site": "site",
+    "estimator": "ridge",
+    "grid": [],
+    "fusion": ["late"],
+    "missing_modality": "complete",
+    "min_coverage": 0.5,
+    "min_present": 0.5,
+    "min_participants": 10,
+    "folds": {"outer": 5, "inner": 5},
+    "repeats": 2,
+    "permutations": 99,
+    "seed": 1,
+}
+PRIMARY = {"classification": "auc", "regression": "r2"}
+#: Below this many people a summary says that it is a demonstration (Varoquaux 2018: +-10 points at n = 100).
+ENOUGH = 100
+SITE_LIMIT = 0.3
+
+PREDICTION_COLUMNS = {
+    "participant_id": "Person",
+    "session_id": "Visit; n/a where a row is a person",
+    "feature_set": "Modality, fused (mean of standardised scores), early (block-scaled), dummy or demographics",
+    "repeat": "Repeat of the cross-validation, from 1",
+    "fold": "Outer fold in which the row was tested, from 1",
+    "target": "True class or value",
+    "score": "Out-of-fold score, standardised by the training people's inner out-of-fold scores",
+    "prediction": "Probability of the second class, or the predicted value",
+}
+SCORE_COLUMNS = {
+    "feature_set": "As in the predictions",
+    "repeat": "Repeat, from 1",
+    "fold": "Outer fold, from 1",
+    "metric": "auc, balanced_accuracy, brier; or mae, r2 (by sums of squares against the training mean), r",
+    "value": "Value on the fold's test people; n/a where it is not defined (one class, fewer than three people)",
+}
+FOLD_COLUMNS = {
+    "participant_id": "Person",
+    "session_id": "Visit; n/a where a row is a person",
+    "group": "Rows with the same group stay together at both levels",
+    "repeat": "Repeat, from 1",
+    "fold": "Outer fold, from 1",
+    "role": "test or train in this outer fold",
+    "inner_fold": "Inner test fold of a training row, from 1; n/a for test rows",
+}
+
+
+@dataclass
+class Result:
+    """Tables and summary of one model (pandas.DataFrame x 3, dict)."""
+
+    predictions: object
+    scores: object
+    folds: object
+    summary: dict
+
+
+def complete(model, **general):
+    """Fill a model's record with the defaults, and refuse what cannot be fitted.
+
+    Parameters
+    ----------
+    model : dict
+    **general
+        Defaults of the whole stage (permutations, folds, repeats, seed); the record's own keys win.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    InputError
+    """
+    where = f"config: prediction.models ({model.get('name')})"
+    unknown = sorted(set(model) - set(DEFAULTS))
+    if unknown:
+        raise InputError(where, "key", unknown[0], ", ".join(DEFAULTS), "remove or correct the key")
+    full = {**DEFAULTS, **{k: v for k, v in general.items() if v is not None}, **model}
+    full["folds"] = {**DEFAULTS["folds"], **(general.get("folds") or {}), **(model.get("folds") or {})}
+    allowed = ("ridge", "svm") if full["kind"] == "regression" else tuple(GRIDS)
+    for key, options in (
+        ("kind", tuple(PRIMARY)),
+        ("table", ("study", "cohort")),
+        ("rows", ("participant", "visit")),
+        ("missing_modality", ("complete", "available")),
+        ("estimator", allowed),
+    ):
+        if full[key] not in options:
+            raise InputError(where, key, full[key], ", ".join(options), f"choose one of them for {key}")
+    names = [record.get("name") for record in full["features"]]
+    reserved = {"fused", "early", "dummy", "demographics"}
+    if not names or len(set(names)) < len(names) or set(names) & reserved:
+        raise InputError(
+            where, "features", names, f"different names, none of {sorted(reserved)}", "rename them"
+        )
+    if not full["target"]:
+        raise InputError(where, "target", "missing", "a column of participants.tsv", "name the target")
+    full["grid"] = [float(v) for v in (full["grid"] or GRIDS[full["estimator"]])]
+    if min(full["grid"]) <= 0:
+        raise InputError(where, "grid", full["grid"], "positive numbers", "correct the grid")
+    return full
+
+
+def _estimator(model):
+    # strongest regularisation first: `choose` settles ties in favour of the first
+    if model["estimator"] == "ridge":
+        return RidgePath(tuple(sorted(model["grid"], reverse=True)), model["kind"])
+    return GridPath(model["estimator"], model["kind"], tuple(sorted(model["grid"])))
+
+
+def _joined(data):
+    """One table of all modalities, confounds last, and the columns of each."""
+    c = data.confounds
+    blocks, start, parts = {}, 0, []
+    for name, table in data.tables.items():
+        p = table.shape[1] - c
+        parts.append(table[:, :p])
+        blocks[name] = list(range(start, start + p))
+        start += p
+    parts.append(table[:, p:])
+    return np.concatenate(parts, axis=1), blocks, list(range(start, start + c))
+
+
+def cross_validate(data, folds, model):
+    """Out-of-fold predictions of every feature set on the same folds.
+
+    Parameters
+    ----------
+    data : neurobraid.prediction.dataset.Dataset
+    folds : neurobraid.prediction.folds.Folds
+    model : dict
+        From `complete`.
+
+    Returns
+    -------
+    predictions : list of tuple
+        (feature_set, repeat, fold, row, score, prediction); repeat and fold from 1.
+    scores : list of tuple
+        (feature_set, repeat, fold, metric, value).
+    chosen : dict of str to list of float
+        Regularisation taken in every outer fold.
+    """
+    kind, estimator = model["kind"], _estimator(model)
+    X, blocks, confounds = _joined(data)
+    X = np.concatenate([X, data.demographics], axis=1)
+    extra = list(range(X.shape[1] - data.demographics.shape[1], X.shape[1]))
+
+    def tuned(part, removed):
+        return TunedModel(make_pipeline(part, removed, estimator, model["min_present"]), kind)
+
+    singles = {name: tuned({name: columns}, confounds) for name, columns in blocks.items()}
+    present = {name: np.isfinite(X[:, columns]).any(axis=1) for name, columns in blocks.items()}
+    predictions, scores, chosen = [], [], {}
+
+    def record(name, repeat, fold, rows, train, score, predicted):
+        known = np.isfinite(predicted)
+        rows, score, predicted = rows[known], score[known], predicted[known]
+        predictions.extend(
+            (name, repeat + 1, fold + 1, int(r), float(s), float(p))
+            for r, s, p in zip(rows, score, predicted, strict=True)
+        )
+        if not rows.size:
+            return
+        y = data.y[rows]
+        if kind == "classification":
+            values = classification_metrics(y, score, predicted, float(np.mean(data.y[train] > 0)))
+        else:
+            values = regression_metrics(y, predicted, float(data.y[train].mean()))
+        scores.extend((name, repeat + 1, fold + 1, metric, value) for metric, value in values.items())
+
+    for repeat, fold, train, test, inside in folds.splits():
+        y = data.y[train]
+        base = float(np.mean(y > 0)) if kind == "classification" else float(y.mean())
+        flat = np.zeros(test.size)
+        record("dummy", repeat, fold, test, train, flat, flat + base)
+        if extra:
+            fitted = tuned({"demographics": extra}, []).fit(X[train], y, inside)
+            _take(record, "demographics", fitted, repeat, fold, test, train, X[test], chosen, model)
+        fused = LateFusion(singles, kind).fit(
+            X[train], y, inside, {n: has[train] for n, has in present.items()}
+        )
+        for name, fitted in fused.models_.items():
+            there = test[present[name][test]]
+            _take(
+                record,
+                name,
+                fitted,
+                repeat,
+                fold,
+                there,
+                train[present[name][train]],
+                X[there],
+                chosen,
+                model,
+            )
+        if len(singles) > 1:
+            if "late" in model["fusion"]:
+                available = {n: has[test] for n, has in present.items()}
+                raw = fused.score_of(X[test], available)
+                spread = fused.inner_scores_.std() or 1.0
+                score = (raw - fused.inner_scores_.mean()) / spread
+                record("fused", repeat, fold, test, train, score, fused.calibrator_.apply(raw))
+            if "early" in model["fusion"]:
+                fitted = tuned(blocks, confounds).fit(X[train], y, inside)
+                _take(record, "early", fitted, repeat, fold, test, train, X[test], chosen, model)
+    return predictions, scores, chosen
+
+
+def _take(record, name, fitted, repeat, fold, test, train, X, chosen, model):
+    if not test.size:
+        return
+    raw = fitted.score_of(X)
+    spread = fitted.inner_scores_.std()
+    score = (raw - fitted.inner_scores_.mean()) / (spread if spread > 1e-12 else 1.0)
+    record(name, repeat, fold, test, train, score, fitted.calibrator_.apply(raw))
+    chosen.setdefault(name, []).append(fitted.pipeline[-1].grid[fitted.choice_])
+
+
+def _shares(values):
+    return {f"{v:g}": values.count(v) for v in sorted(set(values))}
+
+
+def _summaries(scores, folds):
+    out = {}
+    for (name, metric), part in scores.groupby(["feature_set", "metric"], sort=True):
+        out.setdefault(name, {})[metric] = corrected_interval(part["value"], folds.test_share)
+    return out
+
+
+def _paired(predictions, data, model, first, second):
+    """Fold differences of the primary metric on the rows that both feature sets predicted."""
+    from neurobraid.prediction.metrics import auc
+
+    one = predictions[predictions["feature_set"] == first].set_index(["repeat", "fold", "row"])
+    two = predictions[predictions["feature_set"] == second].set_index(["repeat", "fold", "row"])
+    both = one.join(two[["score", "prediction"]], rsuffix="_b", how="inner")
+    differences = []
+    for _, part in both.groupby(level=["repeat", "fold"], sort=True):
+        rows = part.index.get_level_values("row").to_numpy()
+        y = data.y[rows]
+        if model["kind"] == "classification":
+            differences.append(auc(y, part["score"].to_numpy()) - auc(y, part["score_b"].to_numpy()))
+        else:
+            spread = np.sum((y - np.delete(data.y, rows).mean()) ** 2)
+            error = [np.sum((y - part[c].to_numpy()) ** 2) for c in ("prediction", "prediction_b")]
+            differences.append((error[1] - error[0]) / spread if spread > 0 else np.nan)
+    return np.array(differences)
+
+
+def _compare(predictions, data, model, folds, metrics):
+    """Fusion against the best single modality, and against demographics."""
+    primary = PRIMARY[model["kind"]]
+    singles = [n for n in data.tables if n in metrics]
+    ranked = sorted(singles, key=lambda n: -np.nan_to_num(metrics[n][primary]["mean"], nan=-np.inf))
+    main = next((n for n in ("fused", "early") if n in metrics), ranked[0])
+    pairs = [(main, ranked[0])] if main not in singles else []
+    pairs += [("early", ranked[0])] if "early" in metrics and main != "early" else []
+    pairs += [(main, "demographics")] if "demographics" in metrics else []
+    out = []
+    for first, second in pairs:
+        test = corrected_ttest(_paired(predictions, data, model, first, second), folds.test_share)
+        out.append({"first": first, "second": second, "metric": primary, **test})
+    return out
+
+
+def _warnings(data, model, permuted):
+    found = []
+    people = int(np.unique(data.participants).size)
+    if np.unique(data.sites).size > 1:
+        if model["kind"] == "classification":
+            v = cramers_v(data.sites, data.y)
+            if v > SITE_LIMIT:
+                found.append(
+                    f"Site and target are associated (Cramer's V {v:.2f} > {SITE_LIMIT}): a model may read the site. "
+                    "Leave sites out (groups: site) or report within-site accuracy."
+                )
+    if model["estimator"] != "ridge" and model["permutations"]:
+        found.append("The permutation test uses ridge for the real and for the permuted studies.")
+    if permuted is not None and permuted["movable"] < people:
+        found.append(
+            f"{people - permuted['movable'] if permuted['movable'] else 'All'} rows could not change places within "
+            "their block in the permutation test."
+        )
+    return found
+
+
+def fit_model(features, participants, model, *, file="participants.tsv"):
+    """Fit one declared model.
+
+    Parameters
+    ----------
+    features : pandas.DataFrame
+        Fusion table.
+    participants : pandas.DataFrame
+    model : dict
+        From `complete`.
+    file : str
+        Name of the participants table for messages.
+
+    Returns
+    -------
+    Result
+        When the model cannot be fitted, empty tables and a summary whose status is UNAVAILABLE, with the reason.
+    """
+    import pandas as pd
+
+    summary = {
+        "name": model["name"],
+        "status": "OK",
+        "reason": "",
+        "settings": {k: v for k, v in model.items() if k != "name"},
+        "primary_metric": PRIMARY[model["kind"]],
+        "interval": "corrected resampled (Nadeau-Bengio), 95 %",
+    }
+    flow = []
+    try:
+        data = build(features, participants, model, file=file)
+        flow = data.flow
+        people = int(np.unique(data.participants).size)
+        summary["participants"] = people
+        if people < model["min_participants"]:
+            raise Unavailable(
+                f"{people} participants have everything; min_participants is {model['min_participants']}"
+            )
+        by_site = model["groups"] == model["site"]
+        folds = make_folds(
+            data.y,
+            data.groups,
+            kind=model["kind"],
+            site=data.sites,
+            outer=model["folds"]["outer"],
+            inner=model["folds"]["inner"],
+            repeats=model["repeats"],
+            seed=model["seed"],
+            group_of_site=by_site,
+        )
+    except Unavailable as reason:
+        summary.update(
+            status="UNAVAILABLE", reason=str(reason), flow=flow, metrics={}, comparisons=[], warnings=[]
+        )
+        empty = [pd.DataFrame({c: pd.Series(dtype="object") for c in names}) for names in
+                 (PREDICTION_COLUMNS, SCORE_COLUMNS, FOLD_COLUMNS)]  # fmt: skip
+        return Result(*empty, summary)
+
+    table, digest = manifest(folds, data.participants, data.sessions, data.groups)
+    rows, scores, chosen = cross_validate(data, folds, model)
+    scores = pd.DataFrame(scores, columns=list(SCORE_COLUMNS))
+    predictions = pd.DataFrame(rows, columns=["feature_set", "repeat", "fold", "row", "score", "prediction"])
+    permuted = None
+    if model["permutations"]:
+        grid = model["grid"] if model["estimator"] == "ridge" else GRIDS["ridge"]
+        permuted = permutation_test(
+            data.tables,
+            data.y,
+            folds,
+            data.participants if by_site else data.groups,
+            data.sites,
+            count=model["permutations"],
+            seed=model["seed"],
+            confounds=data.confounds,
+            grid=tuple(sorted(grid, reverse=True)),
+            kind=model["kind"],
+            min_present=model["min_present"],
+            early="early" in model["fusion"],
+        )
+    metrics = _summaries(scores, folds)
+    notes = _warnings(data, model, permuted)
+    if people < ENOUGH:
+        summary["status"] = "DEMONSTRATION"
+        summary["reason"] = (
+            f"{people} participants: this shows that the pipeline works. Its numbers have no inferential value; "
+            f"accuracy estimates from fewer than {ENOUGH} people are off by ten points or more."
+        )
+    first = list(folds.splits())[0]
+    summary.update(
+        classes=data.classes,
+        class_counts={c: int(np.sum(data.y == v)) for c, v in zip(data.classes, (-1, 1), strict=False)},
+        rows=int(data.y.size),
+        flow=flow,
+        features={name: len(columns) for name, columns in data.names.items()},
+        confound_columns=data.confounds,
+        folds={
+            "outer": int(folds.outer.max()) + 1,
+            "inner": int(first[4].max()) + 1,
+            "repeats": len(folds.outer),
+            "sha256": digest,
+        },
+        chosen={name: _shares(values) for name, values in sorted(chosen.items())},
+        metrics=metrics,
+        comparisons=_compare(predictions, data, model, folds, metrics),
+        permutation=None
+        if permuted is None
+        else {
+            "count": model["permutations"],
+            "statistic": f"mean {PRIMARY[model['kind']]} over folds",
+            "learner": "ridge",
+            "blocks": model["site"] if np.unique(data.sites).size > 1 else "none",
+            "units": "participant_id" if by_site else model["groups"],
+            **{k: permuted[k] for k in ("observed", "p", "null_mean", "movable")},
+        },
+        site_association=cramers_v(data.sites, data.y) if model["kind"] == "classification" else None,
+        warnings=notes,
+    )
+    place = predictions["row"].to_numpy()
+    target = data.y[place]
+    if data.classes:
+        target = np.where(target > 0, data.classes[1], data.classes[0])
+    predictions = predictions.assign(
+        participant_id=data.participants[place],
+        session_id=pd.Series(data.sessions[place]).replace("", np.nan),
+        target=target,
+    )
+    order = {
+        name: number for number, name in enumerate(["dummy", "demographics", *data.tables, "fused", "early"])
+    }
+    predictions = predictions.iloc[
+        np.lexsort((place, predictions["repeat"], predictions["feature_set"].map(order)))
+    ].reset_index(drop=True)
+    scores = scores.iloc[
+        np.lexsort((np.arange(len(scores)), scores["repeat"], scores["feature_set"].map(order)))
+    ].reset_index(drop=True)
+    return Result(predictions[list(PREDICTION_COLUMNS)], scores, table, summary)
+
+
+def write_model(features, participants, model, outputs, **general):
+    """Fit one declared model and write its tables, sidecars and summary.
+
+    Parameters
+    ----------
+    features, participants : path-like
+        Fusion table, ``participants.tsv``.
+    model : dict
+        One record of ``prediction.models``.
+    outputs : dict
+        Paths ``predictions``, ``scores``, ``folds``, each with ``…_json`` beside it, and ``summary``.
+    **general
+        See `complete`.
+    """
+    full = complete(model, **general)
+    people = read_tsv(participants)
+    table = read_tsv(features, text=("modality", "measure", "unit", "source"))
+    result = fit_model(table, people, full, file=str(participants).rsplit("/", 1)[-1])
+    sources = [features, participants]
+    for key, columns, text in (
+        ("predictions", PREDICTION_COLUMNS, "Out-of-fold predictions of every feature set."),
+        ("scores", SCORE_COLUMNS, "Metrics of every feature set on every outer fold."),
+        (
+            "folds",
+            FOLD_COLUMNS,
+            "Who was trained on and tested in which fold; the same for all feature sets.",
+        ),
+    ):
+        write_tsv(getattr(result, key), outputs[key])
+        content = sidecar(text, sources, Columns={c: {"Description": d} for c, d in columns.items()})
+        write_json(content, outputs[f"{key}_json"])
+    write_json(sidecar("Result of one declared model.", sources, **result.summary), outputs["summary"])

@@ -1,0 +1,191 @@
+"""Steps of a model that learn from people, as scikit-learn transformers over one small set of functions.
+
+A table of a model holds the features first and the confounds in its last columns. Everything here is fitted on
+the training people only; the permutation engine calls the same functions without scikit-learn's wrapping.
+"""
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+
+
+def present_columns(features, min_present):
+    """Columns with enough values and some spread.
+
+    Parameters
+    ----------
+    features : numpy.ndarray, (people, features)
+    min_present : float
+        Smallest share of people with a value.
+
+    Returns
+    -------
+    numpy.ndarray of bool, (features,)
+    """
+    finite = np.isfinite(features)
+    if finite.all():
+        return np.ptp(features, axis=0) > 0
+    enough = finite.mean(axis=0) >= min_present
+    low = np.where(finite, features, np.inf).min(axis=0)
+    high = np.where(finite, features, -np.inf).max(axis=0)
+    return enough & finite.any(axis=0) & (high > low)
+
+
+def medians(values):
+    """Median of every column, missing values left out; 0 for an empty column."""
+    if np.isfinite(values).all():
+        return np.median(values, axis=0) if len(values) else np.zeros(values.shape[1])
+    clean = np.where(np.isfinite(values), values, np.nan)
+    clean[:, np.isnan(clean).all(axis=0)] = 0.0
+    return np.nanmedian(clean, axis=0)
+
+
+def filled(values, fill):
+    """Values with the missing ones replaced by `fill`, (columns,)."""
+    finite = np.isfinite(values)
+    return values if finite.all() else np.where(finite, values, fill)
+
+
+def confound_fit(features, confounds):
+    """Linear model of the features on the confounds.
+
+    Parameters
+    ----------
+    features : numpy.ndarray, (people, features)
+    confounds : numpy.ndarray, (people, confounds)
+
+    Returns
+    -------
+    center, scale : numpy.ndarray, (confounds,)
+    slopes : numpy.ndarray, (confounds, features)
+        Least squares of smallest norm, so that a site nobody in the training set has gets slope 0.
+    """
+    center = confounds.mean(axis=0)
+    scale = confounds.std(axis=0)
+    scale = np.where(scale > 0, scale, 1.0)
+    design = (confounds - center) / scale
+    slopes = np.linalg.lstsq(design, features - features.mean(axis=0), rcond=1e-9)[0]
+    return center, scale, slopes
+
+
+def confound_remove(features, confounds, center, scale, slopes):
+    """Features without the part that the confounds predict; the training mean stays."""
+    return features - ((confounds - center) / scale) @ slopes
+
+
+def scale_fit(features):
+    """Mean and SD (divisor n) of every column; an SD of zero counts as 1."""
+    spread = features.std(axis=0)
+    return features.mean(axis=0), np.where(spread > 1e-12, spread, 1.0)
+
+
+class KeepCovered(TransformerMixin, BaseEstimator):
+    """Drop features that too few training people have, or that do not vary; confounds stay.
+
+    Parameters
+    ----------
+    confounds : int
+        Number of confound columns at the end.
+    min_present : float
+    """
+
+    def __init__(self, confounds=0, min_present=0.5):
+        self.confounds = confounds
+        self.min_present = min_present
+
+    def fit(self, X, y=None):
+        """Decide from the training people."""
+        p = X.shape[1] - self.confounds
+        self.keep_ = np.r_[present_columns(X[:, :p], self.min_present), np.ones(self.confounds, dtype=bool)]
+        return self
+
+    def transform(self, X):
+        """Take the columns kept."""
+        return X[:, self.keep_]
+
+
+class FillMedian(TransformerMixin, BaseEstimator):
+    """Fill missing values with the median of the training people."""
+
+    def fit(self, X, y=None):
+        """Medians of the training people."""
+        self.median_ = medians(X)
+        return self
+
+    def transform(self, X):
+        """Fill."""
+        return filled(X, self.median_)
+
+
+class RemoveConfounds(TransformerMixin, BaseEstimator):
+    """Regress the confounds, the last columns, out of the features and drop them.
+
+    Parameters
+    ----------
+    confounds : int
+    """
+
+    def __init__(self, confounds=0):
+        self.confounds = confounds
+
+    def fit(self, X, y=None):
+        """Slopes from the training people."""
+        p = X.shape[1] - self.confounds
+        self.model_ = confound_fit(X[:, :p], X[:, p:]) if self.confounds else None
+        return self
+
+    def transform(self, X):
+        """Residuals, (people, features)."""
+        if self.model_ is None:
+            return X
+        p = X.shape[1] - self.confounds
+        return confound_remove(X[:, :p], X[:, p:], *self.model_)
+
+
+class Standardize(TransformerMixin, BaseEstimator):
+    """Mean 0 and SD 1 in the training people, divided by the square root of the number of features.
+
+    The division gives each modality a total variance of one, so that in early fusion a modality with many
+    features does not drown the others (design/stats.md 4).
+    """
+
+    def fit(self, X, y=None):
+        """Mean and SD of the training people."""
+        self.mean_, self.scale_ = scale_fit(X)
+        return self
+
+    def transform(self, X):
+        """Scale."""
+        return (X - self.mean_) / (self.scale_ * np.sqrt(max(X.shape[1], 1)))
+
+
+def prepare(train, tests, confounds, min_present):
+    """All four steps at once, without scikit-learn.
+
+    Parameters
+    ----------
+    train : numpy.ndarray, (people, features + confounds)
+    tests : numpy.ndarray, (others, features + confounds)
+    confounds : int
+    min_present : float
+
+    Returns
+    -------
+    train, tests : numpy.ndarray, (people, kept), (others, kept)
+        Exactly what the pipeline hands to its estimator (a test holds the two together).
+    """
+    p = train.shape[1] - confounds
+    keep = present_columns(train[:, :p], min_present)
+    if not keep.all():
+        keep = np.r_[keep, np.ones(confounds, dtype=bool)]
+        train, tests = train[:, keep], tests[:, keep]
+        p = train.shape[1] - confounds
+    if not (np.isfinite(train).all() and np.isfinite(tests).all()):
+        fill = medians(train)
+        train, tests = filled(train, fill), filled(tests, fill)
+    if confounds:
+        model = confound_fit(train[:, :p], train[:, p:])
+        train = confound_remove(train[:, :p], train[:, p:], *model)
+        tests = confound_remove(tests[:, :p], tests[:, p:], *model)
+    mean, scale = scale_fit(train)
+    scale = scale * np.sqrt(max(train.shape[1], 1))
+    return (train - mean) / scale, (tests - mean) / scale
