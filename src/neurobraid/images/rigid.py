@@ -21,7 +21,7 @@ import math
 import numpy as np
 from numba import njit
 
-__all__ = ["compose", "displacement", "parameters", "realign"]
+__all__ = ["compose", "displacement", "parameters", "realign", "spline_into"]
 
 _POLE = math.sqrt(3.0) - 2.0  # of the cubic B-spline's inverse filter (Unser 1999)
 
@@ -75,8 +75,15 @@ def _smooth(vol, out, kz, ky, kx):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _spline_coefficients(vol, out):
-    """Cubic B-spline coefficients of ``vol`` in ``out``, which is padded by 1 before and 2 after."""
+def spline_into(vol, out):
+    """Cubic B-spline coefficients of a volume, with mirrored borders for a sampler without tests.
+
+    Parameters
+    ----------
+    vol : (nz, ny, nx) float32 array, C order
+    out : (nz + 3, ny + 3, nx + 3) float32 array
+        Filled: coefficient (z, y, x) stands at (z + 1, y + 1, x + 1).
+    """
     nz, ny, nx = vol.shape
     pole = np.float32(_POLE)
     gain = np.float32(6.0)
@@ -508,7 +515,7 @@ def realign(
         raise ValueError(f"reference has shape {target.shape[::-1]}, the series {shape}")
     if mask is None:
         floor = 0.2 * np.percentile(target, 98)
-        mask = target.T > floor
+        mask = floor < target.T
     if mask.shape != shape:
         raise ValueError(f"mask has shape {mask.shape}, the series {shape}")
     if not mask.any():
@@ -569,7 +576,7 @@ def realign(
         costs = [rough.cost(coarse, c, scale_intensity) for c in candidates]
         guess = candidates[int(np.argmin(costs))]
         guess = rough.solve(coarse, guess, gain=scale_intensity, iterations=10, tolerance=0.05)
-        _spline_coefficients(smooth, coef)
+        spline_into(smooth, coef)
         matrices[t] = fine.solve(coef, guess, gain=scale_intensity, iterations=10, tolerance=0.004)
         previous = matrices[t]
     return matrices
