@@ -13,7 +13,7 @@ from neurobraid.errors import InputError
 from neurobraid.files import read_json, write_json, write_tsv
 from neurobraid.images.atlas import load_atlas, region_means
 from neurobraid.images.io import data, load
-from neurobraid.images.series import labels_on_grid, read_masked, with_signal
+from neurobraid.images.series import labels_on_grid, read_masked, region_sizes, with_signal
 from neurobraid.images.smooth import smooth_in_mask
 from neurobraid.jobs import log
 from neurobraid.provenance import sidecar
@@ -186,12 +186,7 @@ def _region_effects(series, brain, affine, atlases, design, vectors, contrasts, 
         labels, own, listed = load_atlas(image, table)
         labels = labels_on_grid(labels, own, brain.shape, affine)
         inside = labels[brain].reshape(-1, 1, 1)
-        order = {index: row for row, index in enumerate(listed["index"])}
-        present, counts = np.unique(labels[labels != 0], return_counts=True)
-        full = np.zeros(len(listed))
-        for index, count in zip(present.tolist(), counts, strict=True):
-            if index in order:
-                full[order[index]] = count
+        full = region_sizes(labels, listed)
         means, coverage = region_means(series.T.reshape(-1, 1, 1, len(series)), inside, listed, full=full)
         seen = np.isfinite(means).all(0)
         result = glm.fit(percent(means[:, seen]), design.to_numpy(), np.array(vectors), noise_model)
@@ -230,10 +225,10 @@ def run(inputs, outputs, contrasts, atlas_names, **settings):
         )  # fmt: skip
     atlases = dict(zip(atlas_names, zip(inputs.atlas_images, inputs.atlas_tables, strict=True), strict=True))
     result = estimate(
-        inputs.bold, inputs.mask, inputs.metadata, inputs.confounds, list(inputs.events)[0], contrasts,
+        inputs.bold, inputs.mask, inputs.metadata, inputs.confounds, next(iter(inputs.events)), contrasts,
         atlases=atlases, **settings,
     )  # fmt: skip
-    sources = [inputs.bold, inputs.mask, inputs.confounds, list(inputs.events)[0]]
+    sources = [inputs.bold, inputs.mask, inputs.confounds, next(iter(inputs.events))]
     write_tsv(result.design, outputs.design)
     write_json(
         sidecar("Design matrix of the first level, one row per volume.", sources, **result.info),

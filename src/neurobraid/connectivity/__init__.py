@@ -1,1 +1,1 @@
-"""Stage `connectivity`."""
+"""Stage `connectivity`: regional series without nuisance, and matrices of how regions go together."""

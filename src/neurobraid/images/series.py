@@ -97,3 +97,22 @@ def labels_on_grid(labels, affine, shape, target):
     out = np.zeros(shape, labels.dtype)
     out[inside] = labels[tuple(spots[inside].T)]
     return out
+
+
+def region_sizes(labels, table):
+    """Voxels of every region of a table on a grid.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray of int
+    table : pandas.DataFrame
+        With column index.
+
+    Returns
+    -------
+    numpy.ndarray of int, (R,)
+        0 for a region that the grid does not hold.
+    """
+    present, counts = np.unique(labels, return_counts=True)
+    found = dict(zip(present.tolist(), counts.tolist(), strict=True))
+    return np.array([found.get(int(index), 0) for index in table["index"]])

@@ -27,7 +27,7 @@ def test_fixed_effects_equal_nilearn():
 
 
 def test_one_run_passes_and_a_run_without_data_does_not_count():
-    effect, variance, t, z, dof = fixed.combine([[2.0, 0.0], [4.0, 3.0]], [[1.0, 0.0], [1.0, 4.0]], [50, 60])
+    effect, variance, _, _, dof = fixed.combine([[2.0, 0.0], [4.0, 3.0]], [[1.0, 0.0], [1.0, 4.0]], [50, 60])
     np.testing.assert_allclose(effect, [3.0, 3.0])
     np.testing.assert_allclose(variance, [0.5, 4.0])
     np.testing.assert_allclose(dof, [110, 60])

@@ -1,0 +1,173 @@
+"""Denoising of regional series: every nuisance in one regression, with the cost in degrees of freedom counted."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from neurobraid.bold import nuisance
+from neurobraid.errors import InputError
+from neurobraid.jobs import log
+
+MIN_SEGMENT = 5
+"""Shortest run of volumes between censored ones that is kept."""
+
+FEW_DOF, FEW_MINUTES = 20, 4.0
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """What a denoising strategy removes.
+
+    Attributes
+    ----------
+    groups : tuple of str
+        Groups of `nuisance.GROUPS`.
+    fd_threshold_mm : float or None
+        Volumes with more framewise displacement are censored.
+    """
+
+    groups: tuple
+    fd_threshold_mm: float | None = None
+
+
+STRATEGIES = {
+    "baseline": Strategy(()),
+    "simple": Strategy(("motion24", "csfwm")),
+    "simple+gsr": Strategy(("motion24", "csfwm", "global_signal")),
+    "scrubbing.5": Strategy(("motion24", "csfwm8"), 0.5),
+    "scrubbing.5+gsr": Strategy(("motion24", "csfwm8", "global_signal"), 0.5),
+    "scrubbing.2": Strategy(("motion24", "csfwm8"), 0.2),
+    "scrubbing.2+gsr": Strategy(("motion24", "csfwm8", "global_signal"), 0.2),
+    "compcor": Strategy(("motion24", "compcor")),
+}
+"""Strategies under the names of Wang et al. 2024 (PLoS Comput Biol 20:e1011942, table 2)."""
+
+
+def strategy(name):
+    """Look up a strategy.
+
+    Raises
+    ------
+    InputError
+        Not a key of `STRATEGIES`.
+    """
+    if name not in STRATEGIES:
+        raise InputError(
+            "config", "connectivity.strategy", name, ", ".join(STRATEGIES), "choose one of these"
+        )
+    return STRATEGIES[name]
+
+
+def retained_volumes(confounds, fd_threshold_mm=None, *, min_segment=MIN_SEGMENT, file="confounds"):
+    """Which volumes are kept.
+
+    Left out: non-steady-state volumes at the start; volumes with more framewise displacement than the
+    threshold; and, where volumes are censored, what is left between them if it is shorter than `min_segment`.
+
+    Parameters
+    ----------
+    confounds : pandas.DataFrame, (T, columns)
+    fd_threshold_mm : float, optional
+    min_segment : int
+    file : path-like
+        Named in errors.
+
+    Returns
+    -------
+    numpy.ndarray of bool, (T,)
+    """
+    keep = np.ones(len(confounds), bool)
+    for column in [c for c in confounds if c.startswith("non_steady_state_outlier")]:
+        keep &= ~(confounds[column].to_numpy() > 0)
+    if fd_threshold_mm is None:
+        return keep
+    if "framewise_displacement" not in confounds:
+        raise InputError(file, "columns", "no framewise_displacement", "a column framewise_displacement",
+                         "choose a strategy without scrubbing or give the column")  # fmt: skip
+    # the first volume has no predecessor, hence no displacement
+    keep &= ~(confounds["framewise_displacement"].fillna(0.0).to_numpy() > fd_threshold_mm)
+    edges = np.flatnonzero(np.diff(np.r_[False, keep, False].astype(int)))
+    for start, stop in edges.reshape(-1, 2):
+        if stop - start < min_segment:
+            keep[start:stop] = False
+    return keep
+
+
+def denoise(series, regressors, tr, band_hz, keep, *, file="bold"):
+    """Remove confounds and everything outside a frequency band in one least-squares fit.
+
+    Filtering and regression one after the other would bring removed components back (Lindquist et al. 2019, HBM
+    40:2358); here the filter is a set of cosine regressors beside the confounds, and censored volumes take no part
+    in the fit, which equals an indicator regressor for each.
+
+    Parameters
+    ----------
+    series : numpy.ndarray, (T, R)
+        Regional means; columns with NaN are left NaN.
+    regressors : pandas.DataFrame, (T, K)
+        Confounds in any unit.
+    tr : float
+        Repetition time in s.
+    band_hz : sequence of 2 float
+        Pass band in Hz; 0 or a value above half the sampling rate leaves that side open.
+    keep : numpy.ndarray of bool, (T,)
+    file : path-like
+        Named in errors.
+
+    Returns
+    -------
+    clean : numpy.ndarray, (T, R), float64
+        Percent of the region's mean; NaN at censored volumes.
+    info : dict
+        Volumes, retained volumes, minutes, regressors by kind and effective degrees of freedom.
+
+    Raises
+    ------
+    InputError
+        No degrees of freedom are left.
+    """
+    n_volumes = len(series)
+    low, high = (float(b) for b in band_hz)
+    nyquist = 0.5 / tr
+    basis = nuisance.cosine_basis(n_volumes, tr, low or None, high if high < nyquist else None)
+    constant = pd.DataFrame({"constant": np.ones(n_volumes)})
+    design = pd.concat([constant, basis, nuisance.standardize(regressors.reset_index(drop=True))], axis=1)
+    kept, dropped = nuisance.independent(design[keep].reset_index(drop=True))
+    retained = int(keep.sum())
+    dof = retained - len(kept)
+    # a column that is not independent any more once rows are gone costs nothing; an exhausted design costs everything
+    if dof <= 0:
+        raise InputError(
+            file, "degrees of freedom", f"{retained} volumes for {design.shape[1]} regressors",
+            "more volumes than regressors",
+            "use a milder connectivity.strategy, a wider connectivity.band_hz, or exclude the scan",
+        )  # fmt: skip
+    matrix = np.linalg.qr(design.loc[keep, kept].to_numpy())[0]
+    clean = np.full(series.shape, np.nan)
+    valid = np.isfinite(series).all(0) & (np.nanmean(np.where(np.isfinite(series), series, 0), 0) > 0)
+    values = series[:, valid]
+    values = 100.0 * values / values[keep].mean(0)
+    rows = values[keep]
+    rest = rows - matrix @ (matrix.T @ rows)
+    rest -= matrix @ (matrix.T @ rest)  # second pass: orthogonal to rounding error
+    inside = np.full(values.shape, np.nan)
+    inside[keep] = rest
+    clean[:, valid] = inside
+    info = {
+        "NumberOfVolumes": n_volumes,
+        "NumberOfRetainedVolumes": retained,
+        "CleanMinutes": retained * tr / 60.0,
+        "NumberOfRegressors": len(kept),
+        "NumberOfFilterRegressors": int(sum(c in basis for c in kept)),
+        "EffectiveDegreesOfFreedom": dof,
+        "DroppedRegressors": dropped,
+        "CensoredVolumes": np.flatnonzero(~keep),
+    }
+    if dof < FEW_DOF or info["CleanMinutes"] < FEW_MINUTES:
+        log.warning(
+            "only %d degrees of freedom and %.1f clean minutes: edges are uncertain",
+            dof,
+            info["CleanMinutes"],
+        )
+    return clean, info
