@@ -24,6 +24,15 @@ LABELS = {
     "max_fd": ("Largest FD (mm)", 2),
     "fd_mean": ("Mean FD (mm)", 3),
     "fd_perc": ("Volumes above the FD threshold (%)", 1),
+    "fd_max": ("Largest FD (mm)", 2),
+    "fd_mean_mm": ("Mean FD between frames (mm)", 3),
+    "fd_max_mm": ("Largest FD between frames (mm)", 2),
+    "dvars_nstd": ("DVARS, not standardised (mean)", 1),
+    "gcor": ("Global correlation", 3),
+    "units_found": ("Unit in the file", 0),
+    "brain_in_fov": ("Share of the brain in the field of view", 3),
+    "brain_suv_mean": ("Mean SUV of the brain", 2),
+    "coreg_mutual_information": ("Mutual information with the T1w", 3),
     "fd_num": ("Volumes above the FD threshold", 0),
     "tsnr": ("Temporal SNR (median)", 1),
     "tsnr_median": ("Temporal SNR (median)", 1),
@@ -136,7 +145,7 @@ def flat(content: Mapping, prefix: str = "") -> dict[str, object]:
 
 
 #: Keys of a quality file that are not measurements.
-NOT_QUALITY = ("description", "sources", "version", "generated", "spatialreference", "units")
+NOT_QUALITY = ("description", "sources", "version", "generated", "spatialreference", "warnings", "caveat")
 
 
 def quality_rows(files: Mapping[str, dict], labels: Mapping | None = None) -> list[list[Cell]]:
@@ -168,6 +177,14 @@ def quality_rows(files: Mapping[str, dict], labels: Mapping | None = None) -> li
             cells.append(Cell(number(value, shown), tone="mute" if value is None else ""))
         rows.append(cells)
     return rows
+
+
+def quality_warnings(content: Mapping) -> list[str]:
+    """Warnings that a stage wrote into its quality file, as text."""
+    for key, value in content.items():
+        if key.lower() == "warnings":
+            return [str(v) for v in value] if isinstance(value, list) else [str(value)] if value else []
+    return []
 
 
 def _digits(value) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from neurobraid.reports.gather import (
     participant_facts,
     plain_table,
     quality_rows,
+    quality_warnings,
     scan_of,
     sidecar_of,
     table,
@@ -214,6 +214,9 @@ class _Participant:
     def _quality(self, section, kind, caption):
         columns = {scan: json_of(self.inputs.find(kind, scan)) for scan in self.inputs.scans(kind)}
         rows = quality_rows(columns)
+        for scan, content in columns.items():
+            for text in quality_warnings(content):
+                section.add(Note(f"{scan}: {without_dates(text)}", "warn"))
         if rows:
             names = [c.removeprefix(f"{self.participant}_") for c in columns]
             section.add(Table(["Measure", *names], rows, caption, numeric=tuple(names)))
@@ -409,17 +412,21 @@ class _Participant:
         for atlas in self.inputs.values("tacs", "seg"):
             curves = table(self.inputs.find("tacs", scan, seg=atlas))
             kinetics = table(self.inputs.find("srtm", scan, seg=atlas))
-            info = sidecar_of(self.inputs, "srtm", scan, seg=atlas) or sidecar_of(self.inputs, "tacs", scan, seg=atlas)
+            modelled = table(self.inputs.find("fits", scan, seg=atlas))
             if curves is None:
                 continue
             stem = f"{scan}_seg-{atlas}"
-            reference = reference_column(curves, info)
-            regions, fits = chosen_curves(curves, kinetics, reference)
+            regions = chosen_curves(curves, kinetics)
+            fits = {}
+            if modelled is not None:
+                fits = {r: modelled[r].to_numpy(float) for r in regions if r in modelled and modelled[r].notna().all()}
+                if "reference" in modelled:
+                    curves = curves.assign(reference=modelled["reference"])
             if regions:
                 fitted = " Lines are the fits of the simplified reference tissue model, points the measured frames." if fits else ""
                 section.add(
                     self.gallery.show(
-                        figures.tacs(curves, regions=regions, reference=reference, fits=fits),
+                        figures.tacs(curves, regions=regions, reference="reference", fits=fits),
                         f"{stem}_pet_tacs.svg",
                         f"Time-activity curves of {len(regions)} regions of {scan}{' with model fits' if fits else ''}.",
                         f"{scan}, atlas {atlas}: time-activity curves, decay-corrected to injection, of regions spread over the "
@@ -480,49 +487,26 @@ def _frame_columns(frames):
     return frames if {"frame_start", "frame_end"} <= set(frames.columns) else None
 
 
-def reference_column(curves, info: Mapping) -> str | None:
-    """Column of the reference region's curve: ``reference``, or what the sidecar calls it."""
-    for key in ("reference", "Reference", "ReferenceRegion", "ReferenceRegions"):
-        name = info.get(key)
-        name = name[0] if isinstance(name, list) and len(name) == 1 else name
-        if isinstance(name, str) and name in curves:
-            return name
-    return "reference" if "reference" in curves else None
+def chosen_curves(curves, kinetics, count: int = 5) -> list[str]:
+    """Regions spread over the range of binding (over the table, where nothing was fitted).
 
-
-def chosen_curves(curves, kinetics, reference, count: int = 5):
-    """Regions spread over the range of binding, and their model curves from the stored parameters.
-
-    The curve is the model's closed form (Lammertsma & Hume 1996, NeuroImage 4:153) at the stored R1, k2, k2a:
-    drawing, not fitting.
-
-    Returns
-    -------
-    list of str, dict of str to (T,) ndarray
+    Parameters
+    ----------
+    curves : pandas.DataFrame
+        One column per region.
+    kinetics : pandas.DataFrame or None
+        ``name``, ``BPND``, perhaps ``flag``; the reference region's own parts are left out.
+    count : int
     """
-    regions = [c for c in curves.columns if c not in ("frame_start", "frame_end", reference) and curves[c].notna().all()]
-    if kinetics is None or "BPND" not in kinetics:
-        step = max(1, len(regions) // count)
-        return regions[::step][:count], {}
-    indexed = kinetics.drop_duplicates("name").set_index("name")
-    ranked = indexed["BPND"].reindex(regions).dropna().sort_values(ascending=False)
-    if not len(ranked):
-        return regions[:count], {}
-    at = np.unique(np.round(np.linspace(0, len(ranked) - 1, count) ** 1.0).astype(int))
-    chosen = list(ranked.index[at])
-    fits = {}
-    if reference is not None and {"R1", "k2", "k2a"} <= set(indexed.columns):
-        from neurobraid.pet.convolution import exponential_means
-
-        start, end = curves["frame_start"].to_numpy(float) / 60, curves["frame_end"].to_numpy(float) / 60
-        known = curves[reference].to_numpy(float)
-        if np.isfinite(known).all():
-            for region in chosen:
-                ratio, k2, k2a = (float(indexed.loc[region, c]) for c in ("R1", "k2", "k2a"))
-                if np.isfinite([ratio, k2, k2a]).all():
-                    tail = exponential_means(start, end, known, np.array([k2a]))[:, 0]
-                    fits[region] = ratio * known + (k2 - ratio * k2a) * tail
-    return chosen, fits
+    regions = [c for c in curves.columns if c not in ("frame_start", "frame_end", "reference") and curves[c].notna().all()]
+    if kinetics is not None and "BPND" in kinetics:
+        table = kinetics.drop_duplicates("name").set_index("name")
+        if "flag" in table:
+            table = table[table["flag"] != "reference"]
+        ranked = list(table["BPND"].reindex([r for r in regions if r in table.index]).dropna().sort_values(ascending=False).index)
+        regions = ranked or regions
+    at = np.unique(np.round(np.linspace(0, len(regions) - 1, count)).astype(int)) if regions else []
+    return [regions[i] for i in at]
 
 
 def kinetic_table(kinetics) -> Table:
@@ -572,8 +556,3 @@ def matrix_picture(inputs: Inputs, gallery: Gallery, path, stem: str, what: str)
         f"{what}, atlas {atlas}: {long} between {len(nodes)} regions, ordered by structure and hemisphere, within each from front "
         f"to back.{gap} The diagonal is left out.",
     )
-
-
-def study_relative(path) -> str:
-    """Last two parts of a path, for a message."""
-    return "/".join(Path(path).parts[-2:])

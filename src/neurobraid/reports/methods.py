@@ -1,0 +1,256 @@
+"""The methods paragraph, from the settings and sidecars of the run, and the papers it leans on.
+
+Only what was done is described: a stage without scans has no sentence. Values come from the config as used (defaults
+filled in) and, where a stage decided something itself, from its sidecar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+REFERENCES = {
+    "bids": "Gorgolewski KJ et al. (2016). The brain imaging data structure. Scientific Data 3:160044.",
+    "snakemake": "Mölder F et al. (2021). Sustainable data analysis with Snakemake. F1000Research 10:33.",
+    "n4": "Tustison NJ et al. (2010). N4ITK: improved N3 bias correction. IEEE Trans Med Imaging 29:1310–1320.",
+    "template": "Fonov V et al. (2011). Unbiased average age-appropriate atlases for pediatric studies. NeuroImage 54:313–327.",
+    "syn": "Avants BB et al. (2008). Symmetric diffeomorphic image registration with cross-correlation. Med Image Anal 12:26–41.",
+    "mi": "Mattes D et al. (2003). PET-CT image registration in the chest using free-form deformations. "
+    "IEEE Trans Med Imaging 22:120–128.",
+    "fd": "Power JD et al. (2012). Spurious but systematic correlations in functional connectivity MRI networks arise from "
+    "subject motion. NeuroImage 59:2142–2154.",
+    "srtm": "Lammertsma AA, Hume SP (1996). Simplified reference tissue model for PET receptor studies. NeuroImage 4:153–158.",
+    "basis": "Gunn RN et al. (1997). Parametric imaging of ligand-receptor binding in PET using a simplified reference region "
+    "model. NeuroImage 6:279–287.",
+    "fdr": "Benjamini Y, Hochberg Y (1995). Controlling the false discovery rate. J R Stat Soc B 57:289–300.",
+    "denoise": "Wang HT et al. (2024). Continuous evaluation of denoising strategies in resting-state fMRI connectivity. "
+    "PLoS Comput Biol 20:e1011942.",
+    "nadeau": "Nadeau C, Bengio Y (2003). Inference for the generalization error. Machine Learning 52:239–281.",
+    "varoquaux": "Varoquaux G (2018). Cross-validation failure: small sample sizes lead to large error bars. "
+    "NeuroImage 180:68–77.",
+}
+
+STRATEGIES = {
+    "baseline": "the band-pass filter alone",
+    "simple": "24 head-motion regressors with white-matter and cerebrospinal-fluid signals",
+    "simple+gsr": "24 head-motion regressors with white-matter, cerebrospinal-fluid and global signals",
+    "compcor": "head-motion regressors with anatomical principal components (aCompCor)",
+}
+
+
+def get(settings: Mapping, path: str, default=None):
+    """Value at a dotted path of the settings, or the default."""
+    value = settings
+    for key in path.split("."):
+        if not isinstance(value, Mapping) or key not in value:
+            return default
+        value = value[key]
+    return value
+
+
+def words(values) -> str:
+    """Join words: ``a``, ``a and b``, ``a, b and c``.
+
+    Examples
+    --------
+    >>> words(["GM", "WM", "CSF"])
+    'GM, WM and CSF'
+    """
+    values = [str(v) for v in values]
+    return values[0] if len(values) == 1 else ", ".join(values[:-1]) + " and " + values[-1] if values else ""
+
+
+def span(values) -> str:
+    """Range of numbers as ``2`` or ``1.5 to 2.2``, without trailing zeros."""
+    values = sorted({float(v) for v in values})
+    return f"{values[0]:g}" if len(values) == 1 else f"{values[0]:g} to {values[-1]:g}"
+
+
+def paragraphs(settings: Mapping, facts: Mapping) -> tuple[list[tuple[str, str]], list[str]]:
+    """Write the methods.
+
+    Parameters
+    ----------
+    settings : mapping
+        Config as used.
+    facts : mapping
+        ``counts`` (scans by suffix), ``participants`` (int), ``software`` (versions), ``tr`` (list of s),
+        ``slice_timing`` (set of bool), ``bold_tasks``, ``tracers``, ``group_n`` (by task), ``pet_frames`` (list of int),
+        ``reference`` (names), ``models`` (prediction summaries). Missing keys mean: not part of this study.
+
+    Returns
+    -------
+    list of (heading, text), list of str
+        Paragraphs, and the references they use in order.
+    """
+    used: list[str] = []
+
+    def cite(key: str, text: str) -> str:
+        if key not in used:
+            used.append(key)
+        return f"{text} [{used.index(key) + 1}]"
+
+    counts = facts.get("counts", {})
+    software = facts.get("software", {})
+    out = []
+
+    n = facts.get("participants", 0)
+    parts = [f"{counts[k]} {label}" for k, label in (("T1w", "T1-weighted"), ("bold", "BOLD"), ("pet", "PET")) if counts.get(k)]
+    text = (
+        f"Data of {n} participant{'s' if n != 1 else ''} ({words(parts)} scans) organised as {cite('bids', 'BIDS')} were "
+        f"processed with neurobraid {software.get('neurobraid', '')} (Python {software.get('python', '')}), a "
+        f"{cite('snakemake', 'Snakemake')} {software.get('snakemake', '')} workflow."
+    )
+    if counts.get("bold") or counts.get("pet"):
+        text += (
+            " Every BOLD and PET scan was paired with the T1w of the same session, or else with the nearest one within "
+            f"{get(settings, 'index.max_days', 365)} days; scans without such a T1w were excluded."
+        )
+    out.append(("Data and software", text))
+
+    if counts.get("T1w"):
+        resolution = get(settings, "anat.resolution", 2)
+        first = f"T1w images were corrected for intensity non-uniformity with {cite('n4', 'N4')}, " if get(
+            settings, "anat.n4", True) else "T1w images were "
+        quality = get(settings, "anat.quality", "standard")
+        how = cite("syn", "symmetric diffeomorphic registration") + f" (preset “{quality}”)"
+        out.append(
+            (
+                "Anatomy",
+                f"{first}brain-extracted, segmented into grey matter, white matter and cerebrospinal fluid, and normalised to "
+                f"the {cite('template', 'MNI152 (2009a, symmetric) template')} by affine and {how}; images in template space "
+                f"have {resolution:g} mm voxels.",
+            )
+        )
+    if counts.get("bold"):
+        out.append(("BOLD preprocessing", _bold(settings, facts, cite)))
+    if facts.get("group_n") or facts.get("activation"):
+        out.append(("Task activation", _activation(settings, facts, cite)))
+    if facts.get("connectivity"):
+        out.append(("Functional connectivity", _connectivity(settings, facts, cite)))
+    if counts.get("pet"):
+        out.append(("PET", _pet(settings, facts, cite)))
+    if facts.get("models"):
+        out.append(("Prediction", _prediction(facts, cite)))
+    return out, [REFERENCES[key] for key in used]
+
+
+def _bold(settings, facts, cite) -> str:
+    tr = f" (repetition time {span(facts['tr'])} s)" if facts.get("tr") else ""
+    timing = facts.get("slice_timing", set())
+    slices = {
+        frozenset({True}): f" Slice timing was corrected to {get(settings, 'bold.slice_time_ref', 0.5):g} of the repetition time.",
+        frozenset({False}): " Slice timing was not corrected.",
+        frozenset({True, False}): " Slice timing was corrected where slice times were known; elsewhere it was not.",
+    }.get(frozenset(timing), "")
+    return (
+        f"BOLD series{tr} were realigned to a reference volume by rigid least-squares registration, and the reference was "
+        f"registered to the T1w by a rigid transform ({cite('mi', 'mutual information')}).{slices} All transforms were applied "
+        f"in one {get(settings, 'bold.interpolation', 'cubic')} interpolation, at {get(settings, 'bold.resolution', 3):g} mm in "
+        f"template space. Volumes with a {cite('fd', 'framewise displacement')} above "
+        f"{get(settings, 'bold.fd_threshold_mm', 0.5):g} mm or a standardised DVARS above "
+        f"{get(settings, 'bold.std_dvars_threshold', 1.5):g} were flagged as motion outliers."
+    )
+
+
+def _activation(settings, facts, cite) -> str:
+    tasks = []
+    for record in get(settings, "activation.tasks", []):
+        if record["task"] not in facts.get("activation", facts.get("group_n", {})):
+            continue
+        names = []
+        for contrast in record["contrasts"]:
+            weights = " ".join(f"{w:+g}·{c}".replace("-", "−") for c, w in contrast["weights"].items())
+            names.append(f"{contrast['name']} ({weights})")
+        tasks.append(f"task {record['task']} (contrasts {words(names)})")
+    noise = {"ar1": "first-order autoregressive noise", "ols": "independent noise"}.get(get(settings, "activation.noise_model"), "")
+    smoothing = get(settings, "activation.smoothing_mm", 0)
+    smooth = f"smoothed to {smoothing:g} mm (FWHM of the kernel) and " if smoothing else ""
+    text = (
+        f"General linear models were fitted to each run of {words(tasks)}: series were {smooth}modelled with the "
+        f"{str(get(settings, 'activation.hrf', 'spm')).upper()} haemodynamic response, cosine drifts above "
+        f"{1 / get(settings, 'activation.high_pass_hz', 1 / 128):.0f} s, the confounds "
+        f"{words(get(settings, 'activation.confounds', []))}, and {noise}. Runs were combined by fixed effects."
+    )
+    group = get(settings, "activation.group", {})
+    if facts.get("group_n"):
+        many = words(f"{n} participants for {task}" for task, n in facts["group_n"].items())
+        rule = {
+            "fdr": cite("fdr", f"a false discovery rate of {group.get('alpha', 0.05):g}"),
+            "bonferroni": f"a family-wise error of {group.get('alpha', 0.05):g} (Bonferroni)",
+            "fpr": f"p < {group.get('alpha', 0.05):g} per voxel, not corrected",
+        }.get(group.get("height_control", "fdr"))
+        text += (
+            f" Contrasts were tested against zero over participants ({many}), two-sided, with {rule}; clusters of fewer than "
+            f"{group.get('cluster_voxels', 10)} voxels are not listed."
+        )
+    return text
+
+
+def _connectivity(settings, facts, cite) -> str:
+    band = get(settings, "connectivity.band_hz", [0.01, 0.1])
+    strategy = get(settings, "connectivity.strategy", "simple")
+    plain = STRATEGIES.get(strategy, "head-motion regressors and scrubbing of motion outliers" if "scrub" in strategy else strategy)
+    measures = {"pearsoncorrelation": "Pearson correlation", "partialcorrelation": "partial correlation"}
+    kinds = words(measures.get(m, m) for m in get(settings, "connectivity.measures", []))
+    return (
+        f"Regional series of {words(f'task {t}' for t in facts['connectivity'])} were averaged over the regions of atlas "
+        f"{words(a['name'] for a in get(settings, 'atlases', []))} and denoised in one regression with the strategy “{strategy}” "
+        f"({plain}; {cite('denoise', 'named as in the benchmark')}), band {band[0]:g} to {band[1]:g} Hz. Matrices hold the {kinds} "
+        f"of all pairs of regions covered to at least {100 * get(settings, 'connectivity.min_coverage', 0.5):.0f} %."
+    )
+
+
+def _pet(settings, facts, cite) -> str:
+    tracers = f" ({words(facts['tracers'])})" if facts.get("tracers") else ""
+    frames = f" in {span(facts['pet_frames'])} frames" if facts.get("pet_frames") else ""
+    models = get(settings, "pet.models", [])
+    text = (
+        f"PET scans{tracers}{frames} were converted to kBq/mL decay-corrected to injection, corrected for motion between frames "
+        f"(rigid, on images smoothed to {get(settings, 'pet.motion_fwhm_mm', 8):g} mm; frames before "
+        f"{get(settings, 'pet.motion_start_min', 2):g} min took the motion of the first later frame) and registered to the T1w. "
+    )
+    names = facts.get("reference") or get(settings, "pet.reference", [])
+    reference = f"The reference region was {words(names)}" if len(names) <= 4 else f"The reference region was made of {len(names)} regions"
+    wanted = get(settings, "pet.reference", [])
+    if len(names) > 4 and wanted:
+        reference = f"The reference region was {words(wanted)} ({len(names)} regions of the atlas)"
+    text += f"{reference}, restricted to a grey-matter probability above {get(settings, 'pet.gm_threshold', 0.5):g}."
+    if "SRTM" in models:
+        low, high = get(settings, "pet.k2a_range_per_min", [0.006, 0.6])
+        text += (
+            f" Binding potential BPND and relative delivery R1 were estimated by the {cite('srtm', 'simplified reference tissue model')} "
+            f"with {get(settings, 'pet.n_basis', 128)} {cite('basis', 'basis functions')} (k2a {low:g} to {high:g} per min), per region "
+            "and per voxel."
+        )
+    if "SUVR" in models:
+        start, end = get(settings, "pet.suvr_window_min", [30, 60])
+        text += f" SUVR was taken from {start:g} to {end:g} min after injection."
+    return text + " No partial-volume correction was applied."
+
+
+def _prediction(facts, cite) -> str:
+    told = []
+    for summary in facts["models"]:
+        settings, folds = summary.get("settings", {}), summary.get("folds", {})
+        if not folds:
+            continue
+        permuted = summary.get("permutation") or {}
+        test = f", and a permutation test with {permuted['count']} permutations" if permuted.get("count") else ""
+        told.append(
+            f"Model {summary['name']} predicted {settings.get('target')} ({settings.get('kind')}) of {summary.get('participants')} "
+            f"participants from {words(summary.get('features', {}))} with {settings.get('estimator')}, in nested cross-validation "
+            f"({folds.get('repeats')} × {folds.get('outer')} outer and {folds.get('inner')} inner folds, grouped by "
+            f"{settings.get('groups')}){test}."
+        )
+    if not told:
+        return "No model could be fitted; the reasons are given in the section on prediction."
+    return (
+        " ".join(told)
+        + " Imputation, scaling, confound removal, fusion and the choice of hyperparameters were fitted on the training part of each "
+        f"fold only. Intervals are {cite('nadeau', 'corrected resampled')} 95 % intervals; small samples make them wide "
+        f"[{_number(cite, 'varoquaux')}]."
+    )
+
+
+def _number(cite, key) -> str:
+    return cite(key, "").strip().strip("[]")

@@ -1,0 +1,826 @@
+"""The study page: who was studied, whether the data are sound, what was found, and how it was made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import numpy as np
+
+from neurobraid import __version__
+from neurobraid.files import read_json, write_json
+from neurobraid.reports import figures, methods, run_record, spec
+from neurobraid.reports.gather import Inputs, entities_of, plain_table, scan_of, table, without_dates
+from neurobraid.reports.pages import (
+    Cell,
+    Code,
+    Flow,
+    Fold,
+    Gallery,
+    Heading,
+    Note,
+    Numbers,
+    Page,
+    Prose,
+    Section,
+    Table,
+    number,
+    write,
+)
+from neurobraid.reports.participant import BP, KINDS, _template, binding_limit, matrix_picture
+from neurobraid.reports.planes import Volume
+
+FEATURE_SETS = {
+    "dummy": "no information (dummy)",
+    "demographics": "demographics only",
+    "fused": "all modalities (late fusion)",
+    "early": "all modalities (early fusion)",
+}
+METRICS = {
+    "auc": ("AUC", 0.5),
+    "balanced_accuracy": ("balanced accuracy", 0.5),
+    "brier": ("Brier score", None),
+    "mae": ("mean absolute error", None),
+    "r2": ("R²", 0.0),
+    "r": ("correlation r", None),
+}
+SMALL = 30
+LISTED_CLUSTERS = 25
+CHECK_SHARE = 20.0
+
+
+def write_study(inputs: Mapping, *, page, figures_dir, record, config: Mapping) -> None:
+    """Write the study page, its figures and the run record.
+
+    Parameters
+    ----------
+    inputs : mapping of str to path or list of paths
+        Files by kind; every kind may be absent (see ``workflow/rules/9_report.smk``).
+    page, figures_dir, record : path-like
+        Outputs.
+    config : mapping
+        The study's settings.
+    """
+    files = Inputs(inputs)
+    job = _Study(files, Gallery(figures_dir, page), config)
+    checked = run_record.checksums(p for p in files.everything() if p not in files.all("records"))
+    for path in files.all("records"):
+        checked.extend(read_json(path)["files"])
+    job.record = run_record.record(config, checked)
+    sections = []
+    for name, title, lead in spec.STUDY:
+        section = Section(name, title, lead)
+        getattr(job, name)(section)
+        sections.append(section)
+    write_json(job.record, record)
+    write(
+        Page(
+            title=str(config.get("title") or "Study report"),
+            subtitle=job.subtitle(),
+            kind="study",
+            sections=sections,
+            footer=f"neurobraid {__version__}. Left is shown on the left. Positions are in mm (MNI152).",
+        ),
+        page,
+    )
+
+
+def real(value) -> float:
+    """Number from JSON, where missing is ``n/a`` or null."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def plural(count: int, word: str) -> str:
+    """``1 scan``, ``2 scans``."""
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+class _Study:
+    """Builds the sections of the study page; one method per section id."""
+
+    def __init__(self, inputs, gallery, config):
+        self.inputs, self.gallery, self.config = inputs, gallery, config
+        self.record: dict = {}
+        self.scans = self._rows("scans")
+        self.excluded = self._rows("exclusions")
+        self.pairing = self._rows("pairing")
+        self.people = list(dict.fromkeys(row["participant_id"] for row in self.scans))
+        self.models = [read_json(path) for path in inputs.all("summaries")]
+        self._confounds = {scan_of(p): p for p in inputs.all("confounds")}
+
+    def _rows(self, kind):
+        path = next(iter(self.inputs.all(kind)), None)
+        found = plain_table(path)
+        return [] if found is None else found.to_dict("records")
+
+    def setting(self, path, default=None):
+        """Value of the config at a dotted path."""
+        return methods.get(self.config, path, default)
+
+    def of(self, suffix, **filters):
+        """Analysed scans of a kind."""
+        return [r for r in self.scans if r["suffix"] == suffix and all(r[k] == v for k, v in filters.items())]
+
+    def who(self, suffix, **filters):
+        """Participants who have such a scan."""
+        return list(dict.fromkeys(r["participant_id"] for r in self.of(suffix, **filters)))
+
+    def subtitle(self) -> str:
+        """One line under the title."""
+        kinds = [KINDS[s] for s in ("T1w", "bold", "pet") if self.of(s)]
+        return f"Study report · {plural(len(self.people), 'participant')} · {methods.words(kinds)}"
+
+    # ----------------------------------------------------------------- summary
+
+    def summary(self, section):
+        """Headline numbers and what to know first."""
+        items = [(str(len(self.people)), "participants analysed", "")]
+        for suffix, label in KINDS.items():
+            if self.of(suffix):
+                people = len(self.who(suffix))
+                items.append((str(len(self.of(suffix))), f"{label} scans", f"of {plural(people, 'participant')}"))
+        left = [r for r in self.excluded if r.get("rule") != "not-analysed"]
+        items.append((str(len(left)), "exclusions", "with reasons below" if left else ""))
+        fd = [float(np.nanmedian(v)) for v in self._fd().values() if np.isfinite(v).any()]
+        if fd:
+            items.append((number(float(np.median(fd))), "median FD (mm)", f"runs {min(fd):.2f} to {max(fd):.2f}"))
+        for path in self.inputs.all("thresholds"):
+            content = read_json(path)
+            if content.get("Status") == "available":
+                contrast = content.get("Contrast", entities_of(path).get("contrast", ""))
+                items.append((str(content.get("ClusterCount", 0)), f"clusters, contrast {contrast}", f"n = {content['NumberOfParticipants']}"))
+        for model in self.models:
+            main = self._main_set(model)
+            if main:
+                score = model["metrics"][main][model["primary_metric"]]
+                label, _ = METRICS.get(model["primary_metric"], (model["primary_metric"], None))
+                low, high = real(score["low"]), real(score["high"])
+                interval = f"95 % interval {number(low)} to {number(high)}" if np.isfinite(low) else ""
+                items.append((number(real(score["mean"])), f"{label}, model {model['name']}", interval))
+        section.add(Numbers(items))
+        for text in self._cautions():
+            section.add(Note(text, "warn"))
+
+    def _cautions(self):
+        out = []
+        if not self.setting("bids", "x"):
+            out.append("These are data of the built-in synthetic study: its people and effects are invented.")
+        n = len(self.people)
+        if n == 1:
+            out.append("There is one participant: group statistics, group matrices and predictive models are left out.")
+        elif n < SMALL:
+            out.append(
+                f"With {n} participants, group results are imprecise and effect sizes of significant findings tend to be too "
+                "large. Read them as a check of the pipeline or as a pilot."
+            )
+        flagged = [s for s, share in self._above().items() if share > CHECK_SHARE]
+        if flagged:
+            out.append(
+                f"{plural(len(flagged), 'run')} with more than {CHECK_SHARE:g} % of volumes above the motion threshold: "
+                f"{', '.join(flagged)}."
+            )
+        return out
+
+    def _fd(self) -> dict[str, np.ndarray]:
+        if not hasattr(self, "_fd_cache"):
+            self._fd_cache = {}
+            for scan, path in self._confounds.items():
+                values = table(path).get("framewise_displacement")
+                self._fd_cache[scan] = np.array([np.nan]) if values is None else values.to_numpy(float)
+        return self._fd_cache
+
+    def _above(self) -> dict[str, float]:
+        limit = float(self.setting("bold.fd_threshold_mm", 0.5))
+        return {s: 100.0 * float(np.mean(v[np.isfinite(v)] > limit)) for s, v in self._fd().items() if np.isfinite(v).any()}
+
+    # ------------------------------------------------------------ participants
+
+    def participants(self, section):
+        """Flow, who has what, pairing, exclusions."""
+        section.add(Flow(self._flow()))
+        tasks = list(dict.fromkeys(r["task"] for r in self.of("bold")))
+        tracers = list(dict.fromkeys(r["trc"] for r in self.of("pet")))
+        columns = [("T1w", "T1w", {})]
+        columns += [(f"BOLD {t}" if t != "n/a" else "BOLD", "bold", {"task": t}) for t in tasks]
+        columns += [(f"PET {t}" if t != "n/a" else "PET", "pet", {"trc": t}) for t in tracers] or [("PET", "pet", {})]
+        fd = self._fd()
+        rows = []
+        for person in self.people:
+            row = [Cell(person, href=f"{person}.html")]
+            for _, suffix, filters in columns:
+                count = len(self.of(suffix, participant_id=person, **filters))
+                row.append(Cell(str(count) if count else "–", tone="" if count else "mute"))
+            sessions = {r["session_id"] for r in self.scans if r["participant_id"] == person} - {"n/a"}
+            row.append(Cell(str(len(sessions)) if sessions else "–", tone="" if sessions else "mute"))
+            mine = [np.nanmedian(v) for s, v in fd.items() if s.split("_")[0] == person and np.isfinite(v).any()]
+            row.append(number(float(np.median(mine))) if mine else Cell("–", tone="mute"))
+            rows.append(row)
+        heads = ["Participant", *(c[0] for c in columns), "Sessions", "Median FD (mm)"]
+        section.add(
+            Table(heads, rows, "Scans analysed by participant; the name leads to the participant's page.", numeric=tuple(heads[1:]))
+        )
+        self._characteristics(section)
+        rows = [
+            [
+                r["participant_id"],
+                Cell(r["scan"] if r["scan"] != "n/a" else "–"),
+                KINDS.get(r["suffix"], r["suffix"] if r["suffix"] != "n/a" else "–"),
+                without_dates(r["reason"]),
+            ]
+            for r in self.excluded
+        ]
+        if rows:
+            block = Table(["Participant", "Scan", "Kind", "Reason"], rows, "Scans and participants left out.")
+            section.add(block if len(rows) <= 15 else Fold(f"All {len(rows)} exclusions", [block]))
+        else:
+            section.add(Note("Nothing was excluded."))
+        cross = [r for r in self.pairing if r["rule"] not in ("same-session", "excluded")]
+        if cross:
+            section.add(
+                Note(
+                    f"{plural(len(cross), 'scan')} paired with a T1w of another session: "
+                    + "; ".join(f"{r['scan']} with {r['t1w_scan']}" for r in cross[:8])
+                    + ("…" if len(cross) > 8 else ".")
+                )
+            )
+        rows = [
+            [
+                r["scan"],
+                KINDS.get(r["suffix"], r["suffix"]),
+                Cell(r["t1w_scan"] if r["t1w_scan"] != "n/a" else "–"),
+                Cell(r["rule"], tone="bad" if r["rule"] == "excluded" else "" if r["rule"] == "same-session" else "warn"),
+                Cell(r["days"] if r["days"] != "n/a" else "–"),
+                without_dates(r["reason"]),
+            ]
+            for r in self.pairing
+        ]
+        if rows:
+            block = Table(
+                ["Scan", "Kind", "Paired T1w", "Rule", "Days apart", "Why"], rows, "Pairing of BOLD and PET scans with T1w scans.",
+                numeric=("Days apart",), compact=True,
+            )  # fmt: skip
+            section.add(Fold(f"Pairing of all {plural(len(rows), 'BOLD and PET scan')}", [block]))
+        validation = self._rows("validation")
+        if validation:
+            heads = list(validation[0])
+            block = Table([h.replace("_", " ").capitalize() for h in heads], [[without_dates(r[h]) for h in heads] for r in validation],
+                          "What the check of the raw data found.", compact=True)
+            section.add(Fold(f"Check of the raw data, {plural(len(validation), 'line')}", [block]))
+
+    def _flow(self):
+        gone = {}
+        for row in self.excluded:
+            if row["participant_id"] not in self.people:
+                gone.setdefault(row["participant_id"], []).append(without_dates(row["reason"]))
+        people = self._rows("participants")
+        known = {r.get("participant_id") for r in people} | set(self.people) | set(gone)
+        reasons = {}
+        for person, why in sorted(gone.items()):
+            reasons.setdefault(why[0], []).append(person)
+        told = [f"{plural(len(who), 'participant')} left out: {why} ({', '.join(who)})" for why, who in reasons.items()]
+        unexplained = sorted(p for p in known - set(self.people) - set(gone) if p)
+        if unexplained:
+            told.append(f"{plural(len(unexplained), 'participant')} not selected by the configuration")
+        steps = [(str(len(known)), "participants in the dataset", told), (str(len(self.people)), "analysed", [])]
+        both = [p for p in self.who("bold") if p in self.who("pet")]
+        modalities = []
+        for suffix, label in (("bold", "BOLD"), ("pet", "PET")):
+            if not self.of(suffix):
+                continue
+            without = [p for p in self.people if p not in self.who(suffix)]
+            lost = f" ({', '.join(without[:6])}{'…' if len(without) > 6 else ''} without)" if without else ""
+            modalities.append(f"{len(self.who(suffix))} with {label}{lost}")
+        if self.of("bold") and self.of("pet"):
+            steps[-1] = (steps[-1][0], "analysed", modalities)
+            steps.append((str(len(both)), "with both BOLD and PET", []))
+        elif modalities:
+            steps[-1] = (steps[-1][0], "analysed", modalities)
+        return steps
+
+    def _characteristics(self, section):
+        path = next(iter(self.inputs.all("participants")), None)
+        people = plain_table(path)
+        if people is None or "participant_id" not in people:
+            return
+        import pandas as pd
+
+        people = people[people["participant_id"].isin(self.people)]
+        groups = {"All": people}
+        split = next((c for c in ("diagnosis", "group", "site") if c in people and 1 < people[c].nunique() <= 6), None)
+        if split:
+            groups.update({str(k): v for k, v in people.groupby(split)})
+        rows = [["Participants", *(str(len(g)) for g in groups.values())]]
+        for column in ("age", "sex", "site", "body_weight", "clinical_score"):
+            if column not in people:
+                continue
+            values = {k: pd.to_numeric(g[column], errors="coerce") for k, g in groups.items()}
+            label = methods_label(column)
+            if values["All"].notna().any():
+                rows.append([f"{label}, mean (SD)", *(f"{v.mean():.1f} ({v.std():.1f})" if v.notna().sum() > 1 else "–" for v in values.values())])
+            else:
+                levels = sorted(x for x in people[column].unique() if x != "n/a")
+                if 1 <= len(levels) <= 6 and column != split:
+                    rows.append([f"{label}: {' / '.join(levels)}", *(" / ".join(str((g[column] == x).sum()) for x in levels) for g in groups.values())])
+        if len(rows) > 1:
+            heads = ["", *(k if k == "All" else f"{methods_label(split)}: {k}" for k in groups)]
+            section.add(Table(heads, rows, "Who the participants are (participants.tsv).", numeric=tuple(heads[1:])))
+
+    # ----------------------------------------------------------------- quality
+
+    def quality(self, section):
+        """Motion and quality numbers."""
+        fd = self._fd()
+        limit = float(self.setting("bold.fd_threshold_mm", 0.5))
+        if fd:
+            runs = [(s.split("_")[0].removeprefix("sub-"), f"task-{entities_of(self._confounds[s]).get('task', '?')}", v) for s, v in fd.items()]
+            section.add(
+                self.gallery.show(
+                    figures.fd_distribution(runs, limit),
+                    "study_motion.svg",
+                    "Boxes of framewise displacement of every BOLD run by participant.",
+                    "Framewise displacement of every BOLD run: boxes to the quartiles, whiskers to the 5th and 95th percentile, points "
+                    f"above the threshold of {limit:g} mm (dashed).",
+                )
+            )
+        self._bold_table(section)
+        self._scan_table(section, "pet_qc", "PET", ("fd_mean_mm", "fd_max_mm", "max_displacement_mm", "coreg_mutual_information",
+                                                      "brain_in_fov", "brain_suv_mean"))
+        self._scan_table(section, "anat_qc", "T1w", None)
+        if not fd and not self.inputs.all("pet_qc"):
+            section.add(Note("There is no BOLD or PET scan whose quality could be shown.", "missing"))
+
+    def _bold_table(self, section):
+        above, fd = self._above(), self._fd()
+        rows = []
+        for scan, values in fd.items():
+            content = read_json(path) if (path := self.inputs.find("bold_qc", scan)) else {}
+            share = above.get(scan, float("nan"))
+            flagged = share > CHECK_SHARE
+            rows.append(
+                [
+                    Cell(scan, href=f"{scan.split('_')[0]}.html#bold"),
+                    str(len(values)),
+                    number(float(np.nanmean(values)) if np.isfinite(values).any() else float("nan"), 3),
+                    number(float(np.nanmax(values)) if np.isfinite(values).any() else float("nan")),
+                    Cell(number(share, 1), tone="warn" if flagged else ""),
+                    number(real(content.get("dvars_std"))),
+                    number(real(content.get("tsnr")), 1),
+                    Cell("check" if flagged else "ok", tone="warn" if flagged else "good"),
+                ]
+            )
+        if rows:
+            heads = ["Run", "Volumes", "Mean FD (mm)", "Largest FD (mm)", "Above threshold (%)", "Std. DVARS", "tSNR", "Motion"]
+            caption = f"Quality of the BOLD runs. “check”: more than {CHECK_SHARE:g} % of volumes above the FD threshold."
+            block = Table(heads, rows, caption, numeric=tuple(heads[1:-1]), compact=len(rows) > 20)
+            section.add(block if len(rows) <= 40 else Fold(f"Quality of all {len(rows)} BOLD runs", [block]))
+
+    def _scan_table(self, section, kind, label, wanted):
+        from neurobraid.reports.gather import LABELS, NOT_QUALITY, flat, spell
+
+        contents = {scan: read_json(self.inputs.find(kind, scan)) for scan in self.inputs.scans(kind)}
+        if not contents:
+            return
+        values = {scan: {k: v for k, v in flat(c).items() if isinstance(v, int | float) and not isinstance(v, bool)} for scan, c in contents.items()}
+        keys = [k for k in dict.fromkeys(k for v in values.values() for k in v) if not any(w in k.lower() for w in NOT_QUALITY)]
+        keys = [k for k in (wanted or keys) if k in keys][:8] or keys[:8]
+        if not keys:
+            return
+        heads = [f"{label} scan", *(LABELS.get(k, (spell(k), None))[0] for k in keys)]
+        rows = []
+        for scan, mine in values.items():
+            anchor = {"PET": "pet", "T1w": "anatomy"}[label]
+            row = [Cell(scan, href=f"{scan.split('_')[0]}.html#{anchor}")]
+            for key in keys:
+                column = np.array([real(v.get(key)) for v in values.values()])
+                value = real(mine.get(key))
+                middle = np.nanmedian(column) if np.isfinite(column).any() else np.nan
+                spread = 1.4826 * np.nanmedian(np.abs(column - middle)) if np.isfinite(column).any() else np.nan
+                odd = len(column) >= 8 and spread > 0 and abs(value - middle) > 4 * spread
+                digits = LABELS.get(key, ("", None))[1]
+                row.append(Cell(number(value, 2 if digits is None else digits), tone="warn" if odd else ""))
+            rows.append(row)
+        caption = f"Quality of the {label} scans. Marked: more than four robust standard deviations from the median."
+        section.add(Table(heads, rows, caption, numeric=tuple(heads[1:]), compact=len(rows) > 20))
+
+    # -------------------------------------------------------------- activation
+
+    def activation(self, section):
+        """Group maps with clusters, or why there are none."""
+        tasks = self.setting("activation.tasks", []) or []
+        if not tasks:
+            section.add(Note("The configuration models no task.", "missing"))
+            return
+        need = self.setting("activation.group.min_participants", 3)
+        for record in tasks:
+            task = record["task"]
+            people = len(self.who("bold", task=task))
+            for contrast in record["contrasts"]:
+                name = contrast["name"]
+                path = self.inputs.find("group_z", task=task, contrast=name)
+                limits = self.inputs.find("thresholds", task=task, contrast=name)
+                content = read_json(limits) if limits else {}
+                section.add(Heading(f"Task {task}, contrast {name}"))
+                if path is None or content.get("Status") == "unavailable":
+                    reason = content.get("Reason") or (
+                        f"{plural(people, 'participant')} with a run of task {task}; a group statistic needs at least {need} "
+                        "(activation.group.min_participants)"
+                    )
+                    section.add(Note(f"No group statistic: {reason}.", "missing"))
+                    continue
+                self._group_map(section, task, name, path, content)
+
+    def _group_map(self, section, task, name, path, content):
+        z = Volume.read(path)
+        n = content.get("NumberOfParticipants", "?")
+        rules = content.get("Thresholds", {})
+        control = content.get("HeightControl", "")
+        height = real(content.get("ClusterThresholdZ"))
+        rule = rules.get(control, {}).get("Rule", f"{control} {content.get('Alpha', '')}".strip())
+        shown = height
+        if not np.isfinite(height):
+            shown = real(rules.get("uncorrected", {}).get("Z", 3.29))
+            section.add(Note(f"No voxel survives the threshold ({rule}). The map shows |z| ≥ {shown:.2f}, p < 0.001 uncorrected, "
+                             "for orientation only.", "warn"))
+            rule = "p < 0.001 per voxel, not corrected"
+        peak = float(np.nanmax(z.data)) if z.data.size else float("nan")
+        section.add(
+            self.gallery.show(
+                figures.statistic_map(z, self._background(), threshold=shown),
+                f"study_task-{task}_contrast-{name}_z.png",
+                f"Group z map of contrast {name} of task {task} on fourteen axial slices of the template.",
+                f"Group activation, task {task}, contrast {name} (n = {n}; one-sample test, two-sided). Colours: |z| ≥ "
+                f"{shown:.2f} ({rule}), warm positive, cold negative; highest z {number(peak, 1)}. Underlay: MNI152 template; "
+                "slice positions in mm.",
+            )
+        )
+        clusters = table(self.inputs.find("clusters", task=task, contrast=name))
+        if clusters is None:
+            return
+        if not len(clusters):
+            section.add(Note(f"No cluster of at least {content.get('ClusterMinVoxels', 'the required')} voxels survives the threshold."))
+            return
+        section.add(self._cluster_table(clusters, task, name, content))
+
+    def _cluster_table(self, clusters, task, name, content):
+        columns = {
+            "cluster_id": ("Cluster", None), "x": ("x", 0), "y": ("y", 0), "z": ("z", 0), "peak_z": ("Peak z", 2),
+            "peak_effect": ("Peak effect", 3), "cluster_size_mm3": ("Size (mm³)", 0), "n_voxels": ("Voxels", 0),
+            "region": ("Region at the peak", None), "region_overlap": ("Overlap with regions", None),
+        }  # fmt: skip
+        have = [c for c in columns if c in clusters]
+        rows = []
+        for line in clusters[have].head(LISTED_CLUSTERS).to_dict("records"):
+            row = []
+            for column in have:
+                value, digits = line[column], columns[column][1]
+                missing = value is None or value != value
+                if digits is None:
+                    text = "" if missing else str(value)
+                    parts = text.split("; ")
+                    row.append("; ".join(parts[:3]) + ("…" if len(parts) > 3 else ""))
+                else:
+                    row.append("" if missing else number(float(value), digits))
+            rows.append(row)
+        heads = [columns[c][0] for c in have]
+        more = len(clusters) - LISTED_CLUSTERS
+        note = "Positions in mm (MNI152). Letters mark further peaks of a cluster. Cluster size is listed, not tested."
+        return Table(heads, rows, f"Clusters of task {task}, contrast {name}, |z| ≥ {number(real(content.get('ClusterThresholdZ')))}.",
+                     numeric=tuple(columns[c][0] for c in have if columns[c][1] is not None),
+                     note=note + (f" {more} further lines are in the table among the derivatives." if more > 0 else ""), compact=len(rows) > 12)
+
+    def _background(self) -> Volume:
+        if not hasattr(self, "_template"):
+            self._template = _template("T1w")[0]
+        return self._template
+
+    # ------------------------------------------------------------ connectivity
+
+    def connectivity(self, section):
+        """Group mean matrices."""
+        paths = self.inputs.all("group_relmat")
+        tasks = [t for t in self.setting("connectivity.tasks", []) or []]
+        if not paths:
+            if not any(self.of("bold", task=t) for t in tasks):
+                section.add(Note(f"No run of task {', '.join(tasks) or '(none in the configuration)'}.", "missing"))
+            else:
+                need = self.setting("activation.group.min_participants", 3)
+                n = len({p for t in tasks for p in self.who("bold", task=t)})
+                section.add(Note(f"No group matrix: {plural(n, 'participant')} with a resting run; a mean needs at least {need}.", "missing"))
+            return
+        for path in paths:
+            names = entities_of(path)
+            task = names.get("task", "?")
+            n = len(self.who("bold", task=task))
+            section.add(matrix_picture(self.inputs, self.gallery, path, f"study_task-{task}", f"Mean over {plural(n, 'participant')} of task {task}"))
+        section.add(
+            Note(
+                "Connectivity is sensitive to head motion. Compare participants only with motion as a covariate, and look at the "
+                "runs marked in the section on data quality."
+            )
+        )
+
+    # --------------------------------------------------------------------- PET
+
+    def pet(self, section):
+        """Group BPND map and regional binding."""
+        if not self.of("pet"):
+            section.add(Note("This study has no PET scan.", "missing"))
+            return
+        tracers = list(dict.fromkeys(r["trc"] for r in self.of("pet")))
+        for tracer in tracers:
+            mine = {r["scan"] for r in self.of("pet", trc=tracer)}
+            name = f"tracer {tracer}" if tracer != "n/a" else "PET"
+            if len(tracers) > 1:
+                section.add(Heading(name.capitalize()))
+            maps = [p for p in self.inputs.all("bpnd_maps") if scan_of(p) in mine]
+            if maps:
+                total, count = None, None
+                for path in maps:
+                    volume = Volume.read(path)
+                    good = np.isfinite(volume.data)
+                    total = np.where(good, volume.data, 0.0) + (0 if total is None else total)
+                    count = good.astype(int) + (0 if count is None else count)
+                mean = np.divide(total, count, out=np.full(total.shape, np.nan, dtype=np.float32), where=count >= max(1, len(maps) / 2))
+                top = binding_limit(mean)
+                section.add(
+                    self.gallery.show(
+                        figures.intensity_map(volume.with_data(mean.astype(np.float32)), self._background(), label=BP,
+                                              limits=(0.0, top), show_from=0.1 * top),
+                        f"study_trc-{tracer.replace('/', '')}_bpnd.png",
+                        f"Mean BPND over {len(maps)} scans on fourteen axial slices of the template.",
+                        f"Mean BPND over {plural(len(maps), 'scan')} ({name}; simplified reference tissue model). Values below "
+                        f"{number(0.1 * top)} are transparent. Underlay: MNI152 template; slice positions in mm.",
+                    )
+                )
+            for atlas in self.inputs.values("srtm", "seg"):
+                self._regional(section, mine, atlas, name)
+            if not maps and not self.inputs.all("srtm"):
+                section.add(Note("Binding was not modelled: pet.models does not name SRTM.", "missing"))
+
+    def _regional(self, section, mine, atlas, name):
+        import pandas as pd
+
+        values = {}
+        for path in self.inputs.all("srtm"):
+            if entities_of(path).get("seg") == atlas and scan_of(path) in mine:
+                kinetics = table(path)
+                if "BPND" in kinetics:
+                    values[scan_of(path)] = kinetics.drop_duplicates("name").set_index("name")["BPND"].astype(float)
+        if not values:
+            return
+        frame = pd.DataFrame(values).T
+        if not frame.notna().any(axis=None):
+            section.add(Note(f"Atlas {atlas}: no region has an estimate of BPND; the reasons are in the kinetic tables.", "warn"))
+            return
+        section.add(
+            self.gallery.show(
+                figures.regional_box(frame, label=f"{BP} (unitless)"),
+                f"study_{'trc-' + name.split()[-1] + '_' if ' ' in name else ''}seg-{atlas}_bpnd.svg",
+                f"Boxes of BPND over {len(frame)} scans for the regions with the highest medians.",
+                f"Regional BPND over {plural(len(frame), 'scan')} ({name}, atlas {atlas}), the thirty regions with the highest medians: "
+                "boxes to the quartiles, whiskers to the extremes, one point per scan.",
+            )
+        )
+
+    # ------------------------------------------------------------------ fusion
+
+    def fusion(self, section):
+        """Which features exist for whom."""
+        paths = self.inputs.all("features")
+        if not paths:
+            section.add(Note("No feature table was made.", "missing"))
+            return
+        for path in paths:
+            atlas = entities_of(path).get("atlas", "")
+            features = table(path)
+            if not len(features):
+                section.add(Note(f"The feature table of atlas {atlas} is empty.", "missing"))
+                continue
+            features["measure"] = features["modality"].astype(str) + " · " + features["measure"].astype(str)
+            filled = features.assign(filled=features["value"].notna()).groupby(["participant_id", "measure"])["filled"].mean().unstack()
+            filled = filled.reindex([p for p in self.people if p in filled.index] or filled.index)
+            filled = filled.reindex([*filled.index, *(p for p in self.people if p not in filled.index)])
+            section.add(
+                self.gallery.show(
+                    figures.availability(filled),
+                    f"study_atlas-{atlas}_availability.png",
+                    f"Grid of participants by measure for atlas {atlas}: share of regions with a value.",
+                    f"Features of atlas {atlas}: share of regions with a value by participant and measure; grey where the participant has "
+                    "no such data. Missing values stay missing: they are never replaced by zero.",
+                )
+            )
+            summary = features.groupby("measure", sort=True).agg(
+                people=("participant_id", "nunique"), regions=("region", "nunique"), mean=("value", "mean"), sd=("value", "std")
+            )
+            units = features.drop_duplicates("measure").set_index("measure")["unit"] if "unit" in features else {}
+            rows = [
+                [m, str(r.people), str(r.regions), Cell("–" if (u := str(units.get(m, ""))) in ("1", "nan", "") else u), number(r.mean, 3), number(r.sd, 3)]
+                for m, r in summary.iterrows()
+            ]
+            heads = ["Modality · measure", "Participants", "Regions", "Unit", "Mean", "SD"]
+            section.add(Table(heads, rows, f"Measures in the feature table of atlas {atlas}, over participants and regions.",
+                              numeric=("Participants", "Regions", "Mean", "SD")))
+
+    # -------------------------------------------------------------- prediction
+
+    def _main_set(self, model):
+        metrics = model.get("metrics") or {}
+        first = [n for n in ("fused", "early") if n in metrics]
+        others = [n for n in metrics if n not in ("dummy", "demographics")]
+        return next(iter(first + others), None)
+
+    def prediction(self, section):
+        """Every declared model."""
+        if not self.models:
+            why = "The configuration declares no predictive model (prediction.models)."
+            if len(self.people) < 2:
+                why = "Predictive models need several participants; this study has " + str(len(self.people)) + "."
+            section.add(Note(why, "missing"))
+            return
+        for model in self.models:
+            settings = model.get("settings", {})
+            section.add(Heading(f"Model {model['name']}: {settings.get('target', '')}"))
+            if model.get("status") == "UNAVAILABLE":
+                section.add(Note(f"Not fitted: {model.get('reason')}.", "missing"))
+                continue
+            if model.get("reason"):
+                section.add(Note(model["reason"], "warn"))
+            for text in model.get("warnings", []):
+                section.add(Note(text, "warn"))
+            self._model(section, model, settings)
+
+    def _model(self, section, model, settings):
+        metrics, primary = model["metrics"], model["primary_metric"]
+        label, chance = METRICS.get(primary, (primary, None))
+        main = self._main_set(model)
+        order = [n for n in metrics if n not in FEATURE_SETS]
+        order += [n for n in ("fused", "early", "demographics", "dummy") if n in metrics]
+        section.add(Prose([self._in_words(model, main, label, chance)]))
+        rows = [
+            {
+                "name": FEATURE_SETS.get(n, n),
+                "value": real(metrics[n][primary]["mean"]),
+                "low": real(metrics[n][primary]["low"]),
+                "high": real(metrics[n][primary]["high"]),
+                "kind": "baseline" if n in ("dummy", "demographics") else "model",
+            }
+            for n in order
+            if primary in metrics[n]
+        ]
+        stem = f"study_model-{model['name']}"
+        section.add(
+            self.gallery.show(
+                figures.scores(rows, label=label, chance=chance),
+                f"{stem}_scores.svg",
+                f"{label} of {len(rows)} feature sets of model {model['name']} with 95 % intervals.",
+                f"Model {model['name']}: {label} of every feature set on identical folds, mean over folds with the corrected 95 % interval "
+                "(Nadeau and Bengio 2003). Diamonds are baselines.",
+            )
+        )
+        kinds = [m for m in METRICS if any(m in metrics[n] for n in order)]
+        heads = ["Feature set", "Features", *(METRICS[m][0] for m in kinds)]
+        body = []
+        for n in order:
+            row = [FEATURE_SETS.get(n, n), number(model.get("features", {}).get(n)) if n in model.get("features", {}) else "–"]
+            for m in kinds:
+                value = metrics[n].get(m)
+                if value is None:
+                    row.append("–")
+                    continue
+                low, high = real(value["low"]), real(value["high"])
+                interval = f" [{number(low)}, {number(high)}]" if np.isfinite(low) else ""
+                row.append(number(real(value["mean"])) + interval)
+            body.append(row)
+        section.add(Table(heads, body, f"Model {model['name']}: mean over folds with 95 % interval.", numeric=tuple(heads[1:])))
+        self._predictions(section, model, settings, main, stem)
+        if model.get("comparisons"):
+            rows = [
+                [f"{FEATURE_SETS.get(c['first'], c['first'])} against {FEATURE_SETS.get(c['second'], c['second'])}",
+                 number(real(c["difference"]), 3), number(real(c["t"])), number(real(c["p"]), 3)]
+                for c in model["comparisons"]
+            ]  # fmt: skip
+            heads = ["Comparison", f"Difference in {label}", "t", "p"]
+            section.add(Table(heads, rows, "Does one feature set predict better than another? Corrected resampled t-test on identical folds.",
+                              numeric=tuple(heads[1:])))
+        flow = [[f"{step['step'][:1].upper()}{step['step'][1:]}", str(step["left"])] for step in model.get("flow", [])]
+        if flow:
+            section.add(Fold("From all participants to those in the model", [Table(["Step", "Participants left"], flow, numeric=("Participants left",))]))
+
+    def _in_words(self, model, main, label, chance):
+        score = model["metrics"][main][model["primary_metric"]]
+        low, high, mean = real(score["low"]), real(score["high"]), real(score["mean"])
+        classes = model.get("classes") or []
+        goal = f"separate {classes[1]} from {classes[0]}" if len(classes) == 2 else f"predict {model.get('settings', {}).get('target')}"
+        named = FEATURE_SETS.get(main, main)
+        text = f"With {plural(int(model.get('participants', 0)), 'participant')}, features of {named} {goal} with {label} {number(mean)}"
+        text += f" (95 % interval {number(low)} to {number(high)}). " if np.isfinite(low) else ". "
+        if chance is not None and np.isfinite(low):
+            if low <= chance <= high:
+                text += f"The interval includes {chance:g}, so the data are compatible with no information at all. "
+            elif low > chance:
+                text += f"The interval lies above {chance:g}, the value of a guess. "
+            else:
+                text += f"The interval lies below {chance:g}: worse than a guess, which points to a confound or to chance. "
+        permuted = model.get("permutation")
+        if permuted:
+            text += (
+                f"With the labels permuted {permuted['count']} times the mean was {number(real(permuted.get('null_mean')))}; "
+                f"p = {number(real(permuted['p']), 3)}. "
+            )
+        return text
+
+    def _predictions(self, section, model, settings, main, stem):
+        path = self.inputs.find("predictions", model=model["name"])
+        if path is None or main is None:
+            return
+        rows = table(path)
+        rows = rows[rows["feature_set"] == main]
+        if not len(rows):
+            return
+        rows = rows.assign(session_id=rows.get("session_id", "").astype(str))
+        classes = model.get("classes") or []
+        if len(classes) == 2:
+            rows = rows.assign(target=rows["target"].astype(str))
+        mean = rows.groupby(["participant_id", "session_id"]).agg(target=("target", "first"), prediction=("prediction", "mean"))
+        named = FEATURE_SETS.get(main, main)
+        over = " Predictions are averaged over repeats of the cross-validation."
+        if len(classes) == 2:
+            truth = (mean["target"] == str(classes[1])).to_numpy()
+            section.add(
+                self.gallery.show(
+                    figures.calibration(truth, mean["prediction"].to_numpy(float), positive=str(classes[1])),
+                    f"{stem}_calibration.svg",
+                    f"Calibration and held-out probabilities of model {model['name']}.",
+                    f"Model {model['name']}, {named}: observed share of {classes[1]} against predicted probability, with 95 % Wilson "
+                    f"intervals (left), and held-out probabilities of every participant (right).{over}",
+                )
+            )
+        else:
+            section.add(
+                self.gallery.show(
+                    figures.predicted_against_true(mean["target"].to_numpy(float), mean["prediction"].to_numpy(float),
+                                                   label=str(settings.get("target", "target"))),
+                    f"{stem}_predicted.svg",
+                    f"Held-out predictions against true {settings.get('target')}.",
+                    f"Model {model['name']}, {named}: held-out prediction against the true value of every participant; the dashed line is "
+                    f"identity.{over}",
+                )
+            )
+
+    # ----------------------------------------------------------------- methods
+
+    def methods(self, section):
+        """Paragraphs and references."""
+        texts, references = methods.paragraphs(self.config, self._facts())
+        for heading, text in texts:
+            section.add(Heading(heading), Prose([text]))
+        section.add(Heading("References"), Prose([f"{n}. {r}" for n, r in enumerate(references, 1)]))
+
+    def _facts(self):
+        sidecars = [read_json(p) for p in self.inputs.all("bold_json")]
+        tasks = [r["task"] for r in self.setting("activation.tasks", []) or []]
+        rest = [t for t in self.setting("connectivity.tasks", []) or [] if self.of("bold", task=t)]
+        pet = [read_json(p) for p in self.inputs.all("srtm_json")]
+        return {
+            "participants": len(self.people),
+            "counts": {s: len(self.of(s)) for s in KINDS},
+            "software": self.record.get("software", {}),
+            "tr": [s["RepetitionTime"] for s in sidecars if "RepetitionTime" in s],
+            "slice_timing": {bool(s["SliceTimingCorrected"]) for s in sidecars if "SliceTimingCorrected" in s},
+            "activation": {t: len(self.who("bold", task=t)) for t in tasks if self.of("bold", task=t)},
+            "group_n": {
+                t: len(self.who("bold", task=t)) for t in tasks if self.inputs.find("group_z", task=t) is not None
+            },
+            "connectivity": rest,
+            "tracers": [t for t in dict.fromkeys(r["trc"] for r in self.of("pet")) if t != "n/a"],
+            "pet_frames": [q["frames"] for q in map(read_json, self.inputs.all("pet_qc")) if isinstance(q.get("frames"), int)],
+            "reference": next((list(p["ReferenceRegions"]) for p in pet if p.get("ReferenceRegions")), None),
+            "models": self.models,
+        }
+
+    # -------------------------------------------------------------- provenance
+
+    def provenance(self, section):
+        """Software, settings, checksums."""
+        record = self.record
+        section.add(
+            Note(
+                f"{plural(len(record['files']), 'file')} with SHA-256, the software and the settings are also in provenance.json beside "
+                "this page. The record holds no host, user, date or absolute path, so two runs can be compared byte by byte."
+            ),
+            Table(["Software", "Version"], [[k, v] for k, v in record["software"].items()], "Software versions.", compact=True),
+            Fold("Settings as used", [Code(json.dumps(record["config"], indent=2, sort_keys=True, ensure_ascii=False))]),
+            Fold(
+                f"Checksums of {plural(len(record['files']), 'file')}",
+                [Table(["File", "Bytes", "SHA-256"], [[f["file"], number(f["bytes"]), f["sha256"]] for f in record["files"]],
+                       numeric=("Bytes",), compact=True)],
+            ),
+        )
+
+
+def methods_label(column: str) -> str:
+    """Column of participants.tsv in words."""
+    return {"body_weight": "Body weight (kg)", "clinical_score": "Clinical score", "age": "Age (years)"}.get(column, column.capitalize())
