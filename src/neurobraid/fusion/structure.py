@@ -93,7 +93,7 @@ def region_structure(grey, affine, warp, labels, labels_affine, table, *, min_co
     )
 
 
-def write_structure(probseg, transform, atlas, atlas_table, output, *, min_coverage=0.5):
+def write_structure(probseg, transform, atlas, atlas_table, output, output_json, *, min_coverage=0.5):
     """Read one T1w scan's grey matter, measure every region, write ``…_morph.tsv`` and its sidecar.
 
     Parameters
@@ -103,8 +103,7 @@ def write_structure(probseg, transform, atlas, atlas_table, output, *, min_cover
     transform : path-like
         ``…_from-T1w_to-MNI152NLin2009aSym_mode-image_xfm.h5``.
     atlas, atlas_table : path-like
-    output : path-like
-        ``….tsv``; the ``….json`` stands beside it.
+    output, output_json : path-like
     min_coverage : float
     """
     from neurobraid.images.atlas import load_atlas
@@ -131,5 +130,5 @@ def write_structure(probseg, transform, atlas, atlas_table, output, *, min_cover
             },
             MinimumCoverage=min_coverage,
         ),
-        str(output).removesuffix(".tsv") + ".json",
+        output_json,
     )

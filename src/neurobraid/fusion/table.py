@@ -155,7 +155,8 @@ def kinetic_rows(path, measures, *, suffix=""):
     Parameters
     ----------
     path : path-like
-        ``…_kinpar.tsv`` with the columns ``name``, the measures and, if known, ``coverage``.
+        ``…_kinpar.tsv`` with the columns ``name``, the measures and, if known, ``coverage`` and ``flag``; values
+        whose flag is not ``ok`` become NaN.
     measures : iterable of str
         Of BPND, R1, SUVR; those the file has are taken.
     suffix : str
@@ -167,12 +168,16 @@ def kinetic_rows(path, measures, *, suffix=""):
     """
     table = read_tsv(path)
     _columns(path, table, ("name",))
-    share = table["coverage"] if "coverage" in table else np.where(table["name"].notna(), np.nan, np.nan)
+    share = table["coverage"] if "coverage" in table else np.full(len(table), np.nan)
+    # a reference region binds nothing by definition and a flagged fit is no measurement
+    good = table["flag"].eq("ok") if "flag" in table else np.ones(len(table), dtype=bool)
     frames = []
     for measure in measures:
         if measure in table:
             unit = MEASURES["pet", measure][0]
-            frames.append(_frame(path, table["name"], "pet", measure + suffix, table[measure], unit, share))
+            frames.append(
+                _frame(path, table["name"], "pet", measure + suffix, table[measure].where(good), unit, share)
+            )
     return frames
 
 
@@ -302,7 +307,7 @@ def availability(table, participants):
 
     rows = []
     everyone = sorted(set(participants) | set(table["participant_id"]))
-    parts = {key: part for key, part in table.groupby(["participant_id", "modality"], sort=False)}
+    parts = dict(list(table.groupby(["participant_id", "modality"], sort=False)))
     for person in everyone:
         for modality in MODALITIES:
             part = parts.get((person, modality))
@@ -378,9 +383,9 @@ def write_fusion(atlas_table, participants, outputs, **inputs):
     ----------
     atlas_table : path-like
         ``…_dseg.tsv``.
-    participants : path-like
-        ``participants.tsv``.
-    outputs : dict
+    participants : list of str
+        Everyone in the study.
+    outputs : mapping
         Paths ``features``, ``schema``, ``availability``, ``availability_json``.
     **inputs
         See `fusion_table`.
@@ -389,19 +394,16 @@ def write_fusion(atlas_table, participants, outputs, **inputs):
     table = fusion_table(atlas, **inputs)
     write_tsv(table, outputs["features"])
     present = table[["modality", "measure", "unit"]].drop_duplicates().itertuples(index=False, name=None)
-    sources = [
-        path for paths in inputs.values() for path in paths if not isinstance(path, str) or "/" in path
-    ]
+    sources = sorted(str(path) for paths in inputs.values() for path in paths)
     write_json(
         sidecar(
             "Regional features of all modalities, one value per row, joined by region name.",
-            sorted(str(p) for p in sources),
+            sources,
             **table_schema(present),
         ),
         outputs["schema"],
     )
-    people = read_tsv(participants)["participant_id"]
-    write_tsv(availability(table, people), outputs["availability"])
+    write_tsv(availability(table, participants), outputs["availability"])
     write_json(
         {
             "participant_id": {"Description": "Person, as in participants.tsv"},

@@ -23,6 +23,7 @@ from neurobraid.provenance import sidecar
 DEFAULTS = {
     "name": None,
     "table": "study",
+    "atlas": "",
     "target": None,
     "kind": "classification",
     "classes": [],
@@ -298,21 +299,18 @@ def _compare(predictions, data, model, folds, metrics):
 
 def _warnings(data, model, permuted):
     found = []
-    people = int(np.unique(data.participants).size)
-    if np.unique(data.sites).size > 1:
-        if model["kind"] == "classification":
-            v = cramers_v(data.sites, data.y)
-            if v > SITE_LIMIT:
-                found.append(
-                    f"Site and target are associated (Cramer's V {v:.2f} > {SITE_LIMIT}): a model may read the site. "
-                    "Leave sites out (groups: site) or report within-site accuracy."
-                )
+    v = cramers_v(data.sites, data.y) if model["kind"] == "classification" else 0.0
+    if v > SITE_LIMIT:
+        found.append(
+            f"Site and target are associated (Cramer's V {v:.2f} > {SITE_LIMIT}): a model may read the site. "
+            f"Leave sites out (groups: {model['site']}) or report within-site accuracy."
+        )
     if model["estimator"] != "ridge" and model["permutations"]:
         found.append("The permutation test uses ridge for the real and for the permuted studies.")
-    if permuted is not None and permuted["movable"] < people:
+    if permuted is not None and permuted["movable"] < data.y.size:
         found.append(
-            f"{people - permuted['movable'] if permuted['movable'] else 'All'} rows could not change places within "
-            "their block in the permutation test."
+            f"{data.y.size - permuted['movable']} of {data.y.size} rows could not change places within their block "
+            "in the permutation test."
         )
     return found
 
@@ -404,7 +402,7 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
             f"{people} participants: this shows that the pipeline works. Its numbers have no inferential value; "
             f"accuracy estimates from fewer than {ENOUGH} people are off by ten points or more."
         )
-    first = list(folds.splits())[0]
+    first = next(folds.splits())
     summary.update(
         classes=data.classes,
         class_counts={c: int(np.sum(data.y == v)) for c, v in zip(data.classes, (-1, 1), strict=False)},
@@ -465,11 +463,19 @@ def write_model(features, participants, model, outputs, **general):
     model : dict
         One record of ``prediction.models``.
     outputs : dict
-        Paths ``predictions``, ``scores``, ``folds``, each with ``…_json`` beside it, and ``summary``.
+        Mapping: paths ``predictions``, ``scores``, ``folds``, each with ``…_json`` beside it, and ``summary``.
     **general
         See `complete`.
     """
     full = complete(model, **general)
+    if not participants:
+        raise InputError(
+            "participants.tsv",
+            "file",
+            "missing",
+            f"a table with the target {full['target']}",
+            "add it, or remove the model",
+        )
     people = read_tsv(participants)
     table = read_tsv(features, text=("modality", "measure", "unit", "source"))
     result = fit_model(table, people, full, file=str(participants).rsplit("/", 1)[-1])

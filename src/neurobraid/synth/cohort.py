@@ -125,7 +125,7 @@ def _diagnoses(site, association, rng):
     for number, name in enumerate(names):
         members = np.flatnonzero(site == name)
         share = 0.5 + (0.5 if number < len(names) / 2 else -0.5) * association
-        count = int(round(share * members.size))
+        count = round(share * members.size)
         label[rng.permutation(members)[:count]] = 1
     return label
 
@@ -203,7 +203,7 @@ def make_cohort(
     log_fd = rng.normal(0, 1, people) + 0.5 * label
     has_pet = np.ones(people, dtype=bool)
     if missing_pet > 0:
-        count = int(round(missing_pet * people))
+        count = round(missing_pet * people)
         rank = rng.permutation(people)
         if missing_by_site:
             rank = rank[np.argsort(-site[rank], kind="stable")]
@@ -301,25 +301,23 @@ def make_cohort(
     return Cohort(features, participants, truth)
 
 
-def write_cohort(cohort, *, features, participants, truth):
+def write_cohort(cohort, outputs):
     """Write the tables of a cohort, each with its sidecar, and the truth.
 
     Parameters
     ----------
     cohort : Cohort
-    features, participants : path-like
-        ``….tsv``; a ``….json`` is written beside each.
-    truth : path-like
-        ``….json``.
+    outputs : mapping
+        Paths ``features``, ``features_json``, ``participants``, ``participants_json``, ``truth``.
     """
-    write_tsv(cohort.features, features)
+    write_tsv(cohort.features, outputs["features"])
     write_json(
         sidecar(
             "Synthetic regional features in the form of the fusion table (no images exist).", synthetic=True
         ),
-        str(features).removesuffix(".tsv") + ".json",
+        outputs["features_json"],
     )
-    write_tsv(cohort.participants, participants)
+    write_tsv(cohort.participants, outputs["participants"])
     write_json(
         {
             "participant_id": {"Description": "Person"},
@@ -331,6 +329,6 @@ def write_cohort(cohort, *, features, participants, truth):
             "mean_fd": {"Description": "Mean framewise displacement of the resting run", "Units": "mm"},
             "score": {"Description": "Clinical score; rises with the planted pattern", "Units": "point"},
         },
-        str(participants).removesuffix(".tsv") + ".json",
+        outputs["participants_json"],
     )
-    write_json(cohort.truth, truth)
+    write_json(cohort.truth, outputs["truth"])

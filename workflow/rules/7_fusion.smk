@@ -1,0 +1,100 @@
+"""Stage fusion: one tidy table of regional features per atlas, joined by label."""
+
+
+rule fusion_structure:
+    """Measure the grey-matter volume and density of every region in one T1w scan."""
+    input:
+        grey="<derivatives>/{visit}/anat/{scan}_label-GM_probseg.nii.gz",
+        transform=f"<derivatives>/{{visit}}/anat/{{scan}}_from-T1w_to-{MNI}_mode-image_xfm.h5",
+        atlas=f"<derivatives>/atlases/tpl-{MNI}_atlas-{{atlas}}_dseg.nii.gz",
+        atlas_table=f"<derivatives>/atlases/tpl-{MNI}_atlas-{{atlas}}_dseg.tsv",
+    output:
+        table="<derivatives>/{visit}/anat/{scan}_seg-{atlas}_desc-structure_morph.tsv",
+        sidecar="<derivatives>/{visit}/anat/{scan}_seg-{atlas}_desc-structure_morph.json",
+    log:
+        "logs/fusion_structure/{visit}/{scan}_{atlas}.log",
+    benchmark:
+        "logs/benchmarks/fusion_structure/{visit}/{scan}_{atlas}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(800, 8),
+        runtime=15,
+    params:
+        min_coverage=lookup(dpath="fusion/min_coverage", within=config),
+        code=code_digest("fusion"),
+    script:
+        "../../scripts/fusion_structure.py"
+
+
+rule fusion_table:
+    """Join the regional features of all participants and modalities into one tidy table."""
+    input:
+        atlas_table=f"<derivatives>/atlases/tpl-{MNI}_atlas-{{atlas}}_dseg.tsv",
+        task=[
+            f"{DERIVATIVES}/{participant}/func/{participant}_task-{task}_atlas-{{atlas}}_stat-effect_bold.tsv"
+            for task in CONTRASTS
+            for participant in participants_with("bold", task=task)
+        ],
+        rest=[
+            path
+            for task in REST_TASKS
+            for path in scans(
+                "bold",
+                "<derivatives>/{visit}/func/{scan}_atlas-{atlas}_stat-pearsoncorrelation_relmat.tsv",
+                task=task,
+            )
+            if "pearsoncorrelation" in MEASURES
+        ],
+        coverage=[
+            path
+            for task in REST_TASKS
+            for path in scans(
+                "bold",
+                "<derivatives>/{visit}/func/{scan}_atlas-{atlas}_stat-coverage_bold.tsv",
+                task=task,
+            )
+        ],
+        kinetics=[
+            path
+            for model in config["pet"]["models"]
+            for path in scans(
+                "pet",
+                f"<derivatives>/{{visit}}/pet/{{scan}}_seg-{{atlas}}_model-{model}_kinpar.tsv",
+            )
+        ],
+        structure=scans(
+            "T1w",
+            "<derivatives>/{visit}/anat/{scan}_seg-{atlas}_desc-structure_morph.tsv",
+        ),
+    output:
+        features="<derivatives>/group/atlas-{atlas}_desc-fusion_features.tsv",
+        schema="<derivatives>/group/atlas-{atlas}_desc-fusion_features.json",
+        availability="<derivatives>/group/atlas-{atlas}_desc-availability_table.tsv",
+        availability_json="<derivatives>/group/atlas-{atlas}_desc-availability_table.json",
+    log:
+        "logs/fusion_table/{atlas}.log",
+    benchmark:
+        "logs/benchmarks/fusion_table/{atlas}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(500, 20),
+        runtime=30,
+    params:
+        participants=PARTICIPANTS,
+        code=code_digest("fusion"),
+    script:
+        "../../scripts/fusion_table.py"
+
+
+rule fusion:
+    """Make the fusion tables of all atlases."""
+    input:
+        collect(
+            "<derivatives>/group/atlas-{atlas}_desc-{name}.tsv",
+            atlas=ATLASES,
+            name=["fusion_features", "availability_table"],
+        ),
