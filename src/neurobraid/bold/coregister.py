@@ -48,7 +48,7 @@ def white_boundary(wm, gm, affine, *, limit=_POINTS):
     from neurobraid.images.transforms import apply_affine
 
     zooms = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
-    smooth = ndimage.gaussian_filter(np.asarray(wm, np.float32), 0.8 / zooms)
+    smooth = ndimage.gaussian_filter(np.asarray(wm, np.float32), np.maximum(0.8 / zooms, 0.5))
     to_world = np.linalg.inv(affine[:3, :3])
     near = np.argwhere(np.abs(smooth - 0.5) < 0.35)
     near = near[((near > 0) & (near < np.array(wm.shape) - 1)).all(axis=1)]

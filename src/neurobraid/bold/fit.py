@@ -40,6 +40,31 @@ def merge_sidecars(paths):
     return merged
 
 
+def head_motion(data4d, affine, reference, mask):
+    """Rigid motion of a BOLD run against its reference.
+
+    The mask is widened by about 6 mm, because the brain's edge says most about its position; the gain per
+    volume absorbs drift and the bright volumes before steady state.
+
+    Parameters
+    ----------
+    data4d : (X, Y, Z, T) array
+    affine : (4, 4) array
+    reference : (X, Y, Z) array
+    mask : (X, Y, Z) bool array
+
+    Returns
+    -------
+    (T, 4, 4) float64 array
+        Reference points to points of each volume.
+    """
+    from scipy import ndimage
+
+    zooms = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    wide = ndimage.binary_dilation(mask, iterations=max(1, round(6.0 / zooms.min())))
+    return realign(data4d, affine, reference=reference, mask=wide, fwhm=3.0, scale_intensity=True)
+
+
 def tissue_shares(points, step, to_t1w, maps):
     """Share of each tissue in BOLD voxels: mean of the probability at eight points of every voxel.
 
@@ -180,8 +205,7 @@ def fit_run(bold, sidecars, anatomy, outputs, *, slice_timing_enabled, slice_tim
     reference, index, intensity_mask = make_reference(series, non_steady)
     log.info("%s volumes, %s not in steady state, reference %s", shape[3], non_steady, index)
 
-    # the gain absorbs drift and the bright volumes before steady state
-    motion = realign(series.data, affine, reference=reference, mask=intensity_mask, scale_intensity=True)
+    motion = head_motion(series.data, affine, reference, intensity_mask)
     t1w, t1w_mask = load(anatomy["t1w"]), load(anatomy["mask"])
     maps = {name: load(anatomy[name.lower()]) for name in ("GM", "WM", "CSF")}
     matrix, scores = coregister(

@@ -484,7 +484,8 @@ def realign(
     mask : (X, Y, Z) bool array, optional
         Voxels of the reference that count. Default: brighter than 20 % of its 98th percentile.
     fwhm : float, default 5.0
-        Smoothing (mm) before the comparison; never less than 1.25 voxels.
+        Smoothing (mm) before the comparison; never less than 0.8 voxels. More smoothing sees less
+        noise but gives slow intensity changes (drift, the coil's shading) more weight.
     scale_intensity : bool, default False
         Fit one gain per volume (PET frames whose uptake changes; BOLD volumes before steady state).
     starts : (T, 4, 4) array, optional
@@ -522,7 +523,7 @@ def realign(
         raise ValueError("the mask for realignment is empty")
 
     zooms = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
-    kernels = [_kernel(max(fwhm, 1.25 * z), z) for z in zooms[::-1]]
+    kernels = [_kernel(max(fwhm, 0.8 * z), z) for z in zooms[::-1]]
     factor = [
         int(np.clip(round(1.6 * fwhm / z), 1, max(1, n // 8))) for z, n in zip(zooms, shape, strict=True)
     ]
