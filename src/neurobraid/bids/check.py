@@ -299,6 +299,12 @@ def scan_errors(root, row, *, needs_events=False, tr_tolerance=TR_TOLERANCE_S):
         except InputError as error:
             problems.extend([error.problem])
             continue
+        for key in sorted(set(content) & set(meta)):
+            same_folder = seen[key].rpartition("/")[0] == sidecar.rpartition("/")[0]
+            if same_folder and content[key] != meta[key]:
+                found = f"{content[key]!r} here and {meta[key]!r} in {seen[key]}"
+                fix = "keep the key in one of them; the file with more entities was taken"
+                problems.add(sidecar, key, found, "one value per folder", fix, level="warning")
         meta.update(content)
         seen.update(dict.fromkeys(content, sidecar))
     try:
@@ -347,7 +353,7 @@ def read_header(path, name=None):
     -------
     dict
         ``shape`` (tuple), ``zooms`` (mm), ``tr`` (s, or None when the header does not say), ``unit`` (of time, as the
-        header says), ``dtype``, ``offset`` (bytes), ``slope``, ``intercept``.
+        header says), ``dtype``, ``offset`` (of the voxels, bytes).
 
     Raises
     ------
@@ -369,28 +375,36 @@ def read_header(path, name=None):
         raise InputError(name, "file", "empty (0 bytes)", "a NIfTI image", fetch)
     copy = "copy or convert the file again"
     try:
-        image = nib.load(path)
-    except (nib.filebasedimages.ImageFileError, EOFError, zlib.error, gzip.BadGzipFile, OSError) as error:
-        found = "not a NIfTI image or damaged at its beginning (" + str(error).replace(str(path), name) + ")"
-        raise InputError(name, "file", found, "a NIfTI image", copy) from error
-    except ValueError as error:
-        raise InputError(name, "header", f"not readable ({error})", "a NIfTI header", copy) from error
-    header = image.header
-    zooms = header.get_zooms()
-    unit = header.get_xyzt_units()[1] if hasattr(header, "get_xyzt_units") else "unknown"
+        with gzip.open(path, "rb") if name.endswith(".gz") else open(path, "rb") as stream:
+            block = stream.read(540)
+        # nibabel's own loading would mend a header silently (voxel size 0 becomes 1 mm) and log it to the terminal
+        second = block[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c")
+        kind = nib.Nifti2Header if second else nib.Nifti1Header
+        header = kind(block[: kind.template_dtype.itemsize], check=False)
+        if not bytes(header["magic"]).startswith((b"n+1", b"n+2")):
+            raise ValueError("no NIfTI header")
+        shape, dtype = tuple(int(n) for n in header.get_data_shape()), header.get_data_dtype()
+        unit = header.get_xyzt_units()[1]
+    except (EOFError, OSError, zlib.error) as error:
+        text = str(error).replace(str(path), name)
+        raise InputError(name, "file", f"damaged at its beginning ({text})", "a NIfTI image", copy) from error
+    except (ValueError, KeyError, nib.spatialimages.HeaderDataError, nib.wrapstruct.WrapStructError) as error:
+        raise InputError(name, "file", f"not a NIfTI image ({error})", "a NIfTI image", copy) from error
+    if not shape or min(shape) < 1:
+        raise InputError(
+            name, "dimensions", " x ".join(map(str, shape)) or "none", "1 or more along every axis", copy
+        )
     factor = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}.get(unit, 1.0)
+    zooms = [float(z) for z in header["pixdim"][1:5]]
     # float32 in the header: 1.1 is 1.10000002, which no user wrote
-    tr = round(float(zooms[3]) * factor, 6) if len(zooms) > 3 else None
-    slope, intercept = header.get_slope_inter() if hasattr(header, "get_slope_inter") else (None, None)
+    tr = round(zooms[3] * factor, 6) if len(shape) > 3 else None
     return {
-        "shape": tuple(int(n) for n in image.shape),
-        "zooms": tuple(float(z) for z in zooms[:3]),
+        "shape": shape,
+        "zooms": tuple(zooms[:3]),
         "tr": tr or None,
         "unit": unit,
-        "dtype": header.get_data_dtype(),
-        "offset": int(header["vox_offset"]) if "vox_offset" in header.keys() else 352,  # noqa: SIM118
-        "slope": 1.0 if slope is None else float(slope),
-        "intercept": 0.0 if intercept is None else float(intercept),
+        "dtype": dtype,
+        "offset": int(header["vox_offset"]),
     }
 
 

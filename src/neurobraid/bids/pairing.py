@@ -271,7 +271,7 @@ def index_from_table(table, options=None, dates=None, others=()):
     def drop(scans, rows):
         paths = {row["path"] for row in rows}
         excluded.extend(rows)
-        return scans[~scans["path"].isin(paths)].reset_index(drop=True)
+        return scans.loc[[path not in paths for path in scans["path"]]].reset_index(drop=True)
 
     scans, rows = filter_scans(table, options)
     excluded.extend(rows)

@@ -339,7 +339,7 @@ def filter_scans(table, filters):
         keep.append(rule is None)
         if rule:
             excluded.append(exclusion(row, rule, reason))
-    return table[keep].reset_index(drop=True), excluded
+    return table.loc[pd.Series(keep, index=table.index, dtype=bool)].reset_index(drop=True), excluded
 
 
 # names that neurobraid.study used before they were public

@@ -17,7 +17,15 @@ from pathlib import Path
 SHAPE = (5, 6, 7)  # unequal axes: a swapped axis shows
 VOLUMES = 12
 TR = 2.0
-FOLDER = {"T1w": "anat", "T2w": "anat", "bold": "func", "sbref": "func", "pet": "pet", "dwi": "dwi", "epi": "fmap"}
+FOLDER = {
+    "T1w": "anat",
+    "T2w": "anat",
+    "bold": "func",
+    "sbref": "func",
+    "pet": "pet",
+    "dwi": "dwi",
+    "epi": "fmap",
+}
 
 PET_SIDECAR = {
     "Manufacturer": "Siemens",
@@ -213,7 +221,9 @@ def write_tree(spec, root):
     """
     root = Path(root)
     root.mkdir(parents=True, exist_ok=True)
-    write_file(root / "dataset_description.json", {"Name": "test", "BIDSVersion": "1.10.0", "DatasetType": "raw"})
+    write_file(
+        root / "dataset_description.json", {"Name": "test", "BIDSVersion": "1.10.0", "DatasetType": "raw"}
+    )
     extension = spec.get("extension", ".nii.gz")
     labels = list(dict.fromkeys(key.partition("/")[0] for key in spec["participants"]))
     default = [("participant_id", "age", "sex"), *((f"sub-{p}", 30 + i, "F") for i, p in enumerate(labels))]
