@@ -39,7 +39,7 @@ lint: env-test
 	$(BIN)/python -m pytest tests/house
 
 format: env-test
-	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet . ; $(BIN)/snakefmt --quiet Snakefile workflow
+	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet . ; $(BIN)/snakefmt Snakefile workflow
 
 lock:
 	uv pip compile pyproject.toml --extra slurm --extra build --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet --output-file envs/requirements.lock

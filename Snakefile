@@ -31,7 +31,15 @@ wildcard_constraints:
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/targets.smk"
+
+
+rule all:
+    """The study page, every participant's page, and every file of every stage."""
+    default_target: True
+    input:
+        every_stage,
+
+
 include: "workflow/rules/0_synth.smk"
 include: "workflow/rules/1_index.smk"
 include: "workflow/rules/2_anat.smk"

@@ -87,7 +87,7 @@ def job_log(path):
     Parameters
     ----------
     path : path-like
-        Log file of the job, ``logs/<rule>/<item>.log``, relative to the study.
+        Log file of the job, ``logs/<rule>/…/<item>.log``, relative to the study.
 
     Yields
     ------
@@ -95,7 +95,8 @@ def job_log(path):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    rule, item = path.parent.name, path.stem
+    below = path.parts[path.parts.index("logs") + 1 :] if "logs" in path.parts else path.parts[-2:]
+    rule, item = below[0], path.stem
     started = time.time()
     handler = logging.FileHandler(path, mode="w", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))

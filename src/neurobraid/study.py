@@ -180,7 +180,9 @@ def _stored_index(link, config, table_path):
     if not (table_path.exists() and notes.exists()):
         tree = open_dataset(link)
         table = _table(scan_rows(tree))
-        problems = check_structure(link, config["index"])
+        tasks = [record["task"] for record in config["activation"]["tasks"]]
+        models = bool(config["prediction"]["models"])
+        problems = check_structure(link, config["index"], event_tasks=tasks, need_participants=models)
         problems.raise_errors()
         dates = {path: day.isoformat() for path, day in pairing.read_dates(link, table).items()}
         others = pairing._others(tree, set(table["path"]))

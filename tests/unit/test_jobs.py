@@ -14,13 +14,13 @@ from neurobraid.provenance import bids_uri, compare_trees, sidecar
 
 def test_failed_job_names_its_log_and_keeps_the_traceback(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit), jobs.job_log("logs/pet_fit/sub-01.log"):
+    with pytest.raises(SystemExit), jobs.job_log("logs/pet_fit/sub-01/sub-01.log"):
         warnings.warn("odd frame", UserWarning, stacklevel=1)
         raise InputError("sub-01_pet.json", "Units", "furlong", "Bq/mL", "correct the sidecar")
-    text = (tmp_path / "logs/pet_fit/sub-01.log").read_text()
+    text = (tmp_path / "logs/pet_fit/sub-01/sub-01.log").read_text()
     assert "odd frame" in text and "Traceback" in text and "furlong" in text
     first, second = capsys.readouterr().err.splitlines()
-    assert first == "FAILED pet_fit sub-01, log: logs/pet_fit/sub-01.log"
+    assert first == "FAILED pet_fit sub-01, log: logs/pet_fit/sub-01/sub-01.log"
     assert second == "sub-01_pet.json: Units is furlong; allowed: Bq/mL. Fix: correct the sidecar"
 
 

@@ -1,5 +1,6 @@
 """What every rule file shares: the package on the path, the checked config, the scan table, input functions."""
 
+import collections
 import functools
 import hashlib
 import os
@@ -7,20 +8,34 @@ import re
 import sys
 from pathlib import Path
 
-REPOSITORY = Path(str(workflow.current_basedir.get_path_or_uri(secret_free=True))).resolve().parents[1]
+REPOSITORY = (
+    Path(str(workflow.current_basedir.get_path_or_uri(secret_free=True)))
+    .resolve()
+    .parents[1]
+)
 SOURCE = REPOSITORY / "src"
 sys.path.insert(0, str(SOURCE))
 # jobs find the package of this tree first, even where another version is installed
-os.environ["PYTHONPATH"] = os.pathsep.join([str(SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])])
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(".snakemake", "numba").resolve()))
 
 import neurobraid
+from neurobraid import jobs
 from neurobraid import study as _study
 
 if Path(neurobraid.__file__).resolve().parents[1] != SOURCE:
-    raise WorkflowError(f"neurobraid was imported from another place than this clone: {neurobraid.__file__}")
+    raise WorkflowError(
+        f"neurobraid was imported from another place than this clone: {neurobraid.__file__}"
+    )
 
-RAW, DERIVATIVES, INDEX, REPORTS = "bids", "results/derivatives", "results/index", "results/reports"
+RAW, DERIVATIVES, INDEX, REPORTS = (
+    "bids",
+    "results/derivatives",
+    "results/index",
+    "results/reports",
+)
 MNI = "MNI152NLin2009aSym"
 
 
@@ -32,7 +47,9 @@ def checked(make, *arguments):
         raise WorkflowError(str(error))
 
 
-config = checked(_study.check_config, config, REPOSITORY / "workflow/schemas/config.schema.yaml")
+config = checked(
+    _study.check_config, config, REPOSITORY / "workflow/schemas/config.schema.yaml"
+)
 BUILTIN = not config["bids"]
 STUDY = checked(_study.open_study, config)
 PARTICIPANTS = STUDY.participants
@@ -44,7 +61,11 @@ CONTRASTS = {
     for record in config["activation"]["tasks"]
     if STUDY.scans_of("bold", task=record["task"])
 }
-REST_TASKS = [task for task in config["connectivity"]["tasks"] if STUDY.scans_of("bold", task=task)]
+REST_TASKS = [
+    task
+    for task in config["connectivity"]["tasks"]
+    if STUDY.scans_of("bold", task=task)
+]
 MODELS = [record["name"] for record in config["prediction"]["models"]]
 
 
@@ -81,7 +102,13 @@ def anatomy(suffix, ending):
 def scans(suffix, template, **filters):
     """Fill a template for every analysed scan of a kind, in table order."""
     return [
-        place(template, visit=row.visit, scan=row.scan, participant=row.participant_id, task=row.task)
+        place(
+            template,
+            visit=row.visit,
+            scan=row.scan,
+            participant=row.participant_id,
+            task=row.task,
+        )
         for row in STUDY.scans_of(suffix, **filters)
     ]
 
@@ -93,7 +120,9 @@ def participant_scans(suffix, template, **filters):
         wanted = {**filters, "participant_id": wildcards.participant}
         if "task" in wildcards.keys():
             wanted["task"] = wildcards.task
-        return [place(path, **dict(wildcards)) for path in scans(suffix, template, **wanted)]
+        return [
+            place(path, **dict(wildcards)) for path in scans(suffix, template, **wanted)
+        ]
 
     return find
 
@@ -107,13 +136,18 @@ def participants_with(suffix, **filters):
 def task_record(wildcards):
     """The activation task of the wildcards, as the config declares it."""
     task = getattr(wildcards, "task", None) or STUDY.row("bold", wildcards.scan)["task"]
-    return next(record for record in config["activation"]["tasks"] if record["task"] == task)
+    return next(
+        record for record in config["activation"]["tasks"] if record["task"] == task
+    )
 
 
 def group_possible(suffix, task=None):
     """Whether enough participants have such a scan for a group statistic."""
     filters = {"task": task} if task else {}
-    return len(participants_with(suffix, **filters)) >= config["activation"]["group"]["min_participants"]
+    return (
+        len(participants_with(suffix, **filters))
+        >= config["activation"]["group"]["min_participants"]
+    )
 
 
 def group_tasks():
@@ -131,15 +165,38 @@ def memory(base, per_input=0.0):
     return need
 
 
+def every_stage(wildcards):
+    """Input function: what the target rule of each stage asks for."""
+    stages = (
+        "index",
+        "anat",
+        "bold",
+        "pet",
+        "activation",
+        "connectivity",
+        "fusion",
+        "prediction",
+        "report",
+    )
+    return [path for stage in stages for path in getattr(rules, stage).input]
+
+
 @functools.cache
 def code_digest(stage):
     """Digest of the modules a stage runs: Snakemake itself only watches the script.
 
     The scripts lead to the modules they import but do not count themselves: an edited script re-runs its rule.
     """
-    pattern = re.compile(r"^\s*(?:from|import)\s+(neurobraid[\w.]*)(?:\s+import\s+([\w, ]+))?", re.MULTILINE)
-    waiting = sorted((SOURCE / "neurobraid" / stage).rglob("*.py")) + sorted(REPOSITORY.glob(f"scripts/{stage}_*.py"))
-    seen, scripts = {}, set(waiting) - set((SOURCE / "neurobraid" / stage).rglob("*.py"))
+    pattern = re.compile(
+        r"^\s*(?:from|import)\s+(neurobraid[\w.]*)(?:\s+import\s+([\w, ]+))?",
+        re.MULTILINE,
+    )
+    waiting = sorted((SOURCE / "neurobraid" / stage).rglob("*.py")) + sorted(
+        REPOSITORY.glob(f"scripts/{stage}_*.py")
+    )
+    seen, scripts = {}, set(waiting) - set(
+        (SOURCE / "neurobraid" / stage).rglob("*.py")
+    )
     while waiting:
         path = waiting.pop()
         if path in seen or not path.is_file():
@@ -148,12 +205,27 @@ def code_digest(stage):
         for module, names in pattern.findall(seen[path].decode()):
             base = SOURCE.joinpath(*module.split("."))
             parts = [part.strip() for part in names.split(",") if part.strip()]
-            waiting += [base.with_suffix(".py"), *(base / f"{part}.py" for part in parts)]
+            waiting += [
+                base.with_suffix(".py"),
+                *(base / f"{part}.py" for part in parts),
+            ]
     data = {".html", ".css", ".tsv", ".j2", ".yaml", ".js"}
-    others = [path for path in (SOURCE / "neurobraid" / stage).rglob("*") if path.suffix in data]
+    others = [
+        path
+        for path in (SOURCE / "neurobraid" / stage).rglob("*")
+        if path.suffix in data
+    ]
     seen.update({path: path.read_bytes() for path in others})
     lock = REPOSITORY / "envs/requirements.lock"
     digest = hashlib.sha256(lock.read_bytes() if lock.exists() else b"")
     for path in sorted(set(seen) - scripts):
         digest.update(str(path.relative_to(REPOSITORY)).encode() + b"\0" + seen[path])
     return digest.hexdigest()[:16]
+
+
+onstart:
+    jobs.start_plan(
+        collections.Counter(
+            job.rule.name for job in workflow.dag.needrun_jobs() if job.rule.script
+        )
+    )

@@ -1,0 +1,141 @@
+"""The tiny study end to end, in a copy of the clone: files, re-runs, and the second run that does nothing."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from neurobraid.files import read_json, read_tsv
+from tests.workflow.helpers import ROOT, clone, planned, snakemake
+
+pytestmark = pytest.mark.slow
+EXPECTED = Path(__file__).with_name("tiny_files.txt")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A copy of the clone in which the tiny study has run."""
+    home = clone(tmp_path_factory.mktemp("run") / "clone")
+    shutil.copy(home / "config/examples/tiny/config.yaml", home / "config/config.yaml")
+    done = snakemake("--cores", 2, snakefile=home / "Snakefile", cwd=home)
+    return home, done
+
+
+def dry(home):
+    return planned(home, snakefile=home / "Snakefile", cwd=home)
+
+
+def test_files_are_the_ones_listed(tiny):
+    home, _ = tiny
+    found = sorted(
+        p.relative_to(home).as_posix() for r in ("bids", "results") for p in (home / r).rglob("*") if p.is_file()
+    )
+    if not EXPECTED.exists():
+        EXPECTED.write_text("\n".join(found) + "\n")
+        pytest.fail(f"{EXPECTED.name} was missing and has been written: review and commit it")
+    expected = EXPECTED.read_text().split()
+    assert sorted(set(found) - set(expected)) == [] and sorted(set(expected) - set(found)) == []
+
+
+def test_terminal_shows_progress(tiny):
+    _, done = tiny
+    lines = [line for line in done.stderr.splitlines() if line.startswith("[") and " of " in line]
+    assert len(lines) > 50 and "left]" in lines[10]
+    assert any("bold_fit sub-03_ses-1_task-motor" in line for line in lines)
+
+
+def test_second_run_does_nothing(tiny):
+    home, _ = tiny
+    done = snakemake("--cores", 2, snakefile=home / "Snakefile", cwd=home)
+    assert "Nothing to be done" in done.stdout + done.stderr
+    assert dry(home) == {}
+
+
+def test_moved_study_does_nothing(tiny, tmp_path):
+    home, _ = tiny
+    moved = tmp_path / "elsewhere"
+    shutil.move(home, moved)
+    try:
+        assert dry(moved) == {}
+    finally:
+        shutil.move(moved, home)
+
+
+@pytest.mark.parametrize(
+    ("module", "expected", "untouched"),
+    [
+        ("connectivity", {"connectivity", "fusion", "prediction", "report"}, {"synth", "anat", "bold", "pet", "activation"}),
+        ("pet", {"pet", "fusion", "prediction", "report"}, {"synth", "anat", "bold", "activation", "connectivity"}),
+        ("prediction", {"prediction", "report"}, {"synth", "anat", "bold", "pet", "activation", "connectivity", "fusion"}),
+        ("reports", {"report"}, {"synth", "anat", "bold", "pet", "activation", "connectivity", "fusion", "prediction"}),
+    ],
+)
+def test_edited_module_reruns_its_stage_and_what_follows(tiny, module, expected, untouched):
+    home, _ = tiny
+    path = home / "src/neurobraid" / module / "__init__.py"
+    before = path.read_bytes()
+    path.write_bytes(before + b"# edited\n")
+    try:
+        stages = {rule.split("_")[0] for rule in dry(home) if "_" in rule}
+    finally:
+        path.write_bytes(before)
+    assert expected <= stages and not untouched & stages
+
+
+def test_deleted_output_is_the_only_one_made_again(tiny):
+    home, _ = tiny
+    page = home / "results/reports/sub-02.html"
+    page.unlink()
+    jobs = dry(home)
+    assert jobs.pop("report_participant") == 1 and set(jobs) <= {"all", "report_study"}
+    snakemake("--cores", 2, snakefile=home / "Snakefile", cwd=home)
+    assert page.exists()
+
+
+def test_changed_key_reruns_what_uses_it(tiny):
+    home, _ = tiny
+    config = home / "config/config.yaml"
+    before = config.read_text()
+    config.write_text(before + "\nconnectivity:\n  strategy: baseline\n")
+    try:
+        stages = {rule.split("_")[0] for rule in dry(home) if "_" in rule}
+    finally:
+        config.write_text(before)
+    assert "connectivity" in stages and not stages & {"synth", "anat", "bold", "pet", "activation"}
+
+
+def test_every_job_left_a_log_and_a_benchmark(tiny):
+    home, _ = tiny
+    logs = {p.relative_to(home / "logs").with_suffix("") for p in (home / "logs").rglob("*.log")}
+    marks = {p.relative_to(home / "logs/benchmarks").with_suffix("") for p in (home / "logs/benchmarks").rglob("*.tsv")}
+    assert logs == marks and len(logs) > 50
+
+
+def test_participant_without_pet_and_two_sessions_are_accounted_for(tiny):
+    home, _ = tiny
+    pairing = read_tsv(home / "results/index/pairing.tsv")
+    other = pairing[pairing["scan"].str.contains("_ses-2_")]
+    assert len(other) and (other["t1w_visit"] == "sub-03/ses-1").all()
+    participants = read_tsv(home / "bids/participants.tsv")["participant_id"].tolist()
+    with_pet = {p.parts[-3] for p in (home / "bids").glob("sub-*/**/pet") if p.is_dir()} | {
+        p.parent.name for p in (home / "bids").glob("sub-*/pet")
+    }
+    assert len(participants) == 5 and any(p not in with_pet for p in participants)
+
+
+def test_pages_hold_no_path_date_or_outside_address(tiny):
+    home, _ = tiny
+    pages = sorted((home / "results/reports").glob("*.html"))
+    assert len(pages) == 6
+    for page in pages:
+        text = page.read_text()
+        assert str(home) not in text and str(ROOT) not in text
+        assert 'src="http' not in text and 'href="http' not in text.replace('href="https://doi.org', "")
+
+
+def test_derivatives_say_what_made_them(tiny):
+    home, _ = tiny
+    description = read_json(home / "results/derivatives/dataset_description.json")
+    assert description["DatasetType"] == "derivative" and description["GeneratedBy"][0]["Name"] == "neurobraid"
+    sidecars = list((home / "results/derivatives").rglob("*_mimap.json"))
+    assert sidecars and all("Units" in read_json(p) or "Description" in read_json(p) for p in sidecars)
