@@ -1,4 +1,4 @@
-# Stage synth: the built-in PET/MR study, raw BIDS with known truth. Its rules exist only when no dataset is given.
+# Stage synth: the built-in PET/MR study, raw BIDS with known truth (only when no dataset is given), and the cohort of tables.
 
 if BUILTIN:
 
@@ -158,3 +158,29 @@ if BUILTIN:
             code=code_digest("synth"),
         script:
             "../../scripts/synth_pet.py"
+
+
+rule synth_cohort:
+    """Draw the cohort of feature tables with known group differences (no images)."""
+    output:
+        features="<derivatives>/cohort/desc-cohort_features.tsv",
+        features_json="<derivatives>/cohort/desc-cohort_features.json",
+        participants="<derivatives>/cohort/participants.tsv",
+        participants_json="<derivatives>/cohort/participants.json",
+        truth="<derivatives>/cohort/truth.json",
+    log:
+        "logs/synth_cohort/cohort.log",
+    benchmark:
+        "logs/benchmarks/synth_cohort/cohort.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(300),
+        runtime=5,
+    params:
+        seed=lookup(dpath="synth/seed", within=config),
+        settings=lookup(dpath="synth/cohort", within=config),
+        code=code_digest("synth"),
+    script:
+        "../../scripts/synth_cohort.py"
