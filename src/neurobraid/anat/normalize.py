@@ -1,0 +1,128 @@
+"""From brain to template: transforms, tissue maps in both spaces, and what the quality page shows."""
+
+import logging
+
+import nibabel as nib
+import numpy as np
+
+from neurobraid.anat.brain import to_work_grid
+from neurobraid.anat.tissue import TISSUES, priors, segment
+
+log = logging.getLogger("neurobraid")
+
+#: Correlation of template and normalised brain below which the log warns.
+CORRELATION = 0.80
+
+
+def normalize(values, affine, mask, *, quality="standard"):
+    """Register a brain to the template.
+
+    Parameters
+    ----------
+    values : numpy.ndarray, (X, Y, Z)
+        Bias-corrected T1w.
+    affine : numpy.ndarray, (4, 4)
+    mask : numpy.ndarray of bool
+        Brain.
+    quality : {'fast', 'standard'}
+        See `neurobraid.images.registration.register_nonlinear`.
+
+    Returns
+    -------
+    forward : Warp
+        ``from-T1w_to-MNI152NLin2009aSym``: template points to T1w points.
+    inverse : Warp
+        ``from-MNI152NLin2009aSym_to-T1w``.
+    """
+    from neurobraid.images.registration import register_affine, register_nonlinear
+    from neurobraid.images.templates import template
+
+    brain, grid = to_work_grid(np.where(mask, values, 0), affine)
+    brain = nib.Nifti1Image(brain, grid)
+    fixed = template("T1w", 2.0)
+    matrix, score = register_affine(fixed, brain, metric="correlation")
+    log.info("affine to template: squared correlation %.3f", score)
+    return register_nonlinear(fixed, brain, initial=matrix, quality=quality)
+
+
+def tissues(values, affine, mask, to_t1w):
+    """Tissue posteriors on the T1w grid.
+
+    Parameters
+    ----------
+    values : numpy.ndarray, (X, Y, Z)
+    affine : numpy.ndarray, (4, 4)
+    mask : numpy.ndarray of bool
+    to_t1w : Warp
+        ``from-MNI152NLin2009aSym_to-T1w``.
+
+    Returns
+    -------
+    numpy.ndarray, (3, X, Y, Z), float32
+        GM, WM, CSF; sum 1 in the mask, 0 outside.
+    """
+    from neurobraid.images.resample import resample_image
+    from neurobraid.images.templates import template
+
+    maps = [resample_image(template(k, 2.0), values.shape, affine, to_t1w, order=1, mask=mask) for k in ("GM", "WM")]
+    post = segment(values, mask, priors(*maps, mask))
+    out = np.zeros((len(TISSUES), *values.shape), np.float32)
+    for n in range(len(TISSUES)):
+        out[n][mask] = post[:, n]
+    return out
+
+
+def labels(posteriors, mask):
+    """Most probable tissue: 1 GM, 2 WM, 3 CSF, 0 outside the mask; uint8."""
+    return np.where(mask, posteriors.argmax(0) + 1, 0).astype(np.uint8)
+
+
+def measures(values, affine, mask, segmentation, posteriors):
+    """Quality of a T1w image and its segmentation.
+
+    Parameters
+    ----------
+    values, affine, mask
+        T1w and brain mask.
+    segmentation : numpy.ndarray, (X, Y, Z), uint8
+    posteriors : numpy.ndarray, (3, X, Y, Z)
+
+    Returns
+    -------
+    dict
+        ``cjv``: coefficient of joint variation of GM and WM [1]_, lower is better; ``snr_gm``, ``snr_wm``,
+        ``snr_csf``: mean over standard deviation within a tissue; ``volume_gm_ml``, …: sum of the posterior.
+
+    References
+    ----------
+    .. [1] Ganzetti M et al. (2016), Front Neuroinform 10:10.
+    """
+    from scipy import ndimage
+
+    del mask
+    millilitre = abs(np.linalg.det(affine[:3, :3])) / 1000
+    out, mean, spread = {}, {}, {}
+    for n, tissue in enumerate(TISSUES):
+        where = segmentation == n + 1
+        # away from borders, where two tissues share a voxel; a thin cortex on a coarse grid has nothing else
+        inner = ndimage.binary_erosion(where) if tissue == "WM" else where & (posteriors[n] > 0.9)
+        where = inner if inner.sum() > 50 else where
+        found = values[where]
+        mean[tissue] = float(found.mean()) if found.size else float("nan")
+        spread[tissue] = float(found.std()) if found.size else float("nan")
+        out[f"snr_{tissue.lower()}"] = mean[tissue] / spread[tissue] if spread[tissue] else float("nan")
+        out[f"volume_{tissue.lower()}_ml"] = float(posteriors[n].sum(dtype=np.float64) * millilitre)
+    contrast = abs(mean["WM"] - mean["GM"])
+    out["cjv"] = (spread["WM"] + spread["GM"]) / contrast if contrast else float("nan")
+    return out
+
+
+def correlation(normalised, resolution):
+    """Pearson correlation of the normalised T1w with the template inside the template's brain."""
+    from neurobraid.images.templates import template
+
+    inside = np.asarray(template("brain", resolution).dataobj) > 0.5
+    value = np.corrcoef(normalised[inside], np.asarray(template("T1w", resolution).dataobj)[inside])[0, 1]
+    if not value >= CORRELATION:
+        log.warning("normalised T1w correlates with the template by %.2f only: look at the overlay", value)
+    return float(value)
