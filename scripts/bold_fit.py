@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 with job_log(snakemake.log[0]):
     fit_run(
-        snakemake.input.bold,
+        snakemake.input.bold[0],
         snakemake.input.sidecars,
         {
             "t1w": snakemake.input.t1w,

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 with job_log(snakemake.log[0]):
     resample_run(
-        snakemake.input.bold,
+        snakemake.input.bold[0],
         snakemake.input.sidecars,
         {name: snakemake.input[name] for name in ("boldref", "mask", "hmc", "coreg", "qc")},
         snakemake.input.t1w,

@@ -112,7 +112,7 @@ class BoundaryCost:
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(seen, 200.0 * (grey - white) / (grey + white), np.nan)
 
-    def __call__(self, matrix, sign=1.0, slope=0.5):
+    def __call__(self, matrix, sign, slope):
         """Mean of ``1 - tanh(slope * contrast)``: 0 is perfect, 1 is no contrast; lost points count 1."""
         q = np.nan_to_num(self.contrast(matrix))
         return float(np.mean(1.0 - np.tanh(slope * sign * q), dtype=np.float64))
@@ -137,7 +137,7 @@ def refine(image, affine, points, normals, start, *, floor):
     matrix : (4, 4) float64 array
         The better of start and refinement.
     before, after : float
-        Cost at the start and at the result.
+        Cost at the start and at the result, the slope of the tangent being one over the start's contrast.
     sign : float
         1 when grey matter is the brighter side (T2*), -1 when white matter is.
     """
@@ -146,14 +146,17 @@ def refine(image, affine, points, normals, start, *, floor):
     center = points.mean(axis=0)
     coarse = BoundaryCost(image, affine, points[::3], normals[::3], floor)
     fine = BoundaryCost(image, affine, points, normals, floor)
-    sign = 1.0 if np.nanmedian(fine.contrast(start)) >= 0 else -1.0
+    middle = float(np.nan_to_num(np.nanmedian(fine.contrast(start))))
+    sign = 1.0 if middle >= 0 else -1.0
+    # tanh must not saturate at the contrast at hand, or the cost is flat around its minimum
+    typical = max(abs(middle), 2.0)
     scale = np.array([1.0, 1.0, 1.0, 0.02, 0.02, 0.02])  # 1 mm and about 1 mm at 50 mm
 
     def place(values):
         return start @ compose(values * scale, center)
 
     best = np.zeros(6)
-    for cost, slope, step in ((coarse, 0.1, 2.0), (fine, 0.3, 0.7)):
+    for cost, slope, step in ((coarse, 0.5 / typical, 2.0), (fine, 1.0 / typical, 0.7)):
         simplex = np.vstack([best, best + step * np.eye(6)])
         first = minimize(
             lambda v, c=cost, s=slope: c(place(v), sign, s),
@@ -165,7 +168,7 @@ def refine(image, affine, points, normals, start, *, floor):
         )
         best = first.x
     matrix = place(best)
-    before, after = fine(start, sign), fine(matrix, sign)
+    before, after = fine(start, sign, 1.0 / typical), fine(matrix, sign, 1.0 / typical)
     moved = best * scale
     far = np.linalg.norm(moved[:3]) > _LIMIT_MM or np.degrees(np.linalg.norm(moved[3:])) > _LIMIT_DEG
     if far or after >= before:

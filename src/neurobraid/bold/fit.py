@@ -169,7 +169,9 @@ def task_name(path, metadata):
     return metadata.get("TaskName") or (found.group(1) if found else None)
 
 
-def fit_run(bold, sidecars, anatomy, outputs, *, slice_timing_enabled, slice_time_ref, fd_threshold, dvars_threshold):
+def fit_run(
+    bold, sidecars, anatomy, outputs, *, slice_timing_enabled, slice_time_ref, fd_threshold, dvars_threshold
+):
     """Estimate everything about one BOLD run and write it.
 
     Parameters
@@ -208,13 +210,11 @@ def fit_run(bold, sidecars, anatomy, outputs, *, slice_timing_enabled, slice_tim
     motion = head_motion(series.data, affine, reference, intensity_mask)
     t1w, t1w_mask = load(anatomy["t1w"]), load(anatomy["mask"])
     maps = {name: load(anatomy[name.lower()]) for name in ("GM", "WM", "CSF")}
-    matrix, scores = coregister(
-        reference, affine, intensity_mask, t1w, t1w_mask, maps["WM"], maps["GM"]
-    )
+    matrix, scores = coregister(reference, affine, intensity_mask, t1w, t1w_mask, maps["WM"], maps["GM"])
     mask, dice = final_mask(reference, intensity_mask, affine, t1w_mask, matrix)
     log.info("coregistration by %s, Dice of the masks %.3f", scores["coreg_method"], dice)
 
-    start, corrected, note = slice_timing(
+    _, corrected, note = slice_timing(
         series, non_steady, enabled=slice_timing_enabled, reference=slice_time_ref
     )
     log.info(note)

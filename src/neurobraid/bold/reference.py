@@ -127,7 +127,9 @@ def make_reference(series, non_steady):
     far = [float(np.mean(np.abs(stack[..., n] - middle), dtype=np.float64)) for n in range(len(some))]
     index = int(some[int(np.argmin(far))])
 
-    picked = np.unique(np.linspace(non_steady, total - 1, min(_AVERAGED, total - non_steady)).round().astype(int))
+    picked = np.unique(
+        np.linspace(non_steady, total - 1, min(_AVERAGED, total - non_steady)).round().astype(int)
+    )
     subset = np.asfortranarray(data[..., picked])
     mask = brain_mask(data[..., index], series.zooms)
     matrices = realign(subset, affine, reference=data[..., index], mask=mask, scale_intensity=True)

@@ -131,7 +131,11 @@ def resample_run(
     motion, coreg = read_affines(fitted["hmc"]), read_affines(fitted["coreg"])[0]
     if len(motion) != total:
         raise InputError(
-            fitted["hmc"], "transforms", len(motion), f"{total} (volumes of the run)", "remove it and run again"
+            fitted["hmc"],
+            "transforms",
+            len(motion),
+            f"{total} (volumes of the run)",
+            "remove it and run again",
         )
     non_steady = int(read_json(fitted["qc"])["non_steady_state_volumes"])
     start, corrected, note = slice_timing(
@@ -150,7 +154,9 @@ def resample_run(
             shape, affine = templates.grid(resolution)
             chain = [read_warp(warp), coreg]
         else:
-            raise InputError("config", "bold.spaces", space, f"{T1W}, {templates.SPACE}", "correct the config")
+            raise InputError(
+                "config", "bold.spaces", space, f"{T1W}, {templates.SPACE}", "correct the config"
+            )
         targets.append(make_target(space, shape, affine, chain, brain, mask.affine))
         log.info("%s: %d of %d voxels are brain", space, len(targets[-1].points), np.prod(shape))
 
@@ -191,7 +197,11 @@ def resample_run(
                 TaskName=task_name(bold, metadata),
                 Interpolation=interpolation,
                 NonSteadyStateVolumes=non_steady,
-                **{k: metadata[k] for k in ("EchoTime", "FlipAngle", "MagneticFieldStrength") if k in metadata},
+                **{
+                    k: metadata[k]
+                    for k in ("EchoTime", "FlipAngle", "MagneticFieldStrength")
+                    if k in metadata
+                },
                 **facts,
             ),
             outputs["bold_json"][n],
