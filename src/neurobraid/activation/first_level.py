@@ -211,8 +211,8 @@ def run(inputs, outputs, contrasts, atlas_names, **settings):
     Parameters
     ----------
     inputs, outputs : object with attributes
-        Paths as the rule ``activation_first_level`` names them; maps and regions are lists in the order of
-        `contrasts` and `atlas_names`.
+        Paths as the rule ``activation_first_level`` names them: maps (contrast by contrast, see `maps.write_maps`),
+        sidecars and regions are lists in the order of `contrasts` and `atlas_names`.
     contrasts : list of dict
     atlas_names : list of str
     **settings
@@ -234,7 +234,7 @@ def run(inputs, outputs, contrasts, atlas_names, **settings):
         sidecar("Design matrix of the first level, one row per volume.", sources, **result.info),
         outputs.design_json,
     )
-    write_maps(result.maps, result.affine, outputs)
+    write_maps(result.maps, result.affine, outputs.maps)
     shared = {
         k: result.info[k]
         for k in ("HRF", "NoiseModel", "SmoothingFWHMmm", "HighPassHz", "RepetitionTime", "StartTime")

@@ -72,44 +72,52 @@ def combine_regions(tables):
     return out
 
 
-def run(inputs, outputs, contrast_names):
+def run(runs, regions, outputs):
     """Combine the runs of a participant and write maps, sidecars and region tables.
 
     Parameters
     ----------
-    inputs : object with attributes effect, variance, sidecars, regions
-        Effect and variance maps and sidecars of all runs, contrast by contrast; region tables of all runs,
-        atlas by atlas.
-    outputs : object with attributes effect, variance, t, z, sidecars, regions, region_sidecars
-        Lists: maps and sidecars by contrast, region tables and their sidecars by atlas.
-    contrast_names : list of str
+    runs : dict of str to dict of str to list of path-like
+        By contrast: effect and variance maps and sidecar of every run.
+    regions : dict of str to list of path-like
+        By atlas: region tables of every run.
+    outputs : object with attributes maps, sidecars, regions, region_sidecars
+        Lists: maps (contrast by contrast, see `maps.write_maps`) and sidecars by contrast, region tables and their
+        sidecars by atlas.
     """
-    runs = len(inputs.effect) // len(contrast_names)
     maps, affine = {}, None
-    for row, name in enumerate(contrast_names):
-        part = slice(row * runs, (row + 1) * runs)
-        effects, affine = read_stack(list(inputs.effect)[part])
-        variances, _ = read_stack(list(inputs.variance)[part])
-        described = [read_json(path) for path in list(inputs.sidecars)[part]]
+    for (name, files), note in zip(runs.items(), outputs.sidecars, strict=True):
+        effects, affine = read_stack(files["effect"])
+        variances, _ = read_stack(files["variance"])
+        described = [read_json(path) for path in files["sidecar"]]
         dofs = [d["DegreesOfFreedom"] for d in described]
         *values, _ = combine(effects, variances, dofs)
         maps[name] = dict(zip(STATS, values, strict=True))
         content = sidecar(
             "Fixed effects over the runs of one participant, every run with the same weight.",
-            list(inputs.effect)[part], Contrast=name, Weights=described[0]["Weights"], Units=UNITS,
-            NumberOfRuns=runs, PrecisionWeighted=False, DegreesOfFreedom=int(sum(dofs)),
+            files["effect"],
+            Contrast=name,
+            Weights=described[0]["Weights"],
+            Units=UNITS,
+            NumberOfRuns=len(dofs),
+            PrecisionWeighted=False,
+            DegreesOfFreedom=int(sum(dofs)),
             ResponsePeak=[d["ResponsePeak"] for d in described],
             **{k: described[0].get(k) for k in ("HRF", "NoiseModel", "SmoothingFWHMmm", "HighPassHz")},
-        )  # fmt: skip
-        write_json(content, list(outputs.sidecars)[row])
-    write_maps(maps, affine, outputs)
-    for row, path in enumerate(outputs.regions):
-        part = list(inputs.regions)[row * runs : (row + 1) * runs]
-        write_tsv(combine_regions([read_tsv(p, text=["contrast"]) for p in part]), path)
-        note = "Effect of every region and contrast, of unsmoothed data; fixed effects over runs."
-        units = {
-            "effect": UNITS["effect"],
-            "se": "percent signal change",
-            "coverage": "fraction of the region's voxels",
-        }
-        write_json(sidecar(note, part, Units=units), list(outputs.region_sidecars)[row])
+        )
+        write_json(content, note)
+    write_maps(maps, affine, outputs.maps)
+    units = {
+        "effect": UNITS["effect"],
+        "se": "percent signal change",
+        "coverage": "fraction of the region's voxels",
+        "n_voxels": "mean over runs",
+    }
+    for files, path, note in zip(regions.values(), outputs.regions, outputs.region_sidecars, strict=True):
+        write_tsv(combine_regions([read_tsv(p, text=["contrast"]) for p in files]), path)
+        content = sidecar(
+            "Effect of every region and contrast, of unsmoothed data; fixed effects over runs.",
+            files,
+            Units=units,
+        )
+        write_json(content, note)

@@ -305,35 +305,34 @@ def estimate(
     return maps, affine, table, summary
 
 
-def run(inputs, outputs, contrast_names, **settings):
-    """Test every contrast of a task and write maps, cluster tables and summaries.
+def run(inputs, outputs, name, **settings):
+    """Test one contrast and write maps, cluster table and summary.
 
     Parameters
     ----------
     inputs : object with attributes effect, atlas_image, atlas_table
-        Effect maps of all participants, contrast by contrast.
-    outputs : object with attributes effect, variance, t, z, sidecars, clusters, thresholds
-        Lists by contrast.
-    contrast_names : list of str
+        Effect maps of all participants.
+    outputs : object with attributes maps, sidecar, clusters, thresholds
+        Maps in the order of `maps.STATS`.
+    name : str
+        Name of the contrast.
     **settings
         See `estimate`.
     """
-    people = len(inputs.effect) // len(contrast_names)
-    maps, affine = {}, None
-    for row, name in enumerate(contrast_names):
-        paths = list(inputs.effect)[row * people : (row + 1) * people]
-        maps[name], affine, table, summary = estimate(
-            paths, atlas=(inputs.atlas_image, inputs.atlas_table), **settings
-        )
-        write_tsv(table, list(outputs.clusters)[row])
-        note = "One-sample test of a contrast over participants."
-        write_json(sidecar(note, paths, Contrast=name, **summary), list(outputs.thresholds)[row])
-        write_json(
-            sidecar(
-                note, paths, Contrast=name, Units=UNITS, NumberOfParticipants=len(paths), DegreesOfFreedom=len(paths) - 1,
-                VarianceNote="sampling variance of the mean over participants",
-            ),
-            list(outputs.sidecars)[row],
-        )  # fmt: skip
-        log.info("%s: %d participants, largest z %.2f", name, people, float(maps[name]["z"].max()))
-    write_maps(maps, affine, outputs)
+    paths = list(inputs.effect)
+    maps, affine, table, summary = estimate(paths, atlas=(inputs.atlas_image, inputs.atlas_table), **settings)
+    note = "One-sample test of a contrast over participants."
+    write_maps({name: maps}, affine, outputs.maps)
+    write_tsv(table, outputs.clusters)
+    write_json(sidecar(note, paths, Contrast=name, **summary), outputs.thresholds)
+    content = sidecar(
+        note,
+        paths,
+        Contrast=name,
+        Units=UNITS
+        | {"variance": "sampling variance of the mean over participants, (percent signal change)^2"},
+        NumberOfParticipants=len(paths),
+        DegreesOfFreedom=len(paths) - 1,
+    )
+    write_json(content, outputs.sidecar)
+    log.info("%s: %d participants, largest z %.2f", name, len(paths), float(maps["z"].max()))

@@ -16,7 +16,7 @@ UNITS = {
 }
 
 
-def write_maps(maps, affine, outputs):
+def write_maps(maps, affine, paths):
     """Write the maps of all contrasts.
 
     Parameters
@@ -24,12 +24,12 @@ def write_maps(maps, affine, outputs):
     maps : dict of str to dict of str to numpy.ndarray, (X, Y, Z)
         Contrast, then statistic.
     affine : numpy.ndarray, (4, 4)
-    outputs : object with attributes effect, variance, t, z
-        Lists of paths in the order of the contrasts.
+    paths : list of path-like
+        Contrast by contrast, each in the order of `STATS`.
     """
-    for row, values in enumerate(maps.values()):
-        for stat in STATS:
-            save(values[stat], affine, list(getattr(outputs, stat))[row])
+    every = [values[stat] for values in maps.values() for stat in STATS]
+    for volume, path in zip(every, paths, strict=True):
+        save(volume, affine, path)
 
 
 def read_stack(paths):

@@ -1,6 +1,5 @@
 """Regional series of one resting scan: extraction with coverage, then denoising."""
 
-import numpy as np
 import pandas as pd
 
 from neurobraid.bold import nuisance
@@ -54,7 +53,7 @@ def run(inputs, outputs, *, strategy_name, band_hz):
     Parameters
     ----------
     inputs : object with attributes bold, metadata, mask, confounds, atlas_image, atlas_table
-    outputs : object with attributes timeseries, sidecar, coverage
+    outputs : object with attributes timeseries, sidecar, coverage, coverage_json
     strategy_name : str
         Key of `denoise.STRATEGIES`.
     band_hz : sequence of 2 float
@@ -74,6 +73,11 @@ def run(inputs, outputs, *, strategy_name, band_hz):
     names = table["name"].to_list()
     write_tsv(pd.DataFrame(clean, columns=names), outputs.timeseries)
     write_tsv(pd.DataFrame({"Node": names, "coverage": coverage}), outputs.coverage)
+    content = sidecar(
+        "Fraction of every region's voxels inside brain mask and field of view.",
+        [inputs.mask, inputs.atlas_image],
+    )
+    write_json(content, outputs.coverage_json)
     displacement = confounds.get("framewise_displacement")
     content = sidecar(
         "Mean series of every region after denoising, in percent of the region's mean; censored volumes are n/a, regions "

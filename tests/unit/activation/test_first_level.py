@@ -1,5 +1,7 @@
 """A planted response in images: its size, its place, and the files of the whole job."""
 
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -79,8 +81,9 @@ def out(folder, level):
         s: [f"{stem}_contrast-{n}_stat-{s}_statmap.nii.gz" for n in names]
         for s in ("effect", "variance", "t", "z")
     }
+    ordered = [maps[s][row] for row in range(len(names)) for s in maps]
     return Paths(
-        **maps, sidecars=[f"{stem}_contrast-{n}_statmap.json" for n in names], design=f"{stem}_design.tsv",
+        **maps, maps=ordered, sidecars=[f"{stem}_contrast-{n}_statmap.json" for n in names], design=f"{stem}_design.tsv",
         design_json=f"{stem}_design.json", regions=[f"{stem}_atlas-a_bold.tsv"], region_sidecars=[f"{stem}_atlas-a_bold.json"],
     )  # fmt: skip
 
@@ -118,7 +121,7 @@ def test_null_voxels_keep_the_error_rate_and_active_ones_stand_out(study, result
 
 
 def test_wrong_start_time_costs_signal(study, result, tmp_path):
-    folder, inputs, labels = study
+    _, inputs, labels = study
     (tmp_path / "bold.json").write_text('{"RepetitionTime": 2.0, "StartTime": 0.0}')
     wrong = Paths(**{**inputs.__dict__, "metadata": tmp_path / "bold.json"})
     outputs = out(tmp_path, "run")
@@ -128,20 +131,23 @@ def test_wrong_start_time_costs_signal(study, result, tmp_path):
 
 
 def test_region_table_and_fixed_effects_of_one_and_two_runs(study, result):
-    folder, _, _ = study
+    folder = study[0]
     table = read_tsv(result.regions[0], text=["contrast"])
     left = table.set_index(["name", "contrast"])["effect"]
     assert left["L", "left"] == pytest.approx(PSC["left"], rel=0.05)
     assert left["R", "leftvsright"] == pytest.approx(-PSC["right"], rel=0.08)
     assert table["coverage"].eq(1).all()
-    names = [c["name"] for c in CONTRASTS]
     for runs in (1, 2):
         outputs = out(folder, f"fixed{runs}")
-        inputs = Paths(
-            effect=[p for p in result.effect for _ in range(runs)], variance=[p for p in result.variance for _ in range(runs)],
-            sidecars=[p for p in result.sidecars for _ in range(runs)], regions=result.regions * runs,
-        )  # fmt: skip
-        fixed.run(inputs, outputs, names)
+        files = {
+            c["name"]: {
+                "effect": [result.effect[row]] * runs,
+                "variance": [result.variance[row]] * runs,
+                "sidecar": [result.sidecars[row]] * runs,
+            }
+            for row, c in enumerate(CONTRASTS)
+        }
+        fixed.run(files, {"a": result.regions * runs}, outputs)
         t = nib.load(outputs.t[0]).get_fdata()
         np.testing.assert_allclose(t, nib.load(result.t[0]).get_fdata() * np.sqrt(runs), rtol=1e-4, atol=1e-4)
         combined = read_tsv(outputs.regions[0], text=["contrast"])
@@ -151,7 +157,7 @@ def test_region_table_and_fixed_effects_of_one_and_two_runs(study, result):
 
 
 def test_smoothing_stays_inside_the_mask(study, tmp_path):
-    folder, inputs, _ = study
+    _, inputs, _ = study
     plain = first_level.estimate(
         inputs.bold,
         inputs.mask,
@@ -173,7 +179,7 @@ def test_a_rerun_gives_the_same_bytes(study, result, tmp_path):
     first_level.run(inputs, outputs, CONTRASTS, ["a"], smoothing_mm=0, high_pass_hz=0.01)
     for name in ("effect", "z", "regions"):
         for a, b in zip(getattr(result, name), getattr(outputs, name), strict=True):
-            assert open(a, "rb").read() == open(b, "rb").read()
+            assert Path(a).read_bytes() == Path(b).read_bytes()
 
 
 def test_missing_events_and_dead_series_are_refused(study, tmp_path):

@@ -45,7 +45,7 @@ def test_nuisance_and_out_of_band_go_and_signal_stays():
     assert np.abs(clean.T @ nuisance.standardize(regressors).to_numpy()).max() < 1e-8
     for k in range(5):
         assert np.corrcoef(clean[:, k], signal[:, k])[0, 1] > 0.7
-        assert np.corrcoef(series[:, k], signal[:, k])[0, 1] < 0.35
+        assert np.corrcoef(series[:, k], signal[:, k])[0, 1] < 0.4
     # 1 constant, 7 slow and 107 fast cosines, 26 confounds
     assert info["EffectiveDegreesOfFreedom"] == T - 1 - 114 - 26
     assert info["CleanMinutes"] == 6.0
@@ -103,7 +103,7 @@ def test_no_degrees_of_freedom_is_an_error_with_a_fix():
             np.ones(60, bool),
         )
     assert "strategy" in error.value.problem.fix
-    with pytest.raises(InputError, match="not|simple"):
+    with pytest.raises(InputError, match="simpel"):
         dn.strategy("simpel")
     with pytest.raises(InputError, match="a_comp_cor"):
         nuisance.select(table, dn.STRATEGIES["compcor"].groups)
@@ -140,7 +140,12 @@ def test_whole_job_on_a_small_image(tmp_path):
         bold=tmp_path / "bold.nii.gz", metadata=tmp_path / "bold.json", mask=tmp_path / "mask.nii.gz",
         confounds=tmp_path / "c.tsv", atlas_image=tmp_path / "atlas.nii.gz", atlas_table=tmp_path / "atlas.tsv",
     )  # fmt: skip
-    outputs = Paths(timeseries=tmp_path / "t.tsv", sidecar=tmp_path / "t.json", coverage=tmp_path / "v.tsv")
+    outputs = Paths(
+        timeseries=tmp_path / "t.tsv",
+        sidecar=tmp_path / "t.json",
+        coverage=tmp_path / "v.tsv",
+        coverage_json=tmp_path / "v.json",
+    )
     timeseries.run(inputs, outputs, strategy_name="simple", band_hz=[0.01, 0.1])
     series = read_tsv(outputs.timeseries)
     assert list(series) == ["Gone", "Whole", "Half"]

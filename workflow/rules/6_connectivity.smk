@@ -1,0 +1,120 @@
+# Stage connectivity: regional series without nuisance, matrices, group means.
+
+REST_FILE = "<derivatives>/{visit}/func/{scan}"
+REST_REGIONS = f"{REST_FILE}_atlas-{{atlas}}"
+REST_MATRIX = f"{REST_REGIONS}_stat-{{measure}}_relmat"
+MEAN_MATRIX = "<derivatives>/group/task-{task}_atlas-{atlas}_stat-{measure}_relmat"
+# matrices (tsv) and sidecars (json) of all scans, by task and atlas, measure after measure
+SCAN_MATRICES = {
+    ending: {
+        task: {
+            atlas: [
+                path
+                for measure in MEASURES
+                for path in scans(
+                    "bold",
+                    place(f"{REST_MATRIX}.{ending}", atlas=atlas, measure=measure),
+                    task=task,
+                )
+            ]
+            for atlas in ATLASES
+        }
+        for task in REST_TASKS
+    }
+    for ending in ("tsv", "json")
+}
+
+
+rule connectivity_timeseries:
+    """Extract the mean series of every region of an atlas and remove nuisance and frequencies out of band in one fit."""
+    input:
+        bold=f"{REST_FILE}_space-{MNI}_desc-preproc_bold.nii.gz",
+        metadata=f"{REST_FILE}_space-{MNI}_desc-preproc_bold.json",
+        mask=f"{REST_FILE}_space-{MNI}_desc-brain_mask.nii.gz",
+        confounds=f"{REST_FILE}_desc-confounds_timeseries.tsv",
+        atlas_image=f"<derivatives>/atlases/tpl-{MNI}_atlas-{{atlas}}_dseg.nii.gz",
+        atlas_table=f"<derivatives>/atlases/tpl-{MNI}_atlas-{{atlas}}_dseg.tsv",
+    output:
+        timeseries=f"{REST_REGIONS}_stat-mean_timeseries.tsv",
+        sidecar=f"{REST_REGIONS}_stat-mean_timeseries.json",
+        coverage=f"{REST_REGIONS}_stat-coverage_bold.tsv",
+        coverage_json=f"{REST_REGIONS}_stat-coverage_bold.json",
+    log:
+        "logs/connectivity_timeseries/{visit}/{scan}_atlas-{atlas}.log",
+    benchmark:
+        "logs/benchmarks/connectivity_timeseries/{visit}/{scan}_atlas-{atlas}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(600, 20),
+        runtime=30,
+    params:
+        strategy=lookup(dpath="connectivity/strategy", within=config),
+        band_hz=lookup(dpath="connectivity/band_hz", within=config),
+        code=code_digest("connectivity"),
+    script:
+        "../../scripts/connectivity_timeseries.py"
+
+
+rule connectivity_matrix:
+    """Estimate the region-by-region matrices of one scan."""
+    input:
+        timeseries=f"{REST_REGIONS}_stat-mean_timeseries.tsv",
+        sidecar=f"{REST_REGIONS}_stat-mean_timeseries.json",
+        coverage=f"{REST_REGIONS}_stat-coverage_bold.tsv",
+    output:
+        matrices=collect(f"{REST_MATRIX}.tsv", measure=MEASURES, allow_missing=True),
+        sidecars=collect(f"{REST_MATRIX}.json", measure=MEASURES, allow_missing=True),
+    log:
+        "logs/connectivity_matrix/{visit}/{scan}_atlas-{atlas}.log",
+    benchmark:
+        "logs/benchmarks/connectivity_matrix/{visit}/{scan}_atlas-{atlas}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(500),
+        runtime=10,
+    params:
+        measures=MEASURES,
+        min_coverage=lookup(dpath="connectivity/min_coverage", within=config),
+        code=code_digest("connectivity"),
+    script:
+        "../../scripts/connectivity_matrix.py"
+
+
+rule connectivity_group:
+    """Average the matrices of a task: scans to participants, participants to the group."""
+    input:
+        matrices=lookup(dpath="tsv/{task}/{atlas}", within=SCAN_MATRICES),
+        sidecars=lookup(dpath="json/{task}/{atlas}", within=SCAN_MATRICES),
+    output:
+        matrices=collect(f"{MEAN_MATRIX}.tsv", measure=MEASURES, allow_missing=True),
+        sidecars=collect(f"{MEAN_MATRIX}.json", measure=MEASURES, allow_missing=True),
+    log:
+        "logs/connectivity_group/task-{task}_atlas-{atlas}.log",
+    benchmark:
+        "logs/benchmarks/connectivity_group/task-{task}_atlas-{atlas}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(500),
+        runtime=10,
+    params:
+        measures=MEASURES,
+        code=code_digest("connectivity"),
+    script:
+        "../../scripts/connectivity_group.py"
+
+
+rule connectivity:
+    """Make the matrices of every resting scan, and group means."""
+    input:
+        [
+            path
+            for by_atlas in SCAN_MATRICES["tsv"].values()
+            for path in sum(by_atlas.values(), [])
+        ],
+        collect(f"{MEAN_MATRIX}.tsv", task=REST_TASKS, atlas=ATLASES, measure=MEASURES),
