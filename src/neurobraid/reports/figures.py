@@ -37,7 +37,7 @@ class _Canvas:
     """A figure holding sheets of cuts on black, stacked, with room on the right for colour bars."""
 
     def __init__(self, sheets: Sequence[Sheet], titles: Sequence[str] = (), bars: int = 0, width: float = style.WIDTH):
-        ratio = [s.where.shape[0] / s.where.shape[1] for s in sheets]
+        ratio = [s.shape[0] / s.shape[1] for s in sheets]
         strip = 0.85 * bool(bars)
         title = 0.24 if any(titles) else 0.0
         inner = width - strip
@@ -67,20 +67,13 @@ class _Canvas:
         """Draw a volume in grey, and the names of the cuts."""
         values = drawn.read(volume, fill=0.0)
         bottom, top = limits or _scale(values)
-        inside = np.isfinite(drawn.where[..., 0])
-        values = np.where(inside, values, bottom)
         axes = self.axes[number]
         axes.imshow(values, cmap="gray", vmin=bottom, vmax=top, aspect="auto")
-        for row, column, text in drawn.labels:
-            axes.text(column + 3, row + 2, text, color="white", fontsize=7, va="top", ha="left")
-        seen = set()
-        for row, left, right in drawn.sides:
-            if row in seen:
-                continue
-            seen.add(row)
-            last = max(r for s, _, r in drawn.sides if s == row)
+        for row, column, cut in drawn.places:
+            axes.text(column + 3, row + 2, cut.label, color="white", fontsize=7, va="top", ha="left")
+        for row, left, right in drawn.rows():
             axes.text(left + 3, row - 3, "L", color="white", fontsize=7, va="bottom", ha="left")
-            axes.text(last - 3, row - 3, "R", color="white", fontsize=7, va="bottom", ha="right")
+            axes.text(right - 3, row - 3, "R", color="white", fontsize=7, va="bottom", ha="right")
 
     def contour(self, number: int, values: np.ndarray, colour: str, level: float = 0.5, width: float = 0.8) -> None:
         """Outline where a canvas of values crosses a level; nothing is drawn if it never does."""

@@ -421,7 +421,7 @@ class _Participant:
             if modelled is not None:
                 fits = {r: modelled[r].to_numpy(float) for r in regions if r in modelled and modelled[r].notna().all()}
                 if "reference" in modelled:
-                    curves = curves.assign(reference=modelled["reference"])
+                    curves = curves[["frame_start", "frame_end", *regions]].assign(reference=modelled["reference"])
             if regions:
                 fitted = " Lines are the fits of the simplified reference tissue model, points the measured frames." if fits else ""
                 section.add(

@@ -113,24 +113,49 @@ def even_cuts(box: np.ndarray, axis: str, count: int, trim: tuple[float, float] 
     return [Cut(axis, float(np.round(at))) for at in np.linspace(low + trim[0] * length, high - trim[1] * length, count)]
 
 
-def points(cut: Cut, box: np.ndarray, spacing: float) -> np.ndarray:
-    """Return the world points of one plane, row 0 at the top of the picture.
+def plane(cut: Cut, box: np.ndarray, spacing: float) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+    """Return how pixels of one plane lie in the world, row 0 at the top of the picture.
 
     Axial and coronal planes have left on the left; sagittal planes have anterior on the right.
 
     Returns
     -------
-    (H, W, 3) ndarray
-        mm.
+    matrix : (3, 2) ndarray
+        mm per row and per column.
+    origin : (3,) ndarray
+        World point of pixel (0, 0), mm.
+    shape : (int, int)
+        Rows and columns.
     """
     across, down = {"x": (1, 2), "y": (0, 2), "z": (0, 1)}[cut.axis]
-    columns = np.arange(box[0, across], box[1, across], spacing)
-    rows = np.arange(box[1, down], box[0, down], -spacing)
-    grid = np.empty((len(rows), len(columns), 3))
-    grid[..., AXES[cut.axis]] = cut.at
-    grid[..., across] = columns[None, :]
-    grid[..., down] = rows[:, None]
-    return grid
+    matrix = np.zeros((3, 2))
+    matrix[down, 0], matrix[across, 1] = -spacing, spacing
+    origin = np.zeros(3)
+    origin[AXES[cut.axis]], origin[across], origin[down] = cut.at, box[0, across], box[1, down]
+    size = np.ceil((box[1] - box[0]) / spacing - 1e-9).astype(int)
+    return matrix, origin, (int(size[down]), int(size[across]))
+
+
+def sample_plane(volume: Volume, cut: Cut, box: np.ndarray, spacing: float, order: int = 1, fill: float = np.nan) -> np.ndarray:
+    """Read a volume over one plane; (H, W) float32 with ``fill`` outside the image."""
+    from scipy.ndimage import affine_transform
+
+    matrix, origin, shape = plane(cut, box, spacing)
+    to_voxel = _to_voxel(volume)
+    step = np.zeros((3, 3))
+    step[:, :2] = to_voxel[:3, :3] @ matrix
+    start = to_voxel[:3, :3] @ origin + to_voxel[:3, 3]
+    # the plane is a box one voxel thick, so scipy can step through it without a list of points
+    values = affine_transform(
+        np.asarray(volume.data, dtype=np.float32), step, offset=start, output_shape=(*shape, 1), order=order,
+        mode="grid-constant", cval=np.nan, prefilter=False,
+    )[..., 0]  # fmt: skip
+    return np.where(np.isnan(values), np.float32(fill), values)
+
+
+def _to_voxel(volume: Volume) -> np.ndarray:
+    to_voxel = np.linalg.inv(volume.affine)
+    return to_voxel if volume.matrix is None else to_voxel @ volume.matrix
 
 
 def sample(volume: Volume, where: np.ndarray, order: int = 1, fill: float = np.nan) -> np.ndarray:
@@ -152,9 +177,7 @@ def sample(volume: Volume, where: np.ndarray, order: int = 1, fill: float = np.n
     """
     from scipy.ndimage import map_coordinates
 
-    to_voxel = np.linalg.inv(volume.affine)
-    if volume.matrix is not None:
-        to_voxel = to_voxel @ volume.matrix
+    to_voxel = _to_voxel(volume)
     ijk = where.reshape(-1, 3) @ to_voxel[:3, :3].T + to_voxel[:3, 3]
     values = map_coordinates(
         np.asarray(volume.data, dtype=np.float32), ijk.T, order=order, mode="grid-constant", cval=np.nan, prefilter=False
@@ -170,22 +193,38 @@ class Sheet:
 
     Attributes
     ----------
-    where : (H, W, 3) ndarray
-        World point of every pixel, NaN between the cuts.
-    labels : list of (row, column, text)
-        Upper left corner of each cut, pixels.
+    shape : (int, int)
+        Pixels of the canvas.
+    places : list of (row, column, Cut)
+        Upper left corner of each cut.
+    box : (2, 3) ndarray
+        Part of space shown, mm.
+    spacing : float
+        Pixel size, mm.
     """
 
-    where: np.ndarray
-    labels: list[tuple[int, int, str]]
-    sides: list[tuple[int, int, int]]
+    shape: tuple[int, int]
+    places: list[tuple[int, int, Cut]]
+    box: np.ndarray
+    spacing: float
 
     def read(self, volume: Volume, order: int = 1, fill: float = np.nan) -> np.ndarray:
         """Read a volume over the whole canvas; (H, W) float32 with ``fill`` outside image and cuts."""
-        inside = np.isfinite(self.where[..., 0])
-        canvas = np.full(inside.shape, fill, dtype=np.float32)
-        canvas[inside] = sample(volume, self.where[inside], order=order, fill=fill)
+        canvas = np.full(self.shape, fill, dtype=np.float32)
+        for top, left, cut in self.places:
+            part = sample_plane(volume, cut, self.box, self.spacing, order, fill)
+            canvas[top : top + part.shape[0], left : left + part.shape[1]] = part
         return canvas
+
+    def rows(self) -> list[tuple[int, int, int]]:
+        """Bottom, left and right pixel of every row of cuts that has cuts showing left and right."""
+        found: dict[int, list[int]] = {}
+        for top, left, cut in self.places:
+            if cut.axis != "x":
+                height, width = plane(cut, self.box, self.spacing)[2]
+                ends = found.setdefault(top, [top + height, left, left + width])
+                ends[0], ends[2] = max(ends[0], top + height), left + width
+        return [tuple(ends) for ends in found.values()]
 
 
 def sheet(rows: Sequence[Sequence[Cut]], box: np.ndarray, spacing: float = 1.0, gap: int = 3) -> Sheet:
@@ -201,20 +240,15 @@ def sheet(rows: Sequence[Sequence[Cut]], box: np.ndarray, spacing: float = 1.0, 
     gap : int
         Pixels between cuts.
     """
-    planes = [[points(cut, box, spacing) for cut in row] for row in rows]
-    widths = [sum(p.shape[1] for p in row) + gap * (len(row) - 1) for row in planes]
-    heights = [max(p.shape[0] for p in row) for row in planes]
-    canvas = np.full((sum(heights) + gap * (len(rows) - 1), max(widths), 3), np.nan)
-    labels, sides = [], []
+    sizes = [[plane(cut, box, spacing)[2] for cut in row] for row in rows]
+    widths = [sum(w for _, w in row) + gap * (len(row) - 1) for row in sizes]
+    heights = [max(h for h, _ in row) for row in sizes]
+    places = []
     top = 0
-    for row, cuts, width, height in zip(planes, rows, widths, heights, strict=True):
+    for row, cuts, width, height in zip(sizes, rows, widths, heights, strict=True):
         left = (max(widths) - width) // 2
-        for plane, cut in zip(row, cuts, strict=True):
-            h, w = plane.shape[:2]
-            canvas[top : top + h, left : left + w] = plane
-            labels.append((top, left, cut.label))
-            if cut.axis != "x":
-                sides.append((top + h, left, left + w))
+        for (_, w), cut in zip(row, cuts, strict=True):
+            places.append((top, left, cut))
             left += w + gap
         top += height + gap
-    return Sheet(canvas, labels, sides)
+    return Sheet((sum(heights) + gap * (len(rows) - 1), max(widths)), places, np.asarray(box), spacing)
