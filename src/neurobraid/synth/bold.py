@@ -41,7 +41,7 @@ NOISE = {
 """Standard deviations in percent of grey-matter signal (thermal) or of local signal (the others)."""
 AR = (0.35, 0.12)
 """Autoregression of the physiological noise from volume to volume."""
-NETWORK_SD = 0.80
+NETWORK_SD = 0.90
 """Standard deviation of the planted resting activity in percent of baseline."""
 BAND = (0.01, 0.1)
 """Band of the planted resting activity in Hz."""
@@ -126,8 +126,12 @@ def events_table(rng, count, seconds):
         onset, duration (s), trial_type.
     """
     order = rng.permutation(np.repeat(CONDITIONS, count))
-    spacing = (seconds - 16.0) / len(order)
-    onsets = 4.0 + spacing * np.arange(len(order)) + rng.uniform(0, spacing - EVENT_SECONDS - 0.5, len(order))
+    # irregular gaps: with regular ones the sum of the two courses is nearly constant, and neither can be told
+    # from the baseline
+    slack = seconds - 20.0 - len(order) * (EVENT_SECONDS + 1.0)
+    gaps = rng.exponential(size=len(order) + 1)
+    gaps = np.cumsum(slack * gaps / gaps.sum())[:-1]
+    onsets = 4.0 + gaps + np.arange(len(order)) * (EVENT_SECONDS + 1.0)
     return pd.DataFrame({"onset": np.round(onsets, 2), "duration": EVENT_SECONDS, "trial_type": order})
 
 

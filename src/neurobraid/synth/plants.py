@@ -37,23 +37,23 @@ NETWORKS = (*_SEEDS, _DEEP, _CEREBELLUM)
 
 # Correlation of the networks' courses; pairs not named are independent.
 _COUPLING = {
-    ("visual", "motor"): 0.30,
-    ("visual", "attention"): 0.45,
-    ("motor", "attention"): 0.35,
-    ("motor", "salience"): 0.35,
-    ("motor", "cerebellum"): 0.30,
-    ("attention", "salience"): 0.35,
-    ("attention", "default"): -0.45,
-    ("salience", "default"): -0.30,
-    ("salience", "control"): 0.20,
-    ("control", "default"): -0.20,
-    ("control", "attention"): 0.30,
-    ("limbic", "default"): 0.35,
-    ("limbic", "subcortex"): 0.25,
-    ("subcortex", "salience"): 0.30,
-    ("visual", "default"): -0.25,
+    ("visual", "motor"): 0.38,
+    ("visual", "attention"): 0.56,
+    ("motor", "attention"): 0.44,
+    ("motor", "salience"): 0.44,
+    ("motor", "cerebellum"): 0.38,
+    ("attention", "salience"): 0.44,
+    ("attention", "default"): -0.56,
+    ("salience", "default"): -0.38,
+    ("salience", "control"): 0.25,
+    ("control", "default"): -0.25,
+    ("control", "attention"): 0.38,
+    ("limbic", "default"): 0.44,
+    ("limbic", "subcortex"): 0.31,
+    ("subcortex", "salience"): 0.38,
+    ("visual", "default"): -0.31,
 }
-LOADING, LOADING_SD = 0.78, 0.10
+LOADING, LOADING_SD = 0.85, 0.10
 
 
 def activation(points, condition, factors=None):
@@ -140,7 +140,7 @@ def network_covariance(table, rng, *, patient=False):
         loading[membership == NETWORKS.index("salience")] -= 0.10
     if rng is not None:
         loading = loading + rng.normal(0, LOADING_SD, len(table))
-    loading = np.clip(loading, 0.3, 0.95)
+    loading = np.clip(loading, 0.3, 0.97)
     covariance = loading[:, None] * phi[np.ix_(membership, membership)] * loading[None]
     np.fill_diagonal(covariance, 1.0)
     return covariance
