@@ -15,6 +15,109 @@ RAW_TABLES = {
 SRTM = ["SRTM"] if "SRTM" in config["pet"]["models"] else []
 
 
+# kind of file, kind of scan, template, filters: a page gets what its participant has
+PAGE_RECORDS = [
+    ("t1w", "T1w", f"{ANAT_FILE}_desc-preproc_T1w.nii.gz", {}),
+    ("brain", "T1w", f"{ANAT_FILE}_desc-brain_mask.nii.gz", {}),
+    ("dseg", "T1w", f"{ANAT_FILE}_dseg.nii.gz", {}),
+    ("t1w_mni", "T1w", f"{ANAT_FILE}_space-{MNI}_desc-preproc_T1w.nii.gz", {}),
+    ("anat_qc", "T1w", f"{ANAT_FILE}_desc-anat_qc.json", {}),
+    ("boldref", "bold", f"{FUNC_FILE}_desc-coreg_boldref.nii.gz", {}),
+    (
+        "boldref_xfm",
+        "bold",
+        f"{FUNC_FILE}_from-boldref_to-T1w_mode-image_desc-coreg_xfm.txt",
+        {},
+    ),
+    ("bold_mask", "bold", f"{FUNC_FILE}_desc-brain_mask.nii.gz", {}),
+    ("bold_json", "bold", f"{FUNC_FILE}_space-{MNI}_desc-preproc_bold.json", {}),
+    ("confounds", "bold", f"{FUNC_FILE}_desc-confounds_timeseries.tsv", {}),
+    ("bold_qc", "bold", f"{FUNC_FILE}_desc-bold_qc.json", {}),
+    ("petref", "pet", f"{PET_FILE}_petref.nii.gz", {}),
+    (
+        "petref_xfm",
+        "pet",
+        f"{PET_FILE}_from-petref_to-T1w_mode-image_desc-coreg_xfm.txt",
+        {},
+    ),
+    ("pet_frames", "pet", f"{PET_FILE}_desc-frames_timeseries.tsv", {}),
+    ("pet_confounds", "pet", f"{PET_FILE}_desc-confounds_timeseries.tsv", {}),
+    ("pet_qc", "pet", f"{PET_FILE}_desc-pet_qc.json", {}),
+    *(
+        ("tacs", "pet", f"{PET_FILE}_seg-{atlas}_desc-preproc_tacs.tsv", {})
+        for atlas in ATLASES
+    ),
+    *(
+        (kind, "pet", f"{PET_FILE}_seg-{atlas}_model-{model}_{ending}", {})
+        for model in SRTM
+        for atlas in ATLASES
+        for kind, ending in (
+            ("srtm", "kinpar.tsv"),
+            ("srtm_json", "kinpar.json"),
+            ("fits", "desc-fit_tacs.tsv"),
+        )
+    ),
+    *(
+        (
+            "bpnd_map",
+            "pet",
+            f"{PET_FILE}_space-{MNI}_model-{model}_meas-BPND_mimap.nii.gz",
+            {},
+        )
+        for model in SRTM
+    ),
+    *(
+        (
+            "activation",
+            "bold",
+            f"<derivatives>/{{participant}}/func/{{participant}}_task-{task}_space-{MNI}_contrast-{contrast}_stat-z_statmap.nii.gz",
+            {"task": task},
+        )
+        for task in CONTRASTS
+        for contrast in CONTRASTS[task]
+    ),
+    *(
+        (
+            "relmat",
+            "bold",
+            f"{FUNC_FILE}_atlas-{atlas}_stat-{measure}_relmat.tsv",
+            {"task": task},
+        )
+        for task in REST_TASKS
+        for atlas in ATLASES
+        for measure in MEASURES
+    ),
+    *(
+        (
+            "coverage",
+            "bold",
+            f"{FUNC_FILE}_atlas-{atlas}_stat-coverage_bold.tsv",
+            {"task": task},
+        )
+        for task in REST_TASKS
+        for atlas in ATLASES
+    ),
+]
+PAGE_KINDS = dict.fromkeys(
+    ["raw_t1w", "raw_bold", "raw_pet", "tacs", "srtm", "srtm_json", "fits", "bpnd_map"]
+    + ["activation", "relmat", "coverage"]
+    + [kind for kind, *_ in PAGE_RECORDS]
+)
+PAGE_FILES = {
+    participant: {kind: [] for kind in PAGE_KINDS} for participant in PARTICIPANTS
+}
+for SUFFIX in ("T1w", "bold", "pet"):
+    for ROW in STUDY.scans_of(SUFFIX):
+        PAGE_FILES[ROW.participant_id][f"raw_{SUFFIX.lower()}"].append(
+            f"{RAW}/{ROW.path}"
+        )
+for KIND, SUFFIX, TEMPLATE, FILTERS in PAGE_RECORDS:
+    for ROW, PATH in zip(
+        STUDY.scans_of(SUFFIX, **FILTERS), scans(SUFFIX, TEMPLATE, **FILTERS)
+    ):
+        PAGE_FILES[ROW.participant_id][KIND].append(PATH)
+
+
 rule report_participant:
     """Write the page of one participant with its figures and the checksums of the files behind it."""
     input:
@@ -24,109 +127,32 @@ rule report_participant:
         participants=RAW_TABLES["participants.tsv"],
         participants_json=RAW_TABLES["participants.json"],
         atlas_tables=ATLAS_REGIONS,
-        raw_t1w=collect(
-            "<raw>/{path}",
-            path=lookup(
-                query="participant_id == '{participant}' and suffix == 'T1w'",
-                cols="path",
-                within=STUDY.index.scans,
-            ),
-        ),
-        raw_bold=collect(
-            "<raw>/{path}",
-            path=lookup(
-                query="participant_id == '{participant}' and suffix == 'bold'",
-                cols="path",
-                within=STUDY.index.scans,
-            ),
-        ),
-        raw_pet=collect(
-            "<raw>/{path}",
-            path=lookup(
-                query="participant_id == '{participant}' and suffix == 'pet'",
-                cols="path",
-                within=STUDY.index.scans,
-            ),
-        ),
-        t1w=participant_scans("T1w", f"{ANAT_FILE}_desc-preproc_T1w.nii.gz"),
-        brain=participant_scans("T1w", f"{ANAT_FILE}_desc-brain_mask.nii.gz"),
-        dseg=participant_scans("T1w", f"{ANAT_FILE}_dseg.nii.gz"),
-        t1w_mni=participant_scans(
-            "T1w", f"{ANAT_FILE}_space-{MNI}_desc-preproc_T1w.nii.gz"
-        ),
-        anat_qc=participant_scans("T1w", f"{ANAT_FILE}_desc-anat_qc.json"),
-        boldref=participant_scans("bold", f"{FUNC_FILE}_desc-coreg_boldref.nii.gz"),
-        boldref_xfm=participant_scans(
-            "bold", f"{FUNC_FILE}_from-boldref_to-T1w_mode-image_desc-coreg_xfm.txt"
-        ),
-        bold_mask=participant_scans("bold", f"{FUNC_FILE}_desc-brain_mask.nii.gz"),
-        bold_json=participant_scans(
-            "bold", f"{FUNC_FILE}_space-{MNI}_desc-preproc_bold.json"
-        ),
-        confounds=participant_scans(
-            "bold", f"{FUNC_FILE}_desc-confounds_timeseries.tsv"
-        ),
-        bold_qc=participant_scans("bold", f"{FUNC_FILE}_desc-bold_qc.json"),
-        activation=[
-            participant_scans(
-                "bold",
-                f"<derivatives>/{{participant}}/func/{{participant}}_task-{task}_space-{MNI}_contrast-{contrast}_stat-z_statmap.nii.gz",
-                task=task,
-            )
-            for task in CONTRASTS
-            for contrast in CONTRASTS[task]
-        ],
-        relmat=[
-            participant_scans(
-                "bold",
-                f"{FUNC_FILE}_atlas-{atlas}_stat-{measure}_relmat.tsv",
-                task=task,
-            )
-            for task in REST_TASKS
-            for atlas in ATLASES
-            for measure in MEASURES
-        ],
-        coverage=[
-            participant_scans(
-                "bold", f"{FUNC_FILE}_atlas-{atlas}_stat-coverage_bold.tsv", task=task
-            )
-            for task in REST_TASKS
-            for atlas in ATLASES
-        ],
-        petref=participant_scans("pet", f"{PET_FILE}_petref.nii.gz"),
-        petref_xfm=participant_scans(
-            "pet", f"{PET_FILE}_from-petref_to-T1w_mode-image_desc-coreg_xfm.txt"
-        ),
-        pet_frames=participant_scans("pet", f"{PET_FILE}_desc-frames_timeseries.tsv"),
-        pet_confounds=participant_scans(
-            "pet", f"{PET_FILE}_desc-confounds_timeseries.tsv"
-        ),
-        pet_qc=participant_scans("pet", f"{PET_FILE}_desc-pet_qc.json"),
-        tacs=[
-            participant_scans("pet", f"{PET_FILE}_seg-{atlas}_desc-preproc_tacs.tsv")
-            for atlas in ATLASES
-        ],
-        srtm=[
-            participant_scans(
-                "pet", f"{PET_FILE}_seg-{atlas}_model-{model}_kinpar.tsv"
-            )
-            for atlas in ATLASES
-            for model in SRTM
-        ],
-        fits=[
-            participant_scans(
-                "pet", f"{PET_FILE}_seg-{atlas}_model-{model}_desc-fit_tacs.tsv"
-            )
-            for atlas in ATLASES
-            for model in SRTM
-        ],
-        bpnd_map=[
-            participant_scans(
-                "pet",
-                f"{PET_FILE}_space-{MNI}_model-{model}_meas-BPND_mimap.nii.gz",
-            )
-            for model in SRTM
-        ],
+        raw_t1w=lookup(dpath="{participant}/raw_t1w", within=PAGE_FILES),
+        raw_bold=lookup(dpath="{participant}/raw_bold", within=PAGE_FILES),
+        raw_pet=lookup(dpath="{participant}/raw_pet", within=PAGE_FILES),
+        t1w=lookup(dpath="{participant}/t1w", within=PAGE_FILES),
+        brain=lookup(dpath="{participant}/brain", within=PAGE_FILES),
+        dseg=lookup(dpath="{participant}/dseg", within=PAGE_FILES),
+        t1w_mni=lookup(dpath="{participant}/t1w_mni", within=PAGE_FILES),
+        anat_qc=lookup(dpath="{participant}/anat_qc", within=PAGE_FILES),
+        boldref=lookup(dpath="{participant}/boldref", within=PAGE_FILES),
+        boldref_xfm=lookup(dpath="{participant}/boldref_xfm", within=PAGE_FILES),
+        bold_mask=lookup(dpath="{participant}/bold_mask", within=PAGE_FILES),
+        bold_json=lookup(dpath="{participant}/bold_json", within=PAGE_FILES),
+        confounds=lookup(dpath="{participant}/confounds", within=PAGE_FILES),
+        bold_qc=lookup(dpath="{participant}/bold_qc", within=PAGE_FILES),
+        activation=lookup(dpath="{participant}/activation", within=PAGE_FILES),
+        relmat=lookup(dpath="{participant}/relmat", within=PAGE_FILES),
+        coverage=lookup(dpath="{participant}/coverage", within=PAGE_FILES),
+        petref=lookup(dpath="{participant}/petref", within=PAGE_FILES),
+        petref_xfm=lookup(dpath="{participant}/petref_xfm", within=PAGE_FILES),
+        pet_frames=lookup(dpath="{participant}/pet_frames", within=PAGE_FILES),
+        pet_confounds=lookup(dpath="{participant}/pet_confounds", within=PAGE_FILES),
+        pet_qc=lookup(dpath="{participant}/pet_qc", within=PAGE_FILES),
+        tacs=lookup(dpath="{participant}/tacs", within=PAGE_FILES),
+        srtm=lookup(dpath="{participant}/srtm", within=PAGE_FILES),
+        fits=lookup(dpath="{participant}/fits", within=PAGE_FILES),
+        bpnd_map=lookup(dpath="{participant}/bpnd_map", within=PAGE_FILES),
     output:
         page="<reports>/{participant}.html",
         figures=report(
@@ -149,7 +175,7 @@ rule report_participant:
         mem_mb=memory(900, 3),
         runtime=15,
     params:
-        config=config,
+        config=SHOWN_CONFIG,
         code=code_digest("reports"),
     script:
         "../../scripts/report_participant.py"
@@ -169,11 +195,11 @@ rule report_study:
         participants=RAW_TABLES["participants.tsv"],
         participants_json=RAW_TABLES["participants.json"],
         atlas_tables=ATLAS_REGIONS,
-        anat_qc=scans("T1w", f"{ANAT_FILE}_desc-anat_qc.json"),
-        confounds=scans("bold", f"{FUNC_FILE}_desc-confounds_timeseries.tsv"),
-        bold_json=scans("bold", f"{FUNC_FILE}_space-{MNI}_desc-preproc_bold.json"),
-        bold_qc=scans("bold", f"{FUNC_FILE}_desc-bold_qc.json"),
-        pet_qc=scans("pet", f"{PET_FILE}_desc-pet_qc.json"),
+        anat_qc=[path for files in PAGE_FILES.values() for path in files["anat_qc"]],
+        confounds=[path for files in PAGE_FILES.values() for path in files["confounds"]],
+        bold_json=[path for files in PAGE_FILES.values() for path in files["bold_json"]],
+        bold_qc=[path for files in PAGE_FILES.values() for path in files["bold_qc"]],
+        pet_qc=[path for files in PAGE_FILES.values() for path in files["pet_qc"]],
         group_z=[
             f"<derivatives>/group/task-{task}_contrast-{contrast}_space-{MNI}_stat-z_statmap.nii.gz"
             for task in group_tasks()
@@ -196,30 +222,9 @@ rule report_study:
             for atlas in ATLASES
             for measure in MEASURES
         ],
-        srtm=[
-            path
-            for atlas in ATLASES
-            for model in SRTM
-            for path in scans(
-                "pet", f"{PET_FILE}_seg-{atlas}_model-{model}_kinpar.tsv"
-            )
-        ],
-        srtm_json=[
-            path
-            for atlas in ATLASES
-            for model in SRTM
-            for path in scans(
-                "pet", f"{PET_FILE}_seg-{atlas}_model-{model}_kinpar.json"
-            )
-        ],
-        bpnd_maps=[
-            path
-            for model in SRTM
-            for path in scans(
-                "pet",
-                f"{PET_FILE}_space-{MNI}_model-{model}_meas-BPND_mimap.nii.gz",
-            )
-        ],
+        srtm=[path for files in PAGE_FILES.values() for path in files["srtm"]],
+        srtm_json=[path for files in PAGE_FILES.values() for path in files["srtm_json"]],
+        bpnd_maps=[path for files in PAGE_FILES.values() for path in files["bpnd_map"]],
         features=collect(
             "<derivatives>/group/atlas-{atlas}_desc-fusion_features.tsv", atlas=ATLASES
         ),
@@ -255,7 +260,7 @@ rule report_study:
         mem_mb=memory(1200, 4),
         runtime=30,
     params:
-        config=config,
+        config=SHOWN_CONFIG,
         code=code_digest("reports"),
     script:
         "../../scripts/report_study.py"
