@@ -5,12 +5,12 @@ import logging
 import nibabel as nib
 import numpy as np
 
-from neurobraid.anat.brain import to_work_grid
+from neurobraid.anat.brain import AGREEMENT, PLAUSIBLE_ML, STARTS, to_work_grid
 from neurobraid.anat.tissue import TISSUES, priors, segment
 
 log = logging.getLogger("neurobraid")
 
-#: Correlation of template and normalised brain below which the log warns.
+#: Correlation of template and normalised brain below which the quality page warns.
 CORRELATION = 0.80
 
 
@@ -40,7 +40,7 @@ def normalize(values, affine, mask, *, quality="standard"):
     brain, grid = to_work_grid(np.where(mask, values, 0), affine)
     brain = nib.Nifti1Image(brain, grid)
     fixed = template("T1w", 2.0)
-    matrix, score = register_affine(fixed, brain, metric="correlation")
+    matrix, score = register_affine(fixed, brain, metric="correlation", starts=STARTS)
     log.info("affine to template: squared correlation %.3f", score)
     return register_nonlinear(fixed, brain, initial=matrix, quality=quality)
 
@@ -64,7 +64,10 @@ def tissues(values, affine, mask, to_t1w):
     from neurobraid.images.resample import resample_image
     from neurobraid.images.templates import template
 
-    maps = [resample_image(template(k, 2.0), values.shape, affine, to_t1w, order=1, mask=mask) for k in ("GM", "WM")]
+    maps = [
+        resample_image(template(k, 2.0), values.shape, affine, to_t1w, order=1, mask=mask)
+        for k in ("GM", "WM")
+    ]
     post = segment(values, mask, priors(*maps, mask))
     out = np.zeros((len(TISSUES), *values.shape), np.float32)
     for n in range(len(TISSUES)):
@@ -77,13 +80,14 @@ def labels(posteriors, mask):
     return np.where(mask, posteriors.argmax(0) + 1, 0).astype(np.uint8)
 
 
-def measures(values, affine, mask, segmentation, posteriors):
+def measures(values, affine, segmentation, posteriors):
     """Quality of a T1w image and its segmentation.
 
     Parameters
     ----------
-    values, affine, mask
-        T1w and brain mask.
+    values : numpy.ndarray, (X, Y, Z)
+        T1w.
+    affine : numpy.ndarray, (4, 4)
     segmentation : numpy.ndarray, (X, Y, Z), uint8
     posteriors : numpy.ndarray, (3, X, Y, Z)
 
@@ -99,7 +103,6 @@ def measures(values, affine, mask, segmentation, posteriors):
     """
     from scipy import ndimage
 
-    del mask
     millilitre = abs(np.linalg.det(affine[:3, :3])) / 1000
     out, mean, spread = {}, {}, {}
     for n, tissue in enumerate(TISSUES):
@@ -118,11 +121,38 @@ def measures(values, affine, mask, segmentation, posteriors):
 
 
 def correlation(normalised, resolution):
-    """Pearson correlation of the normalised T1w with the template inside the template's brain."""
+    """Pearson correlation of the normalised brain with the template inside the template's brain."""
     from neurobraid.images.templates import template
 
     inside = np.asarray(template("brain", resolution).dataobj) > 0.5
-    value = np.corrcoef(normalised[inside], np.asarray(template("T1w", resolution).dataobj)[inside])[0, 1]
-    if not value >= CORRELATION:
-        log.warning("normalised T1w correlates with the template by %.2f only: look at the overlay", value)
-    return float(value)
+    return float(
+        np.corrcoef(normalised[inside], np.asarray(template("T1w", resolution).dataobj)[inside])[0, 1]
+    )
+
+
+def warnings_of(found):
+    """What a person should look at, in words; empty when nothing stands out.
+
+    Parameters
+    ----------
+    found : dict
+        Content of the quality file.
+
+    Returns
+    -------
+    list of str
+    """
+    notes = []
+    if found.get("mask_plausible") is False:
+        notes.append(
+            f"brain mask of {found['volume_brain_mask_ml']:.0f} mL is outside "
+            f"{PLAUSIBLE_ML[0]:.0f} to {PLAUSIBLE_ML[1]:.0f} mL"
+        )
+    agreement = found.get("mask_agreement_dice")
+    if isinstance(agreement, float) and agreement < AGREEMENT:
+        notes.append(f"intensity and template disagree on the brain (Dice {agreement:.2f} < {AGREEMENT:.2f})")
+    if not found["registration_correlation"] >= CORRELATION:
+        notes.append(
+            f"normalised T1w correlates with the template by {found['registration_correlation']:.2f} only"
+        )
+    return notes

@@ -11,7 +11,7 @@ TISSUES = ("GM", "WM", "CSF")
 # Share of the prior that says nothing of the place: the template of a group is no law for one person.
 _FLAT = 0.15
 _MRF = 0.25
-_MAX_VOXELS = 60_000
+_MAX_VOXELS = 30_000
 
 
 def priors(gm, wm, mask):
@@ -34,13 +34,25 @@ def priors(gm, wm, mask):
     return (1 - _FLAT) * maps + _FLAT / 3
 
 
-def _basis(points, order):
-    """Cosines up to `order` per axis over the extent of the points, without the constant, (N, K)."""
-    low, high = points.min(0), points.max(0)
-    scaled = (points - low) / np.maximum(high - low, 1e-6)
-    axes = [np.cos(np.pi * scaled[:, a, None] * np.arange(order + 1)) for a in range(3)]
-    product = np.einsum("ni,nj,nk->nijk", *axes).reshape(len(points), -1)
-    return product[:, 1:].astype(np.float32)
+def _cosines(coordinates, low, high, order):
+    """Cosines 0 to `order` over ``low`` to ``high``, (N, order + 1)."""
+    scaled = (np.asarray(coordinates, np.float64) - low) / max(high - low, 1e-6)
+    return np.cos(np.pi * scaled[:, None] * np.arange(order + 1))
+
+
+def _basis(points, low, high, order):
+    """Products of cosines along the three axes at some points, without the constant, (N, K)."""
+    axes = [_cosines(points[:, a], low[a], high[a], order) for a in range(3)]
+    return np.einsum("ni,nj,nk->nijk", *axes).reshape(len(points), -1)[:, 1:]
+
+
+def _field(shape, low, high, order, coefficients):
+    """The same sum of cosines on a whole grid, axis by axis, (X, Y, Z), float32."""
+    cube = np.concatenate([[0.0], coefficients]).reshape((order + 1,) * 3)
+    for axis in range(3):
+        cosines = _cosines(np.arange(shape[axis]), low[axis], high[axis], order)
+        cube = np.moveaxis(np.tensordot(cosines, cube, (1, axis)), 0, axis)
+    return cube.astype(np.float32)
 
 
 def _log_likelihood(values, means, variances):
@@ -110,12 +122,13 @@ def segment(values, mask, prior, *, bias_order=3, iterations=12):
         raise ValueError(f"brain mask of {len(inside)} voxels without contrast")
     scale = np.percentile(inside, 95)
     y = np.log(np.clip(inside / scale, 0.02, 4)).astype(np.float32)
-    points = np.argwhere(mask).astype(np.float32)
+    points = np.argwhere(mask)
+    low, high = points.min(0), points.max(0)
     # every n-th voxel is enough for nine parameters and a smooth field; a fixed step keeps it reproducible
     step = max(1, len(y) // _MAX_VOXELS)
     some = slice(step // 2, None, step)
     ys, ps = y[some].astype(np.float64), np.log(prior[some].astype(np.float64))
-    basis = _basis(points, bias_order)[some] if bias_order else None
+    basis = _basis(points[some], low, high, bias_order) if bias_order else None
     post = prior[some].astype(np.float64)
     bias = np.zeros_like(ys)
     coefficients = None
@@ -137,7 +150,7 @@ def segment(values, mask, prior, *, bias_order=3, iterations=12):
             coefficients = np.linalg.solve(left @ basis + ridge, left @ residual)
             bias = basis @ coefficients
     if coefficients is not None:
-        y = y - _basis(points, bias_order) @ coefficients.astype(np.float32)
+        y = y - _field(mask.shape, low, high, bias_order, coefficients)[mask]
     log.info("tissue means (log of 95th percentile): GM %.2f, WM %.2f, CSF %.2f", *means)
     logits = _log_likelihood(y.astype(np.float32), means.astype(np.float32), variances.astype(np.float32))
     # brighter than white matter is not CSF, however wide the class

@@ -1,0 +1,89 @@
+# Stage anat: brain mask, tissues and normalisation of every T1w scan.
+
+TISSUES = ["GM", "WM", "CSF"]
+
+
+rule anat_brain:
+    """Turn a T1w to RAS, correct its intensity bias and find the brain."""
+    input:
+        t1w=raw("T1w"),
+        validated=ancient("<index>/validation.tsv"),
+        mask=config["anat"]["mask"] or [],
+    output:
+        t1w="<derivatives>/{visit}/anat/{scan}_desc-preproc_T1w.nii.gz",
+        t1w_json="<derivatives>/{visit}/anat/{scan}_desc-preproc_T1w.json",
+        mask="<derivatives>/{visit}/anat/{scan}_desc-brain_mask.nii.gz",
+        mask_json="<derivatives>/{visit}/anat/{scan}_desc-brain_mask.json",
+    log:
+        "logs/anat_brain/{visit}/{scan}.log",
+    benchmark:
+        "logs/benchmarks/anat_brain/{visit}/{scan}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000, 60),
+        runtime=30,
+    params:
+        n4=lookup(dpath="anat/n4", within=config),
+        code=code_digest("anat"),
+    script:
+        "../../scripts/anat_brain.py"
+
+
+rule anat_normalize:
+    """Register a brain to the template, segment its tissues and write both in template space."""
+    input:
+        t1w="<derivatives>/{visit}/anat/{scan}_desc-preproc_T1w.nii.gz",
+        mask="<derivatives>/{visit}/anat/{scan}_desc-brain_mask.nii.gz",
+        mask_json="<derivatives>/{visit}/anat/{scan}_desc-brain_mask.json",
+    output:
+        forward=f"<derivatives>/{{visit}}/anat/{{scan}}_from-T1w_to-{MNI}_mode-image_xfm.h5",
+        inverse=f"<derivatives>/{{visit}}/anat/{{scan}}_from-{MNI}_to-T1w_mode-image_xfm.h5",
+        dseg="<derivatives>/{visit}/anat/{scan}_dseg.nii.gz",
+        dseg_json="<derivatives>/{visit}/anat/{scan}_dseg.json",
+        probseg=collect(
+            "<derivatives>/{{visit}}/anat/{{scan}}_label-{tissue}_probseg.nii.gz",
+            tissue=TISSUES,
+        ),
+        probseg_json=collect(
+            "<derivatives>/{{visit}}/anat/{{scan}}_label-{tissue}_probseg.json",
+            tissue=TISSUES,
+        ),
+        mni_t1w=f"<derivatives>/{{visit}}/anat/{{scan}}_space-{MNI}_desc-preproc_T1w.nii.gz",
+        mni_t1w_json=f"<derivatives>/{{visit}}/anat/{{scan}}_space-{MNI}_desc-preproc_T1w.json",
+        mni_mask=f"<derivatives>/{{visit}}/anat/{{scan}}_space-{MNI}_desc-brain_mask.nii.gz",
+        mni_mask_json=f"<derivatives>/{{visit}}/anat/{{scan}}_space-{MNI}_desc-brain_mask.json",
+        mni_probseg=collect(
+            "<derivatives>/{{visit}}/anat/{{scan}}_space-{mni}_label-{tissue}_probseg.nii.gz",
+            mni=MNI,
+            tissue=TISSUES,
+        ),
+        mni_probseg_json=collect(
+            "<derivatives>/{{visit}}/anat/{{scan}}_space-{mni}_label-{tissue}_probseg.json",
+            mni=MNI,
+            tissue=TISSUES,
+        ),
+        qc="<derivatives>/{visit}/anat/{scan}_desc-anat_qc.json",
+    log:
+        "logs/anat_normalize/{visit}/{scan}.log",
+    benchmark:
+        "logs/benchmarks/anat_normalize/{visit}/{scan}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000, 20),
+        runtime=60,
+    params:
+        quality=lookup(dpath="anat/quality", within=config),
+        resolution=lookup(dpath="anat/resolution", within=config),
+        code=code_digest("anat"),
+    script:
+        "../../scripts/anat_normalize.py"
+
+
+rule anat:
+    """Everything of stage anat."""
+    input:
+        scans("T1w", "<derivatives>/{visit}/anat/{scan}_desc-anat_qc.json"),
