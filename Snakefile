@@ -19,9 +19,9 @@ pathvars:
 
 
 wildcard_constraints:
-    participant=r"sub-[a-zA-Z0-9]+",
-    visit=r"sub-[a-zA-Z0-9]+(/ses-[a-zA-Z0-9]+)?",
-    scan=r"sub-[a-zA-Z0-9]+(_(ses|task|acq|ce|trc|rec|dir|run|echo|part)-[a-zA-Z0-9]+)*",
+    participant=r"sub-[a-zA-Z0-9+]+",
+    visit=r"sub-[a-zA-Z0-9+]+(/ses-[a-zA-Z0-9+]+)?",
+    scan=r"sub-[a-zA-Z0-9+]+(_(ses|task|acq|ce|trc|rec|dir|run|echo|part)-[a-zA-Z0-9+]+)*",
     space=r"[a-zA-Z0-9]+",
     atlas=r"[a-zA-Z0-9]+",
     task=r"[a-zA-Z0-9]+",

@@ -172,20 +172,20 @@ def _stored_index(link, config, table_path):
     """Index of a real dataset: made once, then read from the study's own reviewable table."""
     from neurobraid.bids import pairing
     from neurobraid.bids.check import check_structure
-    from neurobraid.bids.table import _table, open_dataset, read_scan_table, scan_rows
+    from neurobraid.bids.table import make_table, open_dataset, read_scan_table, scan_rows
     from neurobraid.files import read_json, write_json, write_tsv
 
     notes = table_path.with_suffix(".json")
     warnings = []
     if not (table_path.exists() and notes.exists()):
         tree = open_dataset(link)
-        table = _table(scan_rows(tree))
+        table = make_table(scan_rows(tree))
         tasks = [record["task"] for record in config["activation"]["tasks"]]
         models = bool(config["prediction"]["models"])
         problems = check_structure(link, config["index"], event_tasks=tasks, need_participants=models)
         problems.raise_errors()
         dates = {path: day.isoformat() for path, day in pairing.read_dates(link, table).items()}
-        others = pairing._others(tree, set(table["path"]))
+        others = pairing.unanalysed(tree, set(table["path"]))
         warnings = [vars(problem) for problem in problems.warnings]
         write_json({"dates": dates, "not_analysed": others, "warnings": warnings, "bids": config["bids"]}, notes)
         write_tsv(table, table_path)
@@ -243,9 +243,9 @@ def open_study(config):
         _link(config["bids"], RAW)
         return Study(*_stored_index(RAW, config, Path(SCAN_TABLE)))
     from neurobraid.bids.pairing import index_from_table
-    from neurobraid.synth.design import scan_table
+    from neurobraid.synth.design import scan_dates, scan_table
 
     if Path(RAW).is_symlink():
         Path(RAW).unlink()
-    table = scan_table(config["synth"]["size"], config["synth"]["seed"])
-    return Study(index_from_table(table, config["index"]))
+    which = (config["synth"]["size"], config["synth"]["seed"])
+    return Study(index_from_table(scan_table(*which), config["index"], scan_dates(*which)))

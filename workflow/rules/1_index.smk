@@ -89,3 +89,14 @@ rule index_atlas:
         code=code_digest("index"),
     script:
         "../../scripts/index_atlas.py"
+
+
+rule index:
+    """Check the dataset and write its tables and atlases."""
+    input:
+        "<index>/validation.tsv",
+        "<index>/pairing.tsv",
+        collect(
+            "<derivatives>/atlases/tpl-MNI152NLin2009aSym_atlas-{atlas}_dseg.tsv",
+            atlas=ATLASES,
+        ),

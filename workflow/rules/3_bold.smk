@@ -5,6 +5,7 @@ rule bold_fit:
     """Estimate reference, head motion, position to T1w, brain mask and confounds of a BOLD run."""
     input:
         bold=raw("bold"),
+        validated=ancient("<index>/validation.tsv"),
         sidecars=raw("bold", "sidecars"),
         t1w=anatomy("bold", "desc-preproc_T1w.nii.gz"),
         brain_mask=anatomy("bold", "desc-brain_mask.nii.gz"),
@@ -97,3 +98,16 @@ rule bold_resample:
         code=code_digest("bold"),
     script:
         "../../scripts/bold_resample.py"
+
+
+rule bold:
+    """Preprocess every BOLD run into every space."""
+    input:
+        [
+            path
+            for space in SPACES
+            for path in scans(
+                "bold",
+                f"<derivatives>/{{visit}}/func/{{scan}}_space-{space}_desc-preproc_bold.nii.gz",
+            )
+        ],

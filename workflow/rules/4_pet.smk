@@ -20,10 +20,14 @@ rule pet_fit:
     """Read frames, units and decay of a PET scan; estimate its motion and its position to T1w."""
     input:
         pet=raw("pet"),
+        validated=ancient("<index>/validation.tsv"),
         sidecars=raw("pet", "sidecars"),
         participants=PARTICIPANT_TABLES,
         t1w=anatomy("pet", "desc-preproc_T1w.nii.gz"),
         brain_mask=anatomy("pet", "desc-brain_mask.nii.gz"),
+        grey=anatomy("pet", "label-GM_probseg.nii.gz"),
+        white=anatomy("pet", "label-WM_probseg.nii.gz"),
+        csf=anatomy("pet", "label-CSF_probseg.nii.gz"),
     output:
         frames="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.tsv",
         frames_json="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.json",
@@ -227,3 +231,25 @@ rule pet_maps:
         code=code_digest("pet"),
     script:
         "../../scripts/pet_maps.py"
+
+
+rule pet:
+    """Make curves, regional parameters and maps of every PET scan."""
+    input:
+        [
+            path
+            for model in config["pet"]["models"]
+            for atlas in ATLASES
+            for path in scans(
+                "pet",
+                f"<derivatives>/{{visit}}/pet/{{scan}}_seg-{atlas}_model-{model}_kinpar.tsv",
+            )
+        ],
+        [
+            path
+            for name in PET_MAPS
+            for path in scans(
+                "pet",
+                f"<derivatives>/{{visit}}/pet/{{scan}}_space-{MNI}_{name}_mimap.nii.gz",
+            )
+        ],

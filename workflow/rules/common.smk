@@ -69,6 +69,10 @@ REST_TASKS = [
 MODELS = [record["name"] for record in config["prediction"]["models"]]
 
 
+# what a report may show: where the dataset lies is nobody's business
+SHOWN_CONFIG = {**config, "bids": Path(config["bids"]).name}
+
+
 def place(template, **wildcards):
     """Fill path roots and the wildcards given; others stay for Snakemake."""
     roots = {"raw": RAW, "derivatives": DERIVATIVES, "index": INDEX, "reports": REPORTS}
