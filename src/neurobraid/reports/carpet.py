@@ -13,7 +13,9 @@ ROWS = 360
 CLASSES = (1, 2, 3)
 
 
-def carpet(series: np.ndarray, mask: Volume, tissue: Volume, rows: int = ROWS) -> tuple[np.ndarray, np.ndarray] | None:
+def carpet(
+    series: np.ndarray, mask: Volume, tissue: Volume, rows: int = ROWS
+) -> tuple[np.ndarray, np.ndarray] | None:
     """Pick voxels evenly within every tissue and scale their signals.
 
     Parameters

@@ -36,7 +36,9 @@ def _scale(values: np.ndarray, low: float = 1.0, high: float = 99.7) -> tuple[fl
 class _Canvas:
     """A figure holding sheets of cuts on black, stacked, with room on the right for colour bars."""
 
-    def __init__(self, sheets: Sequence[Sheet], titles: Sequence[str] = (), bars: int = 0, width: float = style.WIDTH):
+    def __init__(
+        self, sheets: Sequence[Sheet], titles: Sequence[str] = (), bars: int = 0, width: float = style.WIDTH
+    ):
         ratio = [s.shape[0] / s.shape[1] for s in sheets]
         strip = 0.85 * bool(bars)
         title = 0.24 if any(titles) else 0.0
@@ -55,37 +57,58 @@ class _Canvas:
             for spine in axes.spines.values():
                 spine.set_visible(False)
             if number < len(titles) and titles[number]:
-                self.figure.text(0.0, (top + 0.07) / total, titles[number], fontsize=9.5, weight="bold", va="bottom")
+                self.figure.text(
+                    0.0, (top + 0.07) / total, titles[number], fontsize=9.5, weight="bold", va="bottom"
+                )
             self.axes.append(axes)
             top -= height + 0.05
         for number in range(bars):
             share = 1 / bars
             bottom = 1 - (number + 1) * share + 0.12 * share
-            self.bars.append(self.figure.add_axes([(inner + 0.12) / width, bottom, 0.14 / width, share * 0.7]))
+            self.bars.append(
+                self.figure.add_axes([(inner + 0.12) / width, bottom, 0.14 / width, share * 0.7])
+            )
 
-    def grey(self, number: int, drawn: Sheet, volume: Volume, limits: tuple[float, float] | None = None) -> None:
+    def grey(
+        self, number: int, drawn: Sheet, volume: Volume, limits: tuple[float, float] | None = None
+    ) -> None:
         """Draw a volume in grey, and the names of the cuts."""
         values = drawn.read(volume, fill=0.0)
         bottom, top = limits or _scale(values)
         axes = self.axes[number]
         axes.imshow(values, cmap="gray", vmin=bottom, vmax=top, aspect="auto")
         for row, column, cut in drawn.places:
-            axes.text(column + 3, row + 2, cut.label, color="white", fontsize=7, va="top", ha="left")
+            self._label(axes, column + 3, row + 3, cut.label, "top", "left")
         for row, left, right in drawn.rows():
-            axes.text(left + 3, row - 3, "L", color="white", fontsize=7, va="bottom", ha="left")
-            axes.text(right - 3, row - 3, "R", color="white", fontsize=7, va="bottom", ha="right")
+            self._label(axes, left + 3, row - 3, "L", "bottom", "left")
+            self._label(axes, right - 3, row - 3, "R", "bottom", "right")
 
-    def contour(self, number: int, values: np.ndarray, colour: str, level: float = 0.5, width: float = 0.8) -> None:
+    @staticmethod
+    def _label(axes, x: float, y: float, text: str, va: str, ha: str) -> None:
+        from matplotlib.patheffects import withStroke
+
+        # white on black rim: readable over air and over bright scalp
+        rim = [withStroke(linewidth=2.2, foreground="black")]
+        axes.text(x, y, text, color="white", fontsize=7, va=va, ha=ha, path_effects=rim)
+
+    def contour(
+        self, number: int, values: np.ndarray, colour: str, level: float = 0.5, width: float = 0.8
+    ) -> None:
         """Outline where a canvas of values crosses a level; nothing is drawn if it never does."""
         values = np.nan_to_num(values)
         if values.max() > level > values.min():
-            self.axes[number].contour(values, levels=[level], colors=[colour], linewidths=width, antialiased=True)
+            self.axes[number].contour(
+                values, levels=[level], colors=[colour], linewidths=width, antialiased=True
+            )
 
 
 def _orthogonal(box: np.ndarray, count: int = 7, spacing: float = 1.0) -> Sheet:
     """Two rows: axial and sagittal-to-coronal cuts of a box."""
     return sheet(
-        [even_cuts(box, "z", count), [*even_cuts(box, "y", (count + 1) // 2), *even_cuts(box, "x", count // 2, (0.2, 0.2))]],
+        [
+            even_cuts(box, "z", count),
+            [*even_cuts(box, "y", (count + 1) // 2), *even_cuts(box, "x", count // 2, (0.2, 0.2))],
+        ],
         box,
         spacing,
     )
@@ -155,7 +178,12 @@ def normalisation(t1w: Volume, template: Volume, edge: Volume) -> Figure:
 
 
 def registration(
-    moving: Volume, t1w: Volume, edge: Volume, mask: Volume, names: tuple[str, str], colour: str = style.ORANGE
+    moving: Volume,
+    t1w: Volume,
+    edge: Volume,
+    mask: Volume,
+    names: tuple[str, str],
+    colour: str = style.ORANGE,
 ) -> Figure:
     """Image brought to the T1w, and the T1w itself, under the same outline taken from the T1w.
 
@@ -172,9 +200,13 @@ def registration(
     return _pair(moving, t1w, edge, bounding_box(mask, margin=8.0), names, colour)
 
 
-def _pair(upper: Volume, lower: Volume, edge: Volume, box: np.ndarray, names: tuple[str, str], colour: str) -> Figure:
+def _pair(
+    upper: Volume, lower: Volume, edge: Volume, box: np.ndarray, names: tuple[str, str], colour: str
+) -> Figure:
     with style.look():
-        drawn = sheet([[*even_cuts(box, "z", 4), *even_cuts(box, "y", 2, (0.3, 0.3)), Cut("x", _middle(box) + 8)]], box)
+        drawn = sheet(
+            [[*even_cuts(box, "z", 4), *even_cuts(box, "y", 2, (0.3, 0.3)), Cut("x", _middle(box) + 8)]], box
+        )
         canvas = _Canvas([drawn, drawn], names)
         line = drawn.read(edge, fill=0.0)
         for number, volume in enumerate((upper, lower)):
@@ -224,7 +256,9 @@ def statistic_map(
         values = drawn.read(statistic, fill=0.0)
         size = np.abs(np.nan_to_num(statistic.data))
         shown = size[size >= threshold]
-        top = limit or (max(float(np.percentile(shown, 99.9)), threshold + 1) if shown.size else threshold + 1)
+        top = limit or (
+            max(float(np.percentile(shown, 99.9)), threshold + 1) if shown.size else threshold + 1
+        )
         from matplotlib.colors import Normalize
 
         colours = style.signed_map()
@@ -237,7 +271,13 @@ def statistic_map(
         canvas.axes[0].imshow(scaled, cmap=colours, norm=Normalize(0, 1), aspect="auto")
         bar = canvas.bars[0]
         gradient = np.linspace(-top, top, 256)
-        picture = colours(np.where(gradient > 0, 0.5 + 0.5 * (gradient - threshold) / (top - threshold), 0.5 - 0.5 * (-gradient - threshold) / (top - threshold)))
+        picture = colours(
+            np.where(
+                gradient > 0,
+                0.5 + 0.5 * (gradient - threshold) / (top - threshold),
+                0.5 - 0.5 * (-gradient - threshold) / (top - threshold),
+            )
+        )
         picture[np.abs(gradient) < threshold] = (0.45, 0.45, 0.45, 1)
         bar.imshow(picture[:, None, :], origin="lower", extent=(0, 1, -top, top), aspect="auto")
         _bar_ticks(bar, [-top, -threshold, 0, threshold, top], label)
@@ -297,10 +337,14 @@ def intensity_map(
         picture = drawn.read(values)
         start = limits[0] if show_from is None else show_from
         picture = np.where(picture > start, picture, np.nan)
-        canvas.axes[0].imshow(picture, cmap=matplotlib.colormaps[cmap], vmin=limits[0], vmax=limits[1], aspect="auto")
+        canvas.axes[0].imshow(
+            picture, cmap=matplotlib.colormaps[cmap], vmin=limits[0], vmax=limits[1], aspect="auto"
+        )
         gradient = np.linspace(limits[0], limits[1], 256)[:, None]
         bar = canvas.bars[0]
-        bar.imshow(gradient, origin="lower", extent=(0, 1, *limits), aspect="auto", cmap=matplotlib.colormaps[cmap])
+        bar.imshow(
+            gradient, origin="lower", extent=(0, 1, *limits), aspect="auto", cmap=matplotlib.colormaps[cmap]
+        )
         _bar_ticks(bar, np.linspace(limits[0], limits[1], 5), label)
         return canvas.figure
 
@@ -338,7 +382,9 @@ def motion(
                 axes[0].plot(seconds, confounds[f"trans_{name}"], color=colour, label=f"shift {name}")
             if f"rot_{name}" in confounds:
                 turn = np.rad2deg(confounds[f"rot_{name}"].to_numpy(dtype=float))
-                axes[0].plot(seconds, turn, color=colour, label=f"turn {name}", linestyle=(0, (2, 1.2)), linewidth=1)
+                axes[0].plot(
+                    seconds, turn, color=colour, label=f"turn {name}", linestyle=(0, (2, 1.2)), linewidth=1
+                )
         axes[0].set_ylabel("mm / degrees")
         axes[0].legend(ncols=6, loc="lower left", bbox_to_anchor=(0, 0.97), borderaxespad=0, handlelength=1.6)
         _trace(axes[1], seconds, confounds, "framewise_displacement", "FD (mm)", fd_threshold, style.INK)
@@ -348,7 +394,13 @@ def motion(
             step = float(np.median(np.diff(seconds))) if len(seconds) > 1 else 1.0
             extent = (seconds[0] - step / 2, seconds[-1] + step / 2, len(values), 0)
             shown = axes[3].imshow(
-                values, cmap="gray", vmin=-2, vmax=2, aspect="auto", extent=extent, interpolation="antialiased"
+                values,
+                cmap="gray",
+                vmin=-2,
+                vmax=2,
+                aspect="auto",
+                extent=extent,
+                interpolation="antialiased",
             )
             axes[3].set_yticks([])
             for spine in ("left", "bottom"):
@@ -357,8 +409,15 @@ def motion(
             for name, (value, colour) in TISSUES.items():
                 at = np.flatnonzero(tissue == value)
                 if len(at):
-                    axes[3].plot([-0.006] * 2, [at[0], at[-1] + 1], transform=axes[3].get_yaxis_transform(), color=colour,
-                                 linewidth=6, clip_on=False, solid_capstyle="butt")
+                    axes[3].plot(
+                        [-0.006] * 2,
+                        [at[0], at[-1] + 1],
+                        transform=axes[3].get_yaxis_transform(),
+                        color=colour,
+                        linewidth=6,
+                        clip_on=False,
+                        solid_capstyle="butt",
+                    )
                     marks.append(((at[0] + at[-1]) / 2, name))
             axes[3].set_yticks([m for m, _ in marks], [n for _, n in marks])
             axes[3].tick_params(axis="y", length=0, pad=8)
@@ -371,7 +430,9 @@ def motion(
 def _trace(axes, seconds, confounds, column, label, threshold, colour) -> None:
     axes.set_ylabel(label)
     if column not in confounds:
-        axes.text(0.5, 0.5, "not estimated", transform=axes.transAxes, ha="center", va="center", color=style.SOFT)
+        axes.text(
+            0.5, 0.5, "not estimated", transform=axes.transAxes, ha="center", va="center", color=style.SOFT
+        )
         return
     values = confounds[column].to_numpy(dtype=float)
     axes.plot(seconds, values, color=colour, linewidth=1)
@@ -379,7 +440,13 @@ def _trace(axes, seconds, confounds, column, label, threshold, colour) -> None:
     if threshold is not None:
         axes.axhline(threshold, color=style.VERMILION, linewidth=0.9, linestyle=(0, (4, 2)))
         axes.text(
-            1.005, threshold, f"{threshold:g}", transform=axes.get_yaxis_transform(), color=style.VERMILION, fontsize=8, va="center"
+            1.005,
+            threshold,
+            f"{threshold:g}",
+            transform=axes.get_yaxis_transform(),
+            color=style.VERMILION,
+            fontsize=8,
+            va="center",
         )
         above = values > threshold
         axes.plot(seconds[above], values[above], "o", color=style.VERMILION, markersize=3)
@@ -405,20 +472,42 @@ def pet_motion(frames: pd.DataFrame, confounds: pd.DataFrame, fd_threshold: floa
         minutes = (frames["frame_start"].to_numpy(float) + frames["frame_end"].to_numpy(float)) / 120
         for name, colour in zip("xyz", (style.BLUE, style.VERMILION, style.GREEN), strict=True):
             if f"trans_{name}" in confounds:
-                left.plot(minutes, confounds[f"trans_{name}"], "o-", color=colour, markersize=2.5, label=f"shift {name}")
+                left.plot(
+                    minutes,
+                    confounds[f"trans_{name}"],
+                    "o-",
+                    color=colour,
+                    markersize=2.5,
+                    label=f"shift {name}",
+                )
             if f"rot_{name}" in confounds:
                 turn = np.rad2deg(confounds[f"rot_{name}"].to_numpy(float))
-                left.plot(minutes, turn, color=colour, label=f"turn {name}", linestyle=(0, (2, 1.2)), linewidth=1)
+                left.plot(
+                    minutes, turn, color=colour, label=f"turn {name}", linestyle=(0, (2, 1.2)), linewidth=1
+                )
         left.set_ylabel("mm / degrees")
         left.set_xlabel("minutes after injection")
         left.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 0.98), borderaxespad=0)
-        _trace(right, minutes, confounds, "framewise_displacement", "FD between frames (mm)", fd_threshold, style.INK)
+        _trace(
+            right,
+            minutes,
+            confounds,
+            "framewise_displacement",
+            "FD between frames (mm)",
+            fd_threshold,
+            style.INK,
+        )
         right.set_xlabel("minutes after injection")
         return figure
 
 
 def matrix(
-    values: np.ndarray, regions: pd.DataFrame, *, label: str = "Pearson r", limit: float | None = None, size: float = 6.4
+    values: np.ndarray,
+    regions: pd.DataFrame,
+    *,
+    label: str = "Pearson r",
+    limit: float | None = None,
+    size: float = 6.4,
 ) -> Figure:
     """Region-by-region matrix ordered by structure, hemisphere and front-to-back position.
 
@@ -498,7 +587,12 @@ def region_order(regions: pd.DataFrame) -> tuple[np.ndarray, list[tuple[str, int
 
 
 def tacs(
-    curves: pd.DataFrame, *, regions: Sequence[str], reference: str | None = None, fits: dict | None = None, unit: str = "kBq/mL"
+    curves: pd.DataFrame,
+    *,
+    regions: Sequence[str],
+    reference: str | None = None,
+    fits: dict | None = None,
+    unit: str = "kBq/mL",
 ) -> Figure:
     """Regional time-activity curves, with fitted model curves where there are any.
 
@@ -519,15 +613,29 @@ def tacs(
         axes = figure.subplots()
         minutes = (curves["frame_start"].to_numpy(float) + curves["frame_end"].to_numpy(float)) / 120
         if reference is not None and reference in curves:
-            axes.plot(minutes, curves[reference], color=style.SOFT, linestyle=(0, (4, 2)), marker=".", markersize=4,
-                      label="reference region")
+            axes.plot(
+                minutes,
+                curves[reference],
+                color=style.SOFT,
+                linestyle=(0, (4, 2)),
+                marker=".",
+                markersize=4,
+                label="reference region",
+            )
         for region, colour in zip(regions, style.CYCLE * 3, strict=False):
             fitted = (fits or {}).get(region)
             if fitted is None:
                 axes.plot(minutes, curves[region], "o-", color=colour, markersize=3.4, label=region)
             else:
-                axes.plot(minutes, curves[region], "o", color=colour, markersize=3.6, markerfacecolor="white",
-                          markeredgewidth=1.1)
+                axes.plot(
+                    minutes,
+                    curves[region],
+                    "o",
+                    color=colour,
+                    markersize=3.6,
+                    markerfacecolor="white",
+                    markeredgewidth=1.1,
+                )
                 axes.plot(minutes, fitted, color=colour, label=region)
         axes.set_xlabel("minutes after injection")
         axes.set_ylabel(f"activity ({unit})")
@@ -557,6 +665,9 @@ def fd_distribution(runs: Sequence[tuple[str, str, np.ndarray]], threshold: floa
         handles = {}
         at = 0.0
         ticks = []
+        whiskers = [np.nanpercentile(fd, 95) for _, _, fd in runs if np.isfinite(fd).any()]
+        # a few jerks must not flatten everybody's boxes: points beyond the range sit on its edge
+        top = 1.15 * max([2.0 * threshold, *whiskers])
         for person in people:
             mine = [(label, fd) for who, label, fd in runs if who == person]
             positions = at + 0.8 * np.arange(len(mine))
@@ -566,30 +677,66 @@ def fd_distribution(runs: Sequence[tuple[str, str, np.ndarray]], threshold: floa
                 if not len(good):
                     continue
                 drawn = axes.boxplot(
-                    good, positions=[x], widths=0.55, whis=(5, 95), showfliers=False, patch_artist=True,
+                    good,
+                    positions=[x],
+                    widths=0.55,
+                    whis=(5, 95),
+                    showfliers=False,
+                    patch_artist=True,
                     boxprops={"facecolor": colour, "edgecolor": colour, "alpha": 0.55},
                     medianprops={"color": style.INK, "linewidth": 1.4},
-                    whiskerprops={"color": colour}, capprops={"color": colour},
+                    whiskerprops={"color": colour},
+                    capprops={"color": colour},
                     manage_ticks=False,
                 )
                 handles.setdefault(label, drawn["boxes"][0])
                 over = good[good > threshold]
-                axes.plot(np.full(len(over), x), over, ".", color=style.VERMILION, markersize=3, alpha=0.6, zorder=1)
+                axes.plot(
+                    np.full(len(over), x),
+                    np.minimum(over, top * 0.985),
+                    ".",
+                    color=style.VERMILION,
+                    markersize=3,
+                    alpha=0.6,
+                    zorder=1,
+                )
+                if (over > top).any():
+                    axes.text(
+                        x,
+                        top,
+                        f"{over.max():.1f}",
+                        color=style.VERMILION,
+                        fontsize=6.5,
+                        ha="center",
+                        va="bottom",
+                    )
             place[person] = positions
             ticks.append(positions.mean())
             at = positions[-1] + 1.5
         axes.axhline(threshold, color=style.VERMILION, linewidth=0.9, linestyle=(0, (4, 2)))
-        axes.text(1.004, threshold, f"{threshold:g} mm", transform=axes.get_yaxis_transform(), color=style.VERMILION, fontsize=8,
-                  va="center")
+        axes.text(
+            1.004,
+            threshold,
+            f"{threshold:g} mm",
+            transform=axes.get_yaxis_transform(),
+            color=style.VERMILION,
+            fontsize=8,
+            va="center",
+        )
         many = len(people) > 14
-        axes.set_xticks(ticks, people, rotation=90 if many else 35, ha="center" if many else "right",
-                        **({} if many else {"rotation_mode": "anchor"}))
+        axes.set_xticks(
+            ticks,
+            people,
+            rotation=90 if many else 35,
+            ha="center" if many else "right",
+            **({} if many else {"rotation_mode": "anchor"}),
+        )
         axes.set_ylabel("framewise displacement (mm)")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, top)
         axes.set_xlim(-0.8, at - 0.7)
         axes.grid(axis="y")
         if handles:
-            axes.legend(handles.values(), handles.keys(), ncols=6, loc="lower left", bbox_to_anchor=(0, 1.0))
+            axes.legend(handles.values(), handles.keys(), ncols=6, loc="lower left", bbox_to_anchor=(0, 1.03))
         return figure
 
 
@@ -612,16 +759,25 @@ def regional_box(values: pd.DataFrame, *, label: str, count: int = 30) -> Figure
         data = [values[name].dropna().to_numpy(float) for name in medians.index]
         if data:
             axes.boxplot(
-                data, positions=np.arange(len(data)), widths=0.6, whis=(0, 100), showfliers=False, patch_artist=True,
+                data,
+                positions=np.arange(len(data)),
+                widths=0.6,
+                whis=(0, 100),
+                showfliers=False,
+                patch_artist=True,
                 boxprops={"facecolor": style.SKY, "edgecolor": style.BLUE, "alpha": 0.5},
-                medianprops={"color": style.INK, "linewidth": 1.4}, whiskerprops={"color": style.BLUE},
-                capprops={"color": style.BLUE}, manage_ticks=False,
+                medianprops={"color": style.INK, "linewidth": 1.4},
+                whiskerprops={"color": style.BLUE},
+                capprops={"color": style.BLUE},
+                manage_ticks=False,
             )
             for x, points in enumerate(data):
                 # a fixed spread, not a random one: the figure must be the same bytes each time
                 spread = np.linspace(-0.16, 0.16, len(points)) if len(points) > 1 else [0.0]
                 axes.plot(x + np.asarray(spread), points, "o", color=style.BLUE, markersize=2.2, alpha=0.75)
-        axes.set_xticks(range(len(medians)), medians.index, rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
+        axes.set_xticks(
+            range(len(medians)), medians.index, rotation=60, ha="right", rotation_mode="anchor", fontsize=7
+        )
         axes.set_ylabel(label)
         axes.set_xlim(-0.8, len(medians) - 0.2)
         axes.grid(axis="y")
@@ -645,8 +801,18 @@ def regional_bars(values: pd.Series, errors: pd.Series | None, *, label: str, co
         spread = None if errors is None else errors.reindex(top.index).to_numpy(float)
         axes.bar(range(len(top)), top, color=style.SKY, edgecolor=style.BLUE, linewidth=0.6, width=0.68)
         if spread is not None and np.isfinite(spread).any():
-            axes.errorbar(range(len(top)), top, yerr=np.nan_to_num(spread), fmt="none", ecolor=style.INK, elinewidth=0.9, capsize=2)
-        axes.set_xticks(range(len(top)), top.index, rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
+            axes.errorbar(
+                range(len(top)),
+                top,
+                yerr=np.nan_to_num(spread),
+                fmt="none",
+                ecolor=style.INK,
+                elinewidth=0.9,
+                capsize=2,
+            )
+        axes.set_xticks(
+            range(len(top)), top.index, rotation=60, ha="right", rotation_mode="anchor", fontsize=7
+        )
         axes.set_ylabel(label)
         axes.set_xlim(-0.8, len(top) - 0.2)
         axes.grid(axis="y")
@@ -674,7 +840,9 @@ def scores(rows: Sequence[dict], *, label: str, chance: float | None = None) -> 
             low, high = row.get("low", np.nan), row.get("high", np.nan)
             if np.isfinite(low) and np.isfinite(high):
                 axes.plot([low, high], [y, y], color=colour, linewidth=2.2, alpha=0.55, solid_capstyle="butt")
-            axes.plot(row["value"], y, "D" if baseline else "o", color=colour, markersize=6, markeredgecolor="white")
+            axes.plot(
+                row["value"], y, "D" if baseline else "o", color=colour, markersize=6, markeredgecolor="white"
+            )
         axes.set_yticks(range(len(rows)), [r["name"] for r in rows])
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
@@ -682,7 +850,15 @@ def scores(rows: Sequence[dict], *, label: str, chance: float | None = None) -> 
         axes.grid(axis="x")
         if chance is not None:
             axes.axvline(chance, color=style.VERMILION, linewidth=0.9, linestyle=(0, (4, 2)))
-            axes.text(chance, -0.62, f"chance {chance:g}", color=style.VERMILION, fontsize=8, ha="center", va="bottom")
+            axes.text(
+                chance,
+                -0.62,
+                f"chance {chance:g}",
+                color=style.VERMILION,
+                fontsize=8,
+                ha="center",
+                va="bottom",
+            )
         axes.set_xlabel(label)
         return figure
 
@@ -716,12 +892,26 @@ def calibration(truth: np.ndarray, probability: np.ndarray, *, positive: str, bi
             half = 1.96 * np.sqrt(share * (1 - share) / n + 0.96 / n**2) / (1 + 3.84 / n)
             left.plot([mean, mean], [centre - half, centre + half], color=style.BLUE, alpha=0.5, linewidth=2)
             left.plot(mean, share, "o", color=style.BLUE, markersize=6, markeredgecolor="white")
-        left.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=f"predicted probability of {positive}", ylabel="observed share")
+        left.set(
+            xlim=(-0.02, 1.02),
+            ylim=(-0.02, 1.02),
+            xlabel=f"predicted probability of {positive}",
+            ylabel="observed share",
+        )
         left.set_title("Calibration")
-        for y, (flag, name, colour) in enumerate(((False, f"not {positive}", style.SOFT), (True, positive, style.VERMILION))):
+        for y, (flag, colour) in enumerate(((False, style.SOFT), (True, style.VERMILION))):
             mine = np.sort(probability[truth == flag])
             spread = (np.arange(len(mine)) % 7 - 3) * 0.06
-            right.plot(mine, y + spread, "o", color=colour, markersize=4, alpha=0.8, markeredgecolor="white", markeredgewidth=0.4)
+            right.plot(
+                mine,
+                y + spread,
+                "o",
+                color=colour,
+                markersize=4,
+                alpha=0.8,
+                markeredgecolor="white",
+                markeredgewidth=0.4,
+            )
         right.set_yticks([0, 1], [f"not {positive}", positive])
         right.set(xlim=(-0.02, 1.02), ylim=(-0.5, 1.5), xlabel=f"predicted probability of {positive}")
         right.set_title("Held-out predictions")
@@ -743,10 +933,20 @@ def predicted_against_true(truth: np.ndarray, predicted: np.ndarray, *, label: s
         axes = figure.subplots()
         low, high = np.nanmin([truth, predicted]), np.nanmax([truth, predicted])
         margin = 0.05 * (high - low or 1)
-        axes.plot([low - margin, high + margin], [low - margin, high + margin], color=style.SOFT, linestyle=(0, (4, 2)), linewidth=1)
+        axes.plot(
+            [low - margin, high + margin],
+            [low - margin, high + margin],
+            color=style.SOFT,
+            linestyle=(0, (4, 2)),
+            linewidth=1,
+        )
         axes.plot(truth, predicted, "o", color=style.BLUE, markersize=5, alpha=0.75, markeredgecolor="white")
-        axes.set(xlabel=f"true {label}", ylabel=f"predicted {label}", xlim=(low - margin, high + margin),
-                 ylim=(low - margin, high + margin))
+        axes.set(
+            xlabel=f"true {label}",
+            ylabel=f"predicted {label}",
+            xlim=(low - margin, high + margin),
+            ylim=(low - margin, high + margin),
+        )
         axes.set_aspect("equal")
         axes.grid()
         return figure
@@ -770,7 +970,9 @@ def availability(table: pd.DataFrame, *, label: str = "share of regions with a v
         cmap = matplotlib.colormaps["viridis"].with_extremes(bad="#dfe3e8")
         image = axes.imshow(table.to_numpy(float), vmin=0, vmax=1, cmap=cmap, aspect="auto")
         axes.set_yticks(range(rows), table.index, fontsize=7.5)
-        axes.set_xticks(range(columns), table.columns, rotation=30, ha="right", rotation_mode="anchor", fontsize=7.5)
+        axes.set_xticks(
+            range(columns), table.columns, rotation=30, ha="right", rotation_mode="anchor", fontsize=7.5
+        )
         axes.tick_params(length=0)
         axes.set_xticks(np.arange(1, columns) - 0.5, minor=True)
         axes.set_yticks(np.arange(1, rows) - 0.5, minor=True)

@@ -5,6 +5,7 @@ The reports never compose a file name: a rule hands over lists of files, and the
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,8 +15,12 @@ from neurobraid.files import read_json, read_tsv
 from neurobraid.reports.pages import Cell, number
 
 #: Columns of participants.tsv that are never shown, whatever they hold.
-PRIVATE_COLUMN = re.compile(r"name|initial|birth|dob|date|phone|mail|address|zip|postal|mrn|ssn|serial|physician", re.I)
-_DATE = re.compile(r"\b(?:19|20)\d\d-?[01]\d-?[0-3]\d(?:T[\d:.]+)?\b|\b[0-3]?\d[./][01]?\d[./](?:19|20)\d\d\b")
+PRIVATE_COLUMN = re.compile(
+    r"name|initial|birth|dob|date|phone|mail|address|zip|postal|mrn|ssn|serial|physician", re.I
+)
+_DATE = re.compile(
+    r"\b(?:19|20)\d\d-?[01]\d-?[0-3]\d(?:T[\d:.]+)?\b|\b[0-3]?\d[./][01]?\d[./](?:19|20)\d\d\b"
+)
 
 #: How the keys of the quality files are called on a page: label, decimals.
 LABELS = {
@@ -115,7 +120,9 @@ def plain_table(path):
     """Read a table with every value as text (``n/a`` stays ``n/a``); None without a file."""
     import pandas as pd
 
-    return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig") if path else None
+    return (
+        pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig") if path else None
+    )
 
 
 def json_of(path) -> dict:
@@ -195,11 +202,43 @@ def _digits(value) -> int:
     return 1 if size >= 100 else 2 if size >= 1 else 3
 
 
-_UNITS = {"mm": "mm", "mm3": "mm³", "ml": "mL", "mL": "mL", "s": "s", "min": "min", "deg": "degrees", "pct": "%",
-          "percent": "%", "perc": "%", "hz": "Hz", "kBq": "kBq", "MBq": "MBq", "cm3": "cm³"}
-_WORDS = {"fd": "FD", "dvars": "DVARS", "tsnr": "temporal SNR", "gm": "GM", "wm": "WM", "csf": "CSF", "mni": "MNI",
-          "t1w": "T1w", "bold": "BOLD", "pet": "PET", "snr": "SNR", "cnr": "CNR", "n": "number of", "std": "standardised",
-          "bpnd": "BPND", "mi": "mutual information", "ncc": "correlation", "num": "number of", "r1": "R1"}
+_UNITS = {
+    "mm": "mm",
+    "mm3": "mm³",
+    "ml": "mL",
+    "mL": "mL",
+    "s": "s",
+    "min": "min",
+    "deg": "degrees",
+    "pct": "%",
+    "percent": "%",
+    "perc": "%",
+    "hz": "Hz",
+    "kBq": "kBq",
+    "MBq": "MBq",
+    "cm3": "cm³",
+}
+_WORDS = {
+    "fd": "FD",
+    "dvars": "DVARS",
+    "tsnr": "temporal SNR",
+    "gm": "GM",
+    "wm": "WM",
+    "csf": "CSF",
+    "mni": "MNI",
+    "t1w": "T1w",
+    "bold": "BOLD",
+    "pet": "PET",
+    "snr": "SNR",
+    "cnr": "CNR",
+    "n": "number of",
+    "std": "standardised",
+    "bpnd": "BPND",
+    "mi": "mutual information",
+    "ncc": "correlation",
+    "num": "number of",
+    "r1": "R1",
+}
 
 
 def spell(key: str) -> str:
@@ -249,10 +288,8 @@ def participant_facts(people, participant: str, descriptions: Mapping | None = N
         unit = (descriptions or {}).get(column, {})
         unit = unit.get("Units", "") if isinstance(unit, Mapping) else ""
         if "age" in re.split(r"[_\W]+", column.lower()):
-            try:
+            with contextlib.suppress(ValueError):
                 value = "> 89" if float(value) > 89 else value
-            except ValueError:
-                pass
         shown = value if value in ("", "n/a") or not unit else f"{value} {unit}"
         facts.append((spell(column), shown or "n/a"))
     return facts

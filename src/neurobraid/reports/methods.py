@@ -94,7 +94,11 @@ def paragraphs(settings: Mapping, facts: Mapping) -> tuple[list[tuple[str, str]]
     out = []
 
     n = facts.get("participants", 0)
-    parts = [f"{counts[k]} {label}" for k, label in (("T1w", "T1-weighted"), ("bold", "BOLD"), ("pet", "PET")) if counts.get(k)]
+    parts = [
+        f"{counts[k]} {label}"
+        for k, label in (("T1w", "T1-weighted"), ("bold", "BOLD"), ("pet", "PET"))
+        if counts.get(k)
+    ]
     text = (
         f"Data of {n} participant{'s' if n != 1 else ''} ({words(parts)} scans) organised as {cite('bids', 'BIDS')} were "
         f"processed with neurobraid {software.get('neurobraid', '')} (Python {software.get('python', '')}), a "
@@ -109,8 +113,11 @@ def paragraphs(settings: Mapping, facts: Mapping) -> tuple[list[tuple[str, str]]
 
     if counts.get("T1w"):
         resolution = get(settings, "anat.resolution", 2)
-        first = f"T1w images were corrected for intensity non-uniformity with {cite('n4', 'N4')}, " if get(
-            settings, "anat.n4", True) else "T1w images were "
+        first = (
+            f"T1w images were corrected for intensity non-uniformity with {cite('n4', 'N4')}, "
+            if get(settings, "anat.n4", True)
+            else "T1w images were "
+        )
         quality = get(settings, "anat.quality", "standard")
         how = cite("syn", "symmetric diffeomorphic registration") + f" (preset “{quality}”)"
         out.append(
@@ -138,9 +145,13 @@ def _bold(settings, facts, cite) -> str:
     tr = f" (repetition time {span(facts['tr'])} s)" if facts.get("tr") else ""
     timing = facts.get("slice_timing", set())
     slices = {
-        frozenset({True}): f" Slice timing was corrected to {get(settings, 'bold.slice_time_ref', 0.5):g} of the repetition time.",
+        frozenset(
+            {True}
+        ): f" Slice timing was corrected to {get(settings, 'bold.slice_time_ref', 0.5):g} of the repetition time.",
         frozenset({False}): " Slice timing was not corrected.",
-        frozenset({True, False}): " Slice timing was corrected where slice times were known; elsewhere it was not.",
+        frozenset(
+            {True, False}
+        ): " Slice timing was corrected where slice times were known; elsewhere it was not.",
     }.get(frozenset(timing), "")
     return (
         f"BOLD series{tr} were realigned to a reference volume by rigid least-squares registration, and the reference was "
@@ -162,7 +173,9 @@ def _activation(settings, facts, cite) -> str:
             weights = " ".join(f"{w:+g}·{c}".replace("-", "−") for c, w in contrast["weights"].items())
             names.append(f"{contrast['name']} ({weights})")
         tasks.append(f"task {record['task']} (contrasts {words(names)})")
-    noise = {"ar1": "first-order autoregressive noise", "ols": "independent noise"}.get(get(settings, "activation.noise_model"), "")
+    noise = {"ar1": "first-order autoregressive noise", "ols": "independent noise"}.get(
+        get(settings, "activation.noise_model"), ""
+    )
     smoothing = get(settings, "activation.smoothing_mm", 0)
     smooth = f"smoothed to {smoothing:g} mm (FWHM of the kernel) and " if smoothing else ""
     text = (
@@ -189,7 +202,10 @@ def _activation(settings, facts, cite) -> str:
 def _connectivity(settings, facts, cite) -> str:
     band = get(settings, "connectivity.band_hz", [0.01, 0.1])
     strategy = get(settings, "connectivity.strategy", "simple")
-    plain = STRATEGIES.get(strategy, "head-motion regressors and scrubbing of motion outliers" if "scrub" in strategy else strategy)
+    plain = STRATEGIES.get(
+        strategy,
+        "head-motion regressors and scrubbing of motion outliers" if "scrub" in strategy else strategy,
+    )
     measures = {"pearsoncorrelation": "Pearson correlation", "partialcorrelation": "partial correlation"}
     kinds = words(measures.get(m, m) for m in get(settings, "connectivity.measures", []))
     return (
@@ -210,7 +226,11 @@ def _pet(settings, facts, cite) -> str:
         f"{get(settings, 'pet.motion_start_min', 2):g} min took the motion of the first later frame) and registered to the T1w. "
     )
     names = facts.get("reference") or get(settings, "pet.reference", [])
-    reference = f"The reference region was {words(names)}" if len(names) <= 4 else f"The reference region was made of {len(names)} regions"
+    reference = (
+        f"The reference region was {words(names)}"
+        if len(names) <= 4
+        else f"The reference region was made of {len(names)} regions"
+    )
     wanted = get(settings, "pet.reference", [])
     if len(names) > 4 and wanted:
         reference = f"The reference region was {words(wanted)} ({len(names)} regions of the atlas)"
@@ -235,7 +255,9 @@ def _prediction(facts, cite) -> str:
         if not folds:
             continue
         permuted = summary.get("permutation") or {}
-        test = f", and a permutation test with {permuted['count']} permutations" if permuted.get("count") else ""
+        test = (
+            f", and a permutation test with {permuted['count']} permutations" if permuted.get("count") else ""
+        )
         told.append(
             f"Model {summary['name']} predicted {settings.get('target')} ({settings.get('kind')}) of {summary.get('participants')} "
             f"participants from {words(summary.get('features', {}))} with {settings.get('estimator')}, in nested cross-validation "

@@ -218,7 +218,7 @@ class Gallery:
     def show(self, figure, name: str, alt: str, caption: str) -> Picture:
         """Save a figure as ``name`` (with extension) and return the block that shows it."""
         path = style.save(figure, self.folder / name)
-        width, height = (int(round(side * style.DPI)) for side in figure.get_size_inches())
+        width, height = (round(side * style.DPI) for side in figure.get_size_inches())
         link = path.resolve().relative_to(self.page.resolve().parent).as_posix()
         return Picture(link, alt, caption, width, height)
 

@@ -24,14 +24,28 @@ from neurobraid.reports.gather import (
     table,
     without_dates,
 )
-from neurobraid.reports.pages import Cell, Fold, Gallery, Heading, Note, Numbers, Page, Section, Table, number, write
+from neurobraid.reports.pages import (
+    Cell,
+    Fold,
+    Gallery,
+    Heading,
+    Note,
+    Numbers,
+    Page,
+    Section,
+    Table,
+    number,
+    write,
+)
 from neurobraid.reports.planes import Volume
 
 KINDS = {"T1w": "T1w", "bold": "BOLD", "pet": "PET"}
 BP = "BP$_{ND}$"
 
 
-def write_participant(participant: str, inputs: Mapping, *, page, figures_dir, record, config: Mapping) -> None:
+def write_participant(
+    participant: str, inputs: Mapping, *, page, figures_dir, record, config: Mapping
+) -> None:
     """Write the page of one participant, its figures, and the checksums of the files behind it.
 
     Parameters
@@ -76,7 +90,10 @@ def _provenance(section: Section, files: list[dict]) -> None:
             f"Made by neurobraid {__version__} from {len(files)} files. Versions of all software and the settings of the run "
             "are in the study report."
         ),
-        Fold("Files behind this page, with SHA-256", [Table(["File", "Bytes", "SHA-256"], rows, numeric=("Bytes",), compact=True)]),
+        Fold(
+            "Files behind this page, with SHA-256",
+            [Table(["File", "Bytes", "SHA-256"], rows, numeric=("Bytes",), compact=True)],
+        ),
     )
 
 
@@ -126,9 +143,15 @@ class _Participant:
 
     def absent(self, suffix, what):
         """Say why there is nothing: excluded scans with their reasons, or no scan at all."""
-        reasons = [f"{r['scan']}: {without_dates(r['reason'])}" for r in self.mine("exclusions") if r["suffix"] == suffix]
+        reasons = [
+            f"{r['scan']}: {without_dates(r['reason'])}"
+            for r in self.mine("exclusions")
+            if r["suffix"] == suffix
+        ]
         if reasons:
-            return Note(f"No {what}: every {KINDS[suffix]} scan was left out. " + "; ".join(reasons) + ".", "missing")
+            return Note(
+                f"No {what}: every {KINDS[suffix]} scan was left out. " + "; ".join(reasons) + ".", "missing"
+            )
         return Note(f"No {what}: there is no {KINDS[suffix]} scan for this participant.", "missing")
 
     # ---------------------------------------------------------------- sections
@@ -143,16 +166,28 @@ class _Participant:
             items.append((str(count), f"{label} {'scan' if count == 1 else 'scans'} analysed", ""))
         fd = [v for path in self.inputs.all("confounds") if (v := _median_fd(path)) is not None]
         if fd:
-            items.append((number(float(np.median(fd))), "median framewise displacement (mm)", "over BOLD runs"))
+            items.append(
+                (number(float(np.median(fd))), "median framewise displacement (mm)", "over BOLD runs")
+            )
         kinetics = [t for path in self.inputs.all("srtm") if "BPND" in (t := table(path))]
         if kinetics:
             top = max(kinetics, key=lambda t: t["BPND"].max())
-            items.append((number(float(top["BPND"].max())), "highest regional BPND", str(top.loc[top["BPND"].idxmax(), "name"])))
+            items.append(
+                (
+                    number(float(top["BPND"].max())),
+                    "highest regional BPND",
+                    str(top.loc[top["BPND"].idxmax(), "name"]),
+                )
+            )
         section.add(Numbers(items))
         descriptions = json_of(next(iter(self.inputs.all("participants_json")), None))
-        facts = participant_facts(plain_table(next(iter(self.inputs.all("participants")), None)), self.participant, descriptions)
+        facts = participant_facts(
+            plain_table(next(iter(self.inputs.all("participants")), None)), self.participant, descriptions
+        )
         if facts:
-            section.add(Table(["Characteristic", "Value"], [list(f) for f in facts], "From participants.tsv."))
+            section.add(
+                Table(["Characteristic", "Value"], [list(f) for f in facts], "From participants.tsv.")
+            )
         rows = []
         for row in scans:
             pair = pairing.get((row["suffix"], row["scan"]), {})
@@ -163,13 +198,28 @@ class _Participant:
                     row["scan"],
                     KINDS.get(row["suffix"], row["suffix"]),
                     Cell(pair.get("t1w_scan", "–"), tone="" if pair else "mute"),
-                    Cell(without_dates(pair.get("reason", "–")), tone="warn" if cross else "mute" if not pair else ""),
+                    Cell(
+                        without_dates(pair.get("reason", "–")),
+                        tone="warn" if cross else "mute" if not pair else "",
+                    ),
                 ]
             )
         if rows:
-            section.add(Table(["Scan", "Kind", "Paired T1w", "Why"], rows, "Scans analysed, and the T1w each one is paired with."))
-        left = [[r["scan"] if r["scan"] != "n/a" else r["participant_id"], KINDS.get(r["suffix"], r["suffix"]),
-                 without_dates(r["reason"])] for r in self.mine("exclusions")]
+            section.add(
+                Table(
+                    ["Scan", "Kind", "Paired T1w", "Why"],
+                    rows,
+                    "Scans analysed, and the T1w each one is paired with.",
+                )
+            )
+        left = [
+            [
+                r["scan"] if r["scan"] != "n/a" else r["participant_id"],
+                KINDS.get(r["suffix"], r["suffix"]),
+                without_dates(r["reason"]),
+            ]
+            for r in self.mine("exclusions")
+        ]
         if left:
             section.add(Table(["Scan", "Kind", "Reason"], left, "Scans left out."))
         for suffix, what in (("bold", "BOLD"), ("pet", "PET")):
@@ -229,7 +279,9 @@ class _Participant:
             return
         for scan in scans:
             section.add(Heading(scan))
-            self._coregistration(section, "bold", scan, "boldref", "boldref_xfm", "BOLD reference in T1w space")
+            self._coregistration(
+                section, "bold", scan, "boldref", "boldref_xfm", "BOLD reference in T1w space"
+            )
             self._motion(section, scan)
         self._quality(section, "bold_qc", "Quality numbers of the BOLD runs.")
 
@@ -238,7 +290,9 @@ class _Participant:
 
         moving, matrix = self.inputs.find(kind, scan), self.inputs.find(transform, scan)
         paired = self.t1w_of(suffix, scan)
-        t1w, mask, tissue = (self.inputs.find(k, paired) if paired else None for k in ("t1w", "brain", "dseg"))
+        t1w, mask, tissue = (
+            self.inputs.find(k, paired) if paired else None for k in ("t1w", "brain", "dseg")
+        )
         if not all((moving, matrix, t1w, mask, tissue)):
             return
         matter = self.volume(tissue)
@@ -274,7 +328,11 @@ class _Participant:
 
             image = io.load(raw)
             tr = tr or float(image.header.get_zooms()[3])
-            mask, tissue, matrix = self.inputs.find("bold_mask", scan), None, self.inputs.find("boldref_xfm", scan)
+            mask, tissue, matrix = (
+                self.inputs.find("bold_mask", scan),
+                None,
+                self.inputs.find("boldref_xfm", scan),
+            )
             paired = self.t1w_of("bold", scan)
             tissue = self.inputs.find("dseg", paired) if paired else None
             if mask and tissue and matrix:
@@ -297,8 +355,16 @@ class _Participant:
             carpet=picture,
         )
         fd = confounds.get("framewise_displacement")
-        share = "" if fd is None else f" {int((fd > threshold).sum())} of {count} volumes are above {threshold:g} mm."
-        tail = " Below, the recorded signal before correction: voxels by tissue, in standard deviations." if picture else ""
+        share = (
+            ""
+            if fd is None
+            else f" {int((fd > threshold).sum())} of {count} volumes are above {threshold:g} mm."
+        )
+        tail = (
+            " Below, the recorded signal before correction: voxels by tissue, in standard deviations."
+            if picture
+            else ""
+        )
         section.add(
             self.gallery.show(
                 drawn,
@@ -322,7 +388,12 @@ class _Participant:
             if not self.inputs.all("confounds"):
                 section.add(self.absent("bold", "activation"))
             else:
-                section.add(Note(f"No activation: no run of task {', '.join(lacking or tasks)} for this participant.", "missing"))
+                section.add(
+                    Note(
+                        f"No activation: no run of task {', '.join(lacking or tasks)} for this participant.",
+                        "missing",
+                    )
+                )
             return
         threshold = float(self.setting("report", "contrast_threshold_z", default=3.1))
         background = self._mni_background()
@@ -362,7 +433,12 @@ class _Participant:
             if not self.inputs.all("confounds"):
                 section.add(self.absent("bold", "connectivity"))
             else:
-                section.add(Note(f"No connectivity: no run of task {', '.join(tasks) or '(none)'} for this participant.", "missing"))
+                section.add(
+                    Note(
+                        f"No connectivity: no run of task {', '.join(tasks) or '(none)'} for this participant.",
+                        "missing",
+                    )
+                )
             return
         for path in paths:
             section.add(matrix_picture(self.inputs, self.gallery, path, scan_of(path), scan_of(path)))
@@ -372,13 +448,24 @@ class _Participant:
             column = next((c for c in ("coverage", *cover.columns[::-1]) if c in cover), None)
             values = cover[column].astype(float)
             floor = float(self.setting("connectivity", "min_coverage", default=0.5))
-            rows.append([scan_of(path), entities_of(path).get("atlas", ""), number(len(values)), number(int((values < floor).sum())),
-                         number(100 * float(values.mean()), 1)])
+            rows.append(
+                [
+                    scan_of(path),
+                    entities_of(path).get("atlas", ""),
+                    number(len(values)),
+                    number(int((values < floor).sum())),
+                    number(100 * float(values.mean()), 1),
+                ]
+            )
         if rows:
             section.add(
-                Table(["Run", "Atlas", "Regions", "Too little covered", "Mean coverage (%)"], rows, "Coverage of the atlas by the "
-                      "BOLD field of view. Regions with too little coverage have no value (grey in the matrices).",
-                      numeric=("Regions", "Too little covered", "Mean coverage (%)"))
+                Table(
+                    ["Run", "Atlas", "Regions", "Too little covered", "Mean coverage (%)"],
+                    rows,
+                    "Coverage of the atlas by the "
+                    "BOLD field of view. Regions with too little coverage have no value (grey in the matrices).",
+                    numeric=("Regions", "Too little covered", "Mean coverage (%)"),
+                )
             )
 
     def pet(self, section):
@@ -391,7 +478,10 @@ class _Participant:
             if len(scans) > 1:
                 section.add(Heading(scan))
             self._coregistration(section, "pet", scan, "petref", "petref_xfm", "PET reference in T1w space")
-            frames, confounds = table(self.inputs.find("pet_frames", scan)), table(self.inputs.find("pet_confounds", scan))
+            frames, confounds = (
+                table(self.inputs.find("pet_frames", scan)),
+                table(self.inputs.find("pet_confounds", scan)),
+            )
             frames = _frame_columns(frames)
             if frames is not None and confounds is not None and len(frames) == len(confounds):
                 section.add(
@@ -419,11 +509,21 @@ class _Participant:
             regions = chosen_curves(curves, kinetics)
             fits = {}
             if modelled is not None:
-                fits = {r: modelled[r].to_numpy(float) for r in regions if r in modelled and modelled[r].notna().all()}
+                fits = {
+                    r: modelled[r].to_numpy(float)
+                    for r in regions
+                    if r in modelled and modelled[r].notna().all()
+                }
                 if "reference" in modelled:
-                    curves = curves[["frame_start", "frame_end", *regions]].assign(reference=modelled["reference"])
+                    curves = curves[["frame_start", "frame_end", *regions]].assign(
+                        reference=modelled["reference"]
+                    )
             if regions:
-                fitted = " Lines are the fits of the simplified reference tissue model, points the measured frames." if fits else ""
+                fitted = (
+                    " Lines are the fits of the simplified reference tissue model, points the measured frames."
+                    if fits
+                    else ""
+                )
                 section.add(
                     self.gallery.show(
                         figures.tacs(curves, regions=regions, reference="reference", fits=fits),
@@ -455,7 +555,9 @@ class _Participant:
         top = binding_limit(values.data)
         section.add(
             self.gallery.show(
-                figures.intensity_map(values, self._mni_background(), label=BP, limits=(0.0, top), show_from=0.1 * top),
+                figures.intensity_map(
+                    values, self._mni_background(), label=BP, limits=(0.0, top), show_from=0.1 * top
+                ),
                 f"{scan}_pet_bpndmap.png",
                 f"Map of BPND of {scan} on axial slices of the normalised T1w.",
                 f"{scan}: voxelwise BPND (simplified reference tissue model) in MNI space over this participant's T1w; values "
@@ -482,7 +584,12 @@ def _frame_columns(frames):
     """Frame table with ``frame_start`` and ``frame_end`` in s, whatever the two are called."""
     if frames is None:
         return None
-    names = {"start": "frame_start", "end": "frame_end", "frame_start_s": "frame_start", "frame_end_s": "frame_end"}
+    names = {
+        "start": "frame_start",
+        "end": "frame_end",
+        "frame_start_s": "frame_start",
+        "frame_end_s": "frame_end",
+    }
     frames = frames.rename(columns={k: v for k, v in names.items() if k in frames and v not in frames})
     return frames if {"frame_start", "frame_end"} <= set(frames.columns) else None
 
@@ -498,12 +605,22 @@ def chosen_curves(curves, kinetics, count: int = 5) -> list[str]:
         ``name``, ``BPND``, perhaps ``flag``; the reference region's own parts are left out.
     count : int
     """
-    regions = [c for c in curves.columns if c not in ("frame_start", "frame_end", "reference") and curves[c].notna().all()]
+    regions = [
+        c
+        for c in curves.columns
+        if c not in ("frame_start", "frame_end", "reference") and curves[c].notna().all()
+    ]
     if kinetics is not None and "BPND" in kinetics:
         table = kinetics.drop_duplicates("name").set_index("name")
         if "flag" in table:
             table = table[table["flag"] != "reference"]
-        ranked = list(table["BPND"].reindex([r for r in regions if r in table.index]).dropna().sort_values(ascending=False).index)
+        ranked = list(
+            table["BPND"]
+            .reindex([r for r in regions if r in table.index])
+            .dropna()
+            .sort_values(ascending=False)
+            .index
+        )
         regions = ranked or regions
     at = np.unique(np.round(np.linspace(0, len(regions) - 1, count)).astype(int)) if regions else []
     return [regions[i] for i in at]
@@ -511,17 +628,34 @@ def chosen_curves(curves, kinetics, count: int = 5) -> list[str]:
 
 def kinetic_table(kinetics) -> Table:
     """All regional estimates, one row per region."""
-    units = {"k2": "k2 (1/min)", "k2a": "k2a (1/min)", "k2prime": "k2′ (1/min)", "BPND_se": "SE of BPND", "name": "Region"}
+    units = {
+        "k2": "k2 (1/min)",
+        "k2a": "k2a (1/min)",
+        "k2prime": "k2′ (1/min)",
+        "BPND_se": "SE of BPND",
+        "name": "Region",
+    }
     columns = [c for c in ("name", "BPND", "BPND_se", "R1", "k2", "k2a", "k2prime", "flag") if c in kinetics]
     rows = []
     for record in kinetics[columns].to_dict("records"):
         row = []
         for column in columns:
             value = record[column]
-            row.append("" if column == "flag" and value != value else number(value, 3) if column not in ("name", "flag") else str(value))
+            row.append(
+                ""
+                if column == "flag" and value != value
+                else number(value, 3)
+                if column not in ("name", "flag")
+                else str(value)
+            )
         rows.append(row)
     heads = [units.get(c, c.capitalize() if c == "flag" else c) for c in columns]
-    return Table(heads, rows, numeric=tuple(h for h, c in zip(heads, columns, strict=True) if c not in ("name", "flag")), compact=True)
+    return Table(
+        heads,
+        rows,
+        numeric=tuple(h for h, c in zip(heads, columns, strict=True) if c not in ("name", "flag")),
+        compact=True,
+    )
 
 
 def binding_limit(values: np.ndarray) -> float:
@@ -538,7 +672,11 @@ def matrix_picture(inputs: Inputs, gallery: Gallery, path, stem: str, what: str)
     names = entities_of(path)
     atlas, measure = names.get("atlas", "atlas"), names.get("stat", "matrix")
     values = table(path)
-    nodes = list(values[values.columns[0]].astype(str)) if values.columns[0].lower() == "node" else list(values.columns)
+    nodes = (
+        list(values[values.columns[0]].astype(str))
+        if values.columns[0].lower() == "node"
+        else list(values.columns)
+    )
     numbers = values[[c for c in values.columns if c.lower() != "node"]].to_numpy(float)
     regions = pd.DataFrame({"name": nodes})
     known = table(inputs.find("atlas_tables", atlas=atlas))
@@ -546,7 +684,10 @@ def matrix_picture(inputs: Inputs, gallery: Gallery, path, stem: str, what: str)
         known = known.drop_duplicates("name").set_index("name").reindex(nodes).reset_index()
         regions = known
     missing = int(np.isnan(numbers).all(axis=1).sum())
-    measures = {"pearsoncorrelation": ("Pearson r", "Pearson correlation"), "partialcorrelation": ("partial r", "partial correlation")}
+    measures = {
+        "pearsoncorrelation": ("Pearson r", "Pearson correlation"),
+        "partialcorrelation": ("partial r", "partial correlation"),
+    }
     label, long = measures.get(measure, (measure, measure))
     gap = f" {missing} regions without a value are grey." if missing else ""
     return gallery.show(

@@ -88,7 +88,12 @@ def bounding_box(mask: Volume, margin: float = 6.0) -> np.ndarray:
         found = np.array([[0, 0, 0], np.array(mask.data.shape) - 1])
     low, high = found.min(axis=0), found.max(axis=0)
     corners = np.array(
-        [[(low, high)[a][0], (low, high)[b][1], (low, high)[c][2], 1] for a in (0, 1) for b in (0, 1) for c in (0, 1)]
+        [
+            [(low, high)[a][0], (low, high)[b][1], (low, high)[c][2], 1]
+            for a in (0, 1)
+            for b in (0, 1)
+            for c in (0, 1)
+        ]
     )
     world = (mask.affine @ corners.T).T[:, :3]
     if mask.matrix is not None:
@@ -110,7 +115,10 @@ def even_cuts(box: np.ndarray, axis: str, count: int, trim: tuple[float, float] 
     """
     low, high = box[:, AXES[axis]]
     length = high - low
-    return [Cut(axis, float(np.round(at))) for at in np.linspace(low + trim[0] * length, high - trim[1] * length, count)]
+    return [
+        Cut(axis, float(np.round(at)))
+        for at in np.linspace(low + trim[0] * length, high - trim[1] * length, count)
+    ]
 
 
 def plane(cut: Cut, box: np.ndarray, spacing: float) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
@@ -136,7 +144,9 @@ def plane(cut: Cut, box: np.ndarray, spacing: float) -> tuple[np.ndarray, np.nda
     return matrix, origin, (int(size[down]), int(size[across]))
 
 
-def sample_plane(volume: Volume, cut: Cut, box: np.ndarray, spacing: float, order: int = 1, fill: float = np.nan) -> np.ndarray:
+def sample_plane(
+    volume: Volume, cut: Cut, box: np.ndarray, spacing: float, order: int = 1, fill: float = np.nan
+) -> np.ndarray:
     """Read a volume over one plane; (H, W) float32 with ``fill`` outside the image."""
     from scipy.ndimage import affine_transform
 
@@ -180,7 +190,12 @@ def sample(volume: Volume, where: np.ndarray, order: int = 1, fill: float = np.n
     to_voxel = _to_voxel(volume)
     ijk = where.reshape(-1, 3) @ to_voxel[:3, :3].T + to_voxel[:3, 3]
     values = map_coordinates(
-        np.asarray(volume.data, dtype=np.float32), ijk.T, order=order, mode="grid-constant", cval=np.nan, prefilter=False
+        np.asarray(volume.data, dtype=np.float32),
+        ijk.T,
+        order=order,
+        mode="grid-constant",
+        cval=np.nan,
+        prefilter=False,
     )
     # linear interpolation towards the outside gives NaN in the last half voxel: fill there as outside
     values = np.where(np.isnan(values), np.float32(fill), values)

@@ -97,4 +97,8 @@ def record(config: Mapping, files: list[dict]) -> dict:
         See `checksums`.
     """
     unique = {f["file"]: f for f in files}
-    return {"software": versions(), "config": clean_config(config), "files": [unique[n] for n in sorted(unique)]}
+    return {
+        "software": versions(),
+        "config": clean_config(config),
+        "files": [unique[n] for n in sorted(unique)],
+    }

@@ -5,9 +5,17 @@ Each entry is (id, title, lead). The builders in `participant` and `study` have 
 
 PARTICIPANT = (
     ("summary", "Summary", ""),
-    ("anatomy", "Anatomy", "Check that the outline follows the brain, and that the sulci of both rows of the normalised "
-     "image meet the same lines."),
-    ("bold", "BOLD preprocessing", "For every run: alignment to the T1w, head motion, and the recorded signal."),
+    (
+        "anatomy",
+        "Anatomy",
+        "Check that the outline follows the brain, and that the sulci of both rows of the normalised "
+        "image meet the same lines.",
+    ),
+    (
+        "bold",
+        "BOLD preprocessing",
+        "For every run: alignment to the T1w, head motion, and the recorded signal.",
+    ),
     ("activation", "Task activation", ""),
     ("connectivity", "Functional connectivity", ""),
     ("pet", "PET", "Motion, alignment to the T1w, regional curves with their fits, and binding."),
@@ -17,12 +25,24 @@ PARTICIPANT = (
 STUDY = (
     ("summary", "Summary", ""),
     ("participants", "Participants", "Who entered, who left and why, and which images belong together."),
-    ("quality", "Data quality", "Head motion and quality numbers of every run. Read these before the results."),
+    (
+        "quality",
+        "Data quality",
+        "Head motion and quality numbers of every run. Read these before the results.",
+    ),
     ("activation", "Group activation", ""),
     ("connectivity", "Group connectivity", ""),
     ("pet", "Group PET", ""),
-    ("fusion", "Multimodal features", "One row per participant, region and measure: what each modality has for whom."),
+    (
+        "fusion",
+        "Multimodal features",
+        "One row per participant, region and measure: what each modality has for whom.",
+    ),
     ("prediction", "Prediction", ""),
-    ("methods", "Methods", "Written from the settings and sidecars of this run; ready to be adapted for a manuscript."),
+    (
+        "methods",
+        "Methods",
+        "Written from the settings and sidecars of this run; ready to be adapted for a manuscript.",
+    ),
     ("provenance", "Provenance", "What was run, with what, on what."),
 )

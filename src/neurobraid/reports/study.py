@@ -44,6 +44,15 @@ METRICS = {
     "r2": ("R²", 0.0),
     "r": ("correlation r", None),
 }
+#: What a metric can be at all; a symmetric interval of a small study may reach beyond.
+LIMITS = {
+    "auc": (0, 1),
+    "balanced_accuracy": (0, 1),
+    "brier": (0, 1),
+    "mae": (0, np.inf),
+    "r2": (-np.inf, 1),
+    "r": (-1, 1),
+}
 SMALL = 30
 LISTED_CLUSTERS = 25
 CHECK_SHARE = 20.0
@@ -91,6 +100,22 @@ def real(value) -> float:
         return float(value)
     except (TypeError, ValueError):
         return float("nan")
+
+
+def of_set(values, name: str) -> float:
+    """Entry of one feature set where a quantity is given by feature set, else the quantity itself."""
+    return real(values.get(name) if isinstance(values, Mapping) else values)
+
+
+def interval(score: Mapping, metric: str) -> tuple[float, float, float]:
+    """Mean and interval of a score, the interval cut to what the metric can be."""
+    low, high = LIMITS.get(metric, (-np.inf, np.inf))
+    mean, bottom, top = (real(score[key]) for key in ("mean", "low", "high"))
+    return (
+        mean,
+        max(bottom, low) if np.isfinite(bottom) else bottom,
+        min(top, high) if np.isfinite(top) else top,
+    )
 
 
 def plural(count: int, word: str) -> str:
@@ -141,25 +166,35 @@ class _Study:
         for suffix, label in KINDS.items():
             if self.of(suffix):
                 people = len(self.who(suffix))
-                items.append((str(len(self.of(suffix))), f"{label} scans", f"of {plural(people, 'participant')}"))
+                items.append(
+                    (str(len(self.of(suffix))), f"{label} scans", f"of {plural(people, 'participant')}")
+                )
         left = [r for r in self.excluded if r.get("rule") != "not-analysed"]
         items.append((str(len(left)), "exclusions", "with reasons below" if left else ""))
         fd = [float(np.nanmedian(v)) for v in self._fd().values() if np.isfinite(v).any()]
         if fd:
-            items.append((number(float(np.median(fd))), "median FD (mm)", f"runs {min(fd):.2f} to {max(fd):.2f}"))
+            items.append(
+                (number(float(np.median(fd))), "median FD (mm)", f"runs {min(fd):.2f} to {max(fd):.2f}")
+            )
         for path in self.inputs.all("thresholds"):
             content = read_json(path)
             if content.get("Status") == "available":
                 contrast = content.get("Contrast", entities_of(path).get("contrast", ""))
-                items.append((str(content.get("ClusterCount", 0)), f"clusters, contrast {contrast}", f"n = {content['NumberOfParticipants']}"))
+                items.append(
+                    (
+                        str(content.get("ClusterCount", 0)),
+                        f"clusters, contrast {contrast}",
+                        f"n = {content['NumberOfParticipants']}",
+                    )
+                )
         for model in self.models:
             main = self._main_set(model)
             if main:
-                score = model["metrics"][main][model["primary_metric"]]
-                label, _ = METRICS.get(model["primary_metric"], (model["primary_metric"], None))
-                low, high = real(score["low"]), real(score["high"])
-                interval = f"95 % interval {number(low)} to {number(high)}" if np.isfinite(low) else ""
-                items.append((number(real(score["mean"])), f"{label}, model {model['name']}", interval))
+                metric = model["primary_metric"]
+                mean, low, high = interval(model["metrics"][main][metric], metric)
+                label, _ = METRICS.get(metric, (metric, None))
+                remark = f"95 % interval {number(low)} to {number(high)}" if np.isfinite(low) else ""
+                items.append((number(mean), f"{label}, model {model['name']}", remark))
         section.add(Numbers(items))
         for text in self._cautions():
             section.add(Note(text, "warn"))
@@ -170,7 +205,9 @@ class _Study:
             out.append("These are data of the built-in synthetic study: its people and effects are invented.")
         n = len(self.people)
         if n == 1:
-            out.append("There is one participant: group statistics, group matrices and predictive models are left out.")
+            out.append(
+                "There is one participant: group statistics, group matrices and predictive models are left out."
+            )
         elif n < SMALL:
             out.append(
                 f"With {n} participants, group results are imprecise and effect sizes of significant findings tend to be too "
@@ -194,7 +231,11 @@ class _Study:
 
     def _above(self) -> dict[str, float]:
         limit = float(self.setting("bold.fd_threshold_mm", 0.5))
-        return {s: 100.0 * float(np.mean(v[np.isfinite(v)] > limit)) for s, v in self._fd().items() if np.isfinite(v).any()}
+        return {
+            s: 100.0 * float(np.mean(v[np.isfinite(v)] > limit))
+            for s, v in self._fd().items()
+            if np.isfinite(v).any()
+        }
 
     # ------------------------------------------------------------ participants
 
@@ -205,7 +246,9 @@ class _Study:
         tracers = list(dict.fromkeys(r["trc"] for r in self.of("pet")))
         columns = [("T1w", "T1w", {})]
         columns += [(f"BOLD {t}" if t != "n/a" else "BOLD", "bold", {"task": t}) for t in tasks]
-        columns += [(f"PET {t}" if t != "n/a" else "PET", "pet", {"trc": t}) for t in tracers] or [("PET", "pet", {})]
+        columns += [(f"PET {t}" if t != "n/a" else "PET", "pet", {"trc": t}) for t in tracers] or [
+            ("PET", "pet", {})
+        ]
         fd = self._fd()
         rows = []
         for person in self.people:
@@ -215,12 +258,19 @@ class _Study:
                 row.append(Cell(str(count) if count else "–", tone="" if count else "mute"))
             sessions = {r["session_id"] for r in self.scans if r["participant_id"] == person} - {"n/a"}
             row.append(Cell(str(len(sessions)) if sessions else "–", tone="" if sessions else "mute"))
-            mine = [np.nanmedian(v) for s, v in fd.items() if s.split("_")[0] == person and np.isfinite(v).any()]
+            mine = [
+                np.nanmedian(v) for s, v in fd.items() if s.split("_")[0] == person and np.isfinite(v).any()
+            ]
             row.append(number(float(np.median(mine))) if mine else Cell("–", tone="mute"))
             rows.append(row)
         heads = ["Participant", *(c[0] for c in columns), "Sessions", "Median FD (mm)"]
         section.add(
-            Table(heads, rows, "Scans analysed by participant; the name leads to the participant's page.", numeric=tuple(heads[1:]))
+            Table(
+                heads,
+                rows,
+                "Scans analysed by participant; the name leads to the participant's page.",
+                numeric=tuple(heads[1:]),
+            )
         )
         self._characteristics(section)
         rows = [
@@ -251,7 +301,10 @@ class _Study:
                 r["scan"],
                 KINDS.get(r["suffix"], r["suffix"]),
                 Cell(r["t1w_scan"] if r["t1w_scan"] != "n/a" else "–"),
-                Cell(r["rule"], tone="bad" if r["rule"] == "excluded" else "" if r["rule"] == "same-session" else "warn"),
+                Cell(
+                    r["rule"],
+                    tone="bad" if r["rule"] == "excluded" else "" if r["rule"] == "same-session" else "warn",
+                ),
                 Cell(r["days"] if r["days"] != "n/a" else "–"),
                 without_dates(r["reason"]),
             ]
@@ -266,8 +319,12 @@ class _Study:
         validation = self._rows("validation")
         if validation:
             heads = list(validation[0])
-            block = Table([h.replace("_", " ").capitalize() for h in heads], [[without_dates(r[h]) for h in heads] for r in validation],
-                          "What the check of the raw data found.", compact=True)
+            block = Table(
+                [h.replace("_", " ").capitalize() for h in heads],
+                [[without_dates(r[h]) for h in heads] for r in validation],
+                "What the check of the raw data found.",
+                compact=True,
+            )
             section.add(Fold(f"Check of the raw data, {plural(len(validation), 'line')}", [block]))
 
     def _flow(self):
@@ -280,11 +337,17 @@ class _Study:
         reasons = {}
         for person, why in sorted(gone.items()):
             reasons.setdefault(why[0], []).append(person)
-        told = [f"{plural(len(who), 'participant')} left out: {why} ({', '.join(who)})" for why, who in reasons.items()]
+        told = [
+            f"{plural(len(who), 'participant')} left out: {why} ({', '.join(who)})"
+            for why, who in reasons.items()
+        ]
         unexplained = sorted(p for p in known - set(self.people) - set(gone) if p)
         if unexplained:
             told.append(f"{plural(len(unexplained), 'participant')} not selected by the configuration")
-        steps = [(str(len(known)), "participants in the dataset", told), (str(len(self.people)), "analysed", [])]
+        steps = [
+            (str(len(known)), "participants in the dataset", told),
+            (str(len(self.people)), "analysed", []),
+        ]
         both = [p for p in self.who("bold") if p in self.who("pet")]
         modalities = []
         for suffix, label in (("bold", "BOLD"), ("pet", "PET")):
@@ -309,7 +372,9 @@ class _Study:
 
         people = people[people["participant_id"].isin(self.people)]
         groups = {"All": people}
-        split = next((c for c in ("diagnosis", "group", "site") if c in people and 1 < people[c].nunique() <= 6), None)
+        split = next(
+            (c for c in ("diagnosis", "group", "site") if c in people and 1 < people[c].nunique() <= 6), None
+        )
         if split:
             groups.update({str(k): v for k, v in people.groupby(split)})
         rows = [["Participants", *(str(len(g)) for g in groups.values())]]
@@ -319,14 +384,32 @@ class _Study:
             values = {k: pd.to_numeric(g[column], errors="coerce") for k, g in groups.items()}
             label = methods_label(column)
             if values["All"].notna().any():
-                rows.append([f"{label}, mean (SD)", *(f"{v.mean():.1f} ({v.std():.1f})" if v.notna().sum() > 1 else "–" for v in values.values())])
+                rows.append(
+                    [
+                        f"{label}, mean (SD)",
+                        *(
+                            f"{v.mean():.1f} ({v.std():.1f})" if v.notna().sum() > 1 else "–"
+                            for v in values.values()
+                        ),
+                    ]
+                )
             else:
                 levels = sorted(x for x in people[column].unique() if x != "n/a")
                 if 1 <= len(levels) <= 6 and column != split:
-                    rows.append([f"{label}: {' / '.join(levels)}", *(" / ".join(str((g[column] == x).sum()) for x in levels) for g in groups.values())])
+                    rows.append(
+                        [
+                            f"{label}: {' / '.join(levels)}",
+                            *(
+                                " / ".join(str((g[column] == x).sum()) for x in levels)
+                                for g in groups.values()
+                            ),
+                        ]
+                    )
         if len(rows) > 1:
             heads = ["", *(k if k == "All" else f"{methods_label(split)}: {k}" for k in groups)]
-            section.add(Table(heads, rows, "Who the participants are (participants.tsv).", numeric=tuple(heads[1:])))
+            section.add(
+                Table(heads, rows, "Who the participants are (participants.tsv).", numeric=tuple(heads[1:]))
+            )
 
     # ----------------------------------------------------------------- quality
 
@@ -335,19 +418,38 @@ class _Study:
         fd = self._fd()
         limit = float(self.setting("bold.fd_threshold_mm", 0.5))
         if fd:
-            runs = [(s.split("_")[0].removeprefix("sub-"), f"task-{entities_of(self._confounds[s]).get('task', '?')}", v) for s, v in fd.items()]
+            runs = [
+                (
+                    s.split("_")[0].removeprefix("sub-"),
+                    f"task-{entities_of(self._confounds[s]).get('task', '?')}",
+                    v,
+                )
+                for s, v in fd.items()
+            ]
             section.add(
                 self.gallery.show(
                     figures.fd_distribution(runs, limit),
                     "study_motion.svg",
                     "Boxes of framewise displacement of every BOLD run by participant.",
                     "Framewise displacement of every BOLD run: boxes to the quartiles, whiskers to the 5th and 95th percentile, points "
-                    f"above the threshold of {limit:g} mm (dashed).",
+                    f"above the threshold of {limit:g} mm (dashed). Points beyond the axis lie on its upper edge, with the largest value "
+                    "of the run written above.",
                 )
             )
         self._bold_table(section)
-        self._scan_table(section, "pet_qc", "PET", ("fd_mean_mm", "fd_max_mm", "max_displacement_mm", "coreg_mutual_information",
-                                                      "brain_in_fov", "brain_suv_mean"))
+        self._scan_table(
+            section,
+            "pet_qc",
+            "PET",
+            (
+                "fd_mean_mm",
+                "fd_max_mm",
+                "max_displacement_mm",
+                "coreg_mutual_information",
+                "brain_in_fov",
+                "brain_suv_mean",
+            ),
+        )
         self._scan_table(section, "anat_qc", "T1w", None)
         if not fd and not self.inputs.all("pet_qc"):
             section.add(Note("There is no BOLD or PET scan whose quality could be shown.", "missing"))
@@ -372,7 +474,16 @@ class _Study:
                 ]
             )
         if rows:
-            heads = ["Run", "Volumes", "Mean FD (mm)", "Largest FD (mm)", "Above threshold (%)", "Std. DVARS", "tSNR", "Motion"]
+            heads = [
+                "Run",
+                "Volumes",
+                "Mean FD (mm)",
+                "Largest FD (mm)",
+                "Above threshold (%)",
+                "Std. DVARS",
+                "tSNR",
+                "Motion",
+            ]
             caption = f"Quality of the BOLD runs. “check”: more than {CHECK_SHARE:g} % of volumes above the FD threshold."
             block = Table(heads, rows, caption, numeric=tuple(heads[1:-1]), compact=len(rows) > 20)
             section.add(block if len(rows) <= 40 else Fold(f"Quality of all {len(rows)} BOLD runs", [block]))
@@ -383,8 +494,15 @@ class _Study:
         contents = {scan: read_json(self.inputs.find(kind, scan)) for scan in self.inputs.scans(kind)}
         if not contents:
             return
-        values = {scan: {k: v for k, v in flat(c).items() if isinstance(v, int | float) and not isinstance(v, bool)} for scan, c in contents.items()}
-        keys = [k for k in dict.fromkeys(k for v in values.values() for k in v) if not any(w in k.lower() for w in NOT_QUALITY)]
+        values = {
+            scan: {k: v for k, v in flat(c).items() if isinstance(v, int | float) and not isinstance(v, bool)}
+            for scan, c in contents.items()
+        }
+        keys = [
+            k
+            for k in dict.fromkeys(k for v in values.values() for k in v)
+            if not any(w in k.lower() for w in NOT_QUALITY)
+        ]
         keys = [k for k in (wanted or keys) if k in keys][:8] or keys[:8]
         if not keys:
             return
@@ -397,7 +515,9 @@ class _Study:
                 column = np.array([real(v.get(key)) for v in values.values()])
                 value = real(mine.get(key))
                 middle = np.nanmedian(column) if np.isfinite(column).any() else np.nan
-                spread = 1.4826 * np.nanmedian(np.abs(column - middle)) if np.isfinite(column).any() else np.nan
+                spread = (
+                    1.4826 * np.nanmedian(np.abs(column - middle)) if np.isfinite(column).any() else np.nan
+                )
                 odd = len(column) >= 8 and spread > 0 and abs(value - middle) > 4 * spread
                 digits = LABELS.get(key, ("", None))[1]
                 row.append(Cell(number(value, 2 if digits is None else digits), tone="warn" if odd else ""))
@@ -424,10 +544,13 @@ class _Study:
                 content = read_json(limits) if limits else {}
                 section.add(Heading(f"Task {task}, contrast {name}"))
                 if path is None or content.get("Status") == "unavailable":
-                    reason = content.get("Reason") or (
-                        f"{plural(people, 'participant')} with a run of task {task}; a group statistic needs at least {need} "
-                        "(activation.group.min_participants)"
+                    reason = (
+                        content.get("Reason") or f"{plural(people, 'participant')} with a run of task {task}"
                     )
+                    if people < need:
+                        reason += (
+                            f"; a group statistic needs at least {need} (activation.group.min_participants)"
+                        )
                     section.add(Note(f"No group statistic: {reason}.", "missing"))
                     continue
                 self._group_map(section, task, name, path, content)
@@ -442,8 +565,13 @@ class _Study:
         shown = height
         if not np.isfinite(height):
             shown = real(rules.get("uncorrected", {}).get("Z", 3.29))
-            section.add(Note(f"No voxel survives the threshold ({rule}). The map shows |z| ≥ {shown:.2f}, p < 0.001 uncorrected, "
-                             "for orientation only.", "warn"))
+            section.add(
+                Note(
+                    f"No voxel survives the threshold ({rule}). The map shows |z| ≥ {shown:.2f}, p < 0.001 uncorrected, "
+                    "for orientation only.",
+                    "warn",
+                )
+            )
             rule = "p < 0.001 per voxel, not corrected"
         peak = float(np.nanmax(z.data)) if z.data.size else float("nan")
         section.add(
@@ -460,7 +588,11 @@ class _Study:
         if clusters is None:
             return
         if not len(clusters):
-            section.add(Note(f"No cluster of at least {content.get('ClusterMinVoxels', 'the required')} voxels survives the threshold."))
+            section.add(
+                Note(
+                    f"No cluster of at least {content.get('ClusterMinVoxels', 'the required')} voxels survives the threshold."
+                )
+            )
             return
         section.add(self._cluster_table(clusters, task, name, content))
 
@@ -487,9 +619,15 @@ class _Study:
         heads = [columns[c][0] for c in have]
         more = len(clusters) - LISTED_CLUSTERS
         note = "Positions in mm (MNI152). Letters mark further peaks of a cluster. Cluster size is listed, not tested."
-        return Table(heads, rows, f"Clusters of task {task}, contrast {name}, |z| ≥ {number(real(content.get('ClusterThresholdZ')))}.",
-                     numeric=tuple(columns[c][0] for c in have if columns[c][1] is not None),
-                     note=note + (f" {more} further lines are in the table among the derivatives." if more > 0 else ""), compact=len(rows) > 12)
+        return Table(
+            heads,
+            rows,
+            f"Clusters of task {task}, contrast {name}, |z| ≥ {number(real(content.get('ClusterThresholdZ')))}.",
+            numeric=tuple(columns[c][0] for c in have if columns[c][1] is not None),
+            note=note
+            + (f" {more} further lines are in the table among the derivatives." if more > 0 else ""),
+            compact=len(rows) > 12,
+        )
 
     def _background(self) -> Volume:
         if not hasattr(self, "_template"):
@@ -501,20 +639,35 @@ class _Study:
     def connectivity(self, section):
         """Group mean matrices."""
         paths = self.inputs.all("group_relmat")
-        tasks = [t for t in self.setting("connectivity.tasks", []) or []]
+        tasks = list(self.setting("connectivity.tasks", []) or [])
         if not paths:
             if not any(self.of("bold", task=t) for t in tasks):
-                section.add(Note(f"No run of task {', '.join(tasks) or '(none in the configuration)'}.", "missing"))
+                section.add(
+                    Note(f"No run of task {', '.join(tasks) or '(none in the configuration)'}.", "missing")
+                )
             else:
                 need = self.setting("activation.group.min_participants", 3)
                 n = len({p for t in tasks for p in self.who("bold", task=t)})
-                section.add(Note(f"No group matrix: {plural(n, 'participant')} with a resting run; a mean needs at least {need}.", "missing"))
+                section.add(
+                    Note(
+                        f"No group matrix: {plural(n, 'participant')} with a resting run; a mean needs at least {need}.",
+                        "missing",
+                    )
+                )
             return
         for path in paths:
             names = entities_of(path)
             task = names.get("task", "?")
             n = len(self.who("bold", task=task))
-            section.add(matrix_picture(self.inputs, self.gallery, path, f"study_task-{task}", f"Mean over {plural(n, 'participant')} of task {task}"))
+            section.add(
+                matrix_picture(
+                    self.inputs,
+                    self.gallery,
+                    path,
+                    f"study_task-{task}",
+                    f"Mean over {plural(n, 'participant')} of task {task}",
+                )
+            )
         section.add(
             Note(
                 "Connectivity is sensitive to head motion. Compare participants only with motion as a covariate, and look at the "
@@ -543,12 +696,22 @@ class _Study:
                     good = np.isfinite(volume.data)
                     total = np.where(good, volume.data, 0.0) + (0 if total is None else total)
                     count = good.astype(int) + (0 if count is None else count)
-                mean = np.divide(total, count, out=np.full(total.shape, np.nan, dtype=np.float32), where=count >= max(1, len(maps) / 2))
+                mean = np.divide(
+                    total,
+                    count,
+                    out=np.full(total.shape, np.nan, dtype=np.float32),
+                    where=count >= max(1, len(maps) / 2),
+                )
                 top = binding_limit(mean)
                 section.add(
                     self.gallery.show(
-                        figures.intensity_map(volume.with_data(mean.astype(np.float32)), self._background(), label=BP,
-                                              limits=(0.0, top), show_from=0.1 * top),
+                        figures.intensity_map(
+                            volume.with_data(mean.astype(np.float32)),
+                            self._background(),
+                            label=BP,
+                            limits=(0.0, top),
+                            show_from=0.1 * top,
+                        ),
                         f"study_trc-{tracer.replace('/', '')}_bpnd.png",
                         f"Mean BPND over {len(maps)} scans on fourteen axial slices of the template.",
                         f"Mean BPND over {plural(len(maps), 'scan')} ({name}; simplified reference tissue model). Values below "
@@ -568,12 +731,19 @@ class _Study:
             if entities_of(path).get("seg") == atlas and scan_of(path) in mine:
                 kinetics = table(path)
                 if "BPND" in kinetics:
-                    values[scan_of(path)] = kinetics.drop_duplicates("name").set_index("name")["BPND"].astype(float)
+                    values[scan_of(path)] = (
+                        kinetics.drop_duplicates("name").set_index("name")["BPND"].astype(float)
+                    )
         if not values:
             return
         frame = pd.DataFrame(values).T
         if not frame.notna().any(axis=None):
-            section.add(Note(f"Atlas {atlas}: no region has an estimate of BPND; the reasons are in the kinetic tables.", "warn"))
+            section.add(
+                Note(
+                    f"Atlas {atlas}: no region has an estimate of BPND; the reasons are in the kinetic tables.",
+                    "warn",
+                )
+            )
             return
         section.add(
             self.gallery.show(
@@ -600,7 +770,12 @@ class _Study:
                 section.add(Note(f"The feature table of atlas {atlas} is empty.", "missing"))
                 continue
             features["measure"] = features["modality"].astype(str) + " · " + features["measure"].astype(str)
-            filled = features.assign(filled=features["value"].notna()).groupby(["participant_id", "measure"])["filled"].mean().unstack()
+            filled = (
+                features.assign(filled=features["value"].notna())
+                .groupby(["participant_id", "measure"])["filled"]
+                .mean()
+                .unstack()
+            )
             filled = filled.reindex([p for p in self.people if p in filled.index] or filled.index)
             filled = filled.reindex([*filled.index, *(p for p in self.people if p not in filled.index)])
             section.add(
@@ -613,16 +788,34 @@ class _Study:
                 )
             )
             summary = features.groupby("measure", sort=True).agg(
-                people=("participant_id", "nunique"), regions=("region", "nunique"), mean=("value", "mean"), sd=("value", "std")
+                people=("participant_id", "nunique"),
+                regions=("region", "nunique"),
+                middle=("value", "mean"),
+                spread=("value", "std"),
             )
-            units = features.drop_duplicates("measure").set_index("measure")["unit"] if "unit" in features else {}
+            units = (
+                features.drop_duplicates("measure").set_index("measure")["unit"] if "unit" in features else {}
+            )
             rows = [
-                [m, str(r.people), str(r.regions), Cell("–" if (u := str(units.get(m, ""))) in ("1", "nan", "") else u), number(r.mean, 3), number(r.sd, 3)]
-                for m, r in summary.iterrows()
+                [
+                    r.Index,
+                    str(r.people),
+                    str(r.regions),
+                    Cell("–" if (u := str(units.get(r.Index, ""))) in ("1", "nan", "") else u),
+                    number(r.middle, 3),
+                    number(r.spread, 3),
+                ]
+                for r in summary.itertuples()
             ]
             heads = ["Modality · measure", "Participants", "Regions", "Unit", "Mean", "SD"]
-            section.add(Table(heads, rows, f"Measures in the feature table of atlas {atlas}, over participants and regions.",
-                              numeric=("Participants", "Regions", "Mean", "SD")))
+            section.add(
+                Table(
+                    heads,
+                    rows,
+                    f"Measures in the feature table of atlas {atlas}, over participants and regions.",
+                    numeric=("Participants", "Regions", "Mean", "SD"),
+                )
+            )
 
     # -------------------------------------------------------------- prediction
 
@@ -637,7 +830,11 @@ class _Study:
         if not self.models:
             why = "The configuration declares no predictive model (prediction.models)."
             if len(self.people) < 2:
-                why = "Predictive models need several participants; this study has " + str(len(self.people)) + "."
+                why = (
+                    "Predictive models need several participants; this study has "
+                    + str(len(self.people))
+                    + "."
+                )
             section.add(Note(why, "missing"))
             return
         for model in self.models:
@@ -662,9 +859,7 @@ class _Study:
         rows = [
             {
                 "name": FEATURE_SETS.get(n, n),
-                "value": real(metrics[n][primary]["mean"]),
-                "low": real(metrics[n][primary]["low"]),
-                "high": real(metrics[n][primary]["high"]),
+                **dict(zip(("value", "low", "high"), interval(metrics[n][primary], primary), strict=True)),
                 "kind": "baseline" if n in ("dummy", "demographics") else "model",
             }
             for n in order
@@ -677,24 +872,42 @@ class _Study:
                 f"{stem}_scores.svg",
                 f"{label} of {len(rows)} feature sets of model {model['name']} with 95 % intervals.",
                 f"Model {model['name']}: {label} of every feature set on identical folds, mean over folds with the corrected 95 % interval "
-                "(Nadeau and Bengio 2003). Diamonds are baselines.",
+                "(Nadeau and Bengio 2003), cut to what the score can be. Diamonds are baselines.",
             )
         )
         kinds = [m for m in METRICS if any(m in metrics[n] for n in order)]
-        heads = ["Feature set", "Features", *(METRICS[m][0] for m in kinds)]
+        permuted = model.get("permutation") or {}
+        tested = isinstance(permuted.get("p"), Mapping)
+        heads = [
+            "Feature set",
+            "Features",
+            *(METRICS[m][0] for m in kinds),
+            *(["Permutation p"] if tested else []),
+        ]
         body = []
         for n in order:
-            row = [FEATURE_SETS.get(n, n), number(model.get("features", {}).get(n)) if n in model.get("features", {}) else "–"]
+            row = [
+                FEATURE_SETS.get(n, n),
+                number(model.get("features", {}).get(n)) if n in model.get("features", {}) else "–",
+            ]
             for m in kinds:
                 value = metrics[n].get(m)
                 if value is None:
                     row.append("–")
                     continue
-                low, high = real(value["low"]), real(value["high"])
-                interval = f" [{number(low)}, {number(high)}]" if np.isfinite(low) else ""
-                row.append(number(real(value["mean"])) + interval)
+                mean, low, high = interval(value, m)
+                row.append(number(mean) + (f" [{number(low)}, {number(high)}]" if np.isfinite(low) else ""))
+            if tested:
+                row.append(number(of_set(permuted["p"], n), 3) if n in permuted["p"] else "–")
             body.append(row)
-        section.add(Table(heads, body, f"Model {model['name']}: mean over folds with 95 % interval.", numeric=tuple(heads[1:])))
+        section.add(
+            Table(
+                heads,
+                body,
+                f"Model {model['name']}: mean over folds with 95 % interval.",
+                numeric=tuple(heads[1:]),
+            )
+        )
         self._predictions(section, model, settings, main, stem)
         if model.get("comparisons"):
             rows = [
@@ -703,17 +916,34 @@ class _Study:
                 for c in model["comparisons"]
             ]  # fmt: skip
             heads = ["Comparison", f"Difference in {label}", "t", "p"]
-            section.add(Table(heads, rows, "Does one feature set predict better than another? Corrected resampled t-test on identical folds.",
-                              numeric=tuple(heads[1:])))
-        flow = [[f"{step['step'][:1].upper()}{step['step'][1:]}", str(step["left"])] for step in model.get("flow", [])]
+            section.add(
+                Table(
+                    heads,
+                    rows,
+                    "Does one feature set predict better than another? Corrected resampled t-test on identical folds.",
+                    numeric=tuple(heads[1:]),
+                )
+            )
+        flow = [
+            [f"{step['step'][:1].upper()}{step['step'][1:]}", str(step["left"])]
+            for step in model.get("flow", [])
+        ]
         if flow:
-            section.add(Fold("From all participants to those in the model", [Table(["Step", "Participants left"], flow, numeric=("Participants left",))]))
+            section.add(
+                Fold(
+                    "From all participants to those in the model",
+                    [Table(["Step", "Participants left"], flow, numeric=("Participants left",))],
+                )
+            )
 
     def _in_words(self, model, main, label, chance):
-        score = model["metrics"][main][model["primary_metric"]]
-        low, high, mean = real(score["low"]), real(score["high"]), real(score["mean"])
+        mean, low, high = interval(model["metrics"][main][model["primary_metric"]], model["primary_metric"])
         classes = model.get("classes") or []
-        goal = f"separate {classes[1]} from {classes[0]}" if len(classes) == 2 else f"predict {model.get('settings', {}).get('target')}"
+        goal = (
+            f"separate {classes[1]} from {classes[0]}"
+            if len(classes) == 2
+            else f"predict {model.get('settings', {}).get('target')}"
+        )
         named = FEATURE_SETS.get(main, main)
         text = f"With {plural(int(model.get('participants', 0)), 'participant')}, features of {named} {goal} with {label} {number(mean)}"
         text += f" (95 % interval {number(low)} to {number(high)}). " if np.isfinite(low) else ". "
@@ -724,12 +954,12 @@ class _Study:
                 text += f"The interval lies above {chance:g}, the value of a guess. "
             else:
                 text += f"The interval lies below {chance:g}: worse than a guess, which points to a confound or to chance. "
-        permuted = model.get("permutation")
-        if permuted:
-            text += (
-                f"With the labels permuted {permuted['count']} times the mean was {number(real(permuted.get('null_mean')))}; "
-                f"p = {number(real(permuted['p']), 3)}. "
-            )
+        permuted = model.get("permutation") or {}
+        p, null = of_set(permuted.get("p"), main), of_set(permuted.get("null_mean"), main)
+        if np.isfinite(p):
+            text += f"With the labels permuted {permuted['count']} times the mean was {number(null)}; p = {number(p, 3)}."
+        elif permuted:
+            text += "The permutation test has no result for these features."
         return text
 
     def _predictions(self, section, model, settings, main, stem):
@@ -740,11 +970,13 @@ class _Study:
         rows = rows[rows["feature_set"] == main]
         if not len(rows):
             return
-        rows = rows.assign(session_id=rows.get("session_id", "").astype(str))
+        rows = rows.assign(session_id=rows["session_id"].astype(object).fillna(""))
         classes = model.get("classes") or []
         if len(classes) == 2:
             rows = rows.assign(target=rows["target"].astype(str))
-        mean = rows.groupby(["participant_id", "session_id"]).agg(target=("target", "first"), prediction=("prediction", "mean"))
+        mean = rows.groupby(["participant_id", "session_id"]).agg(
+            target=("target", "first"), prediction=("prediction", "mean")
+        )
         named = FEATURE_SETS.get(main, main)
         over = " Predictions are averaged over repeats of the cross-validation."
         if len(classes) == 2:
@@ -761,8 +993,11 @@ class _Study:
         else:
             section.add(
                 self.gallery.show(
-                    figures.predicted_against_true(mean["target"].to_numpy(float), mean["prediction"].to_numpy(float),
-                                                   label=str(settings.get("target", "target"))),
+                    figures.predicted_against_true(
+                        mean["target"].to_numpy(float),
+                        mean["prediction"].to_numpy(float),
+                        label=str(settings.get("target", "target")),
+                    ),
                     f"{stem}_predicted.svg",
                     f"Held-out predictions against true {settings.get('target')}.",
                     f"Model {model['name']}, {named}: held-out prediction against the true value of every participant; the dashed line is "
@@ -789,14 +1024,22 @@ class _Study:
             "counts": {s: len(self.of(s)) for s in KINDS},
             "software": self.record.get("software", {}),
             "tr": [s["RepetitionTime"] for s in sidecars if "RepetitionTime" in s],
-            "slice_timing": {bool(s["SliceTimingCorrected"]) for s in sidecars if "SliceTimingCorrected" in s},
+            "slice_timing": {
+                bool(s["SliceTimingCorrected"]) for s in sidecars if "SliceTimingCorrected" in s
+            },
             "activation": {t: len(self.who("bold", task=t)) for t in tasks if self.of("bold", task=t)},
             "group_n": {
-                t: len(self.who("bold", task=t)) for t in tasks if self.inputs.find("group_z", task=t) is not None
+                t: len(self.who("bold", task=t))
+                for t in tasks
+                if self.inputs.find("group_z", task=t) is not None
             },
             "connectivity": rest,
             "tracers": [t for t in dict.fromkeys(r["trc"] for r in self.of("pet")) if t != "n/a"],
-            "pet_frames": [q["frames"] for q in map(read_json, self.inputs.all("pet_qc")) if isinstance(q.get("frames"), int)],
+            "pet_frames": [
+                q["frames"]
+                for q in map(read_json, self.inputs.all("pet_qc"))
+                if isinstance(q.get("frames"), int)
+            ],
             "reference": next((list(p["ReferenceRegions"]) for p in pet if p.get("ReferenceRegions")), None),
             "models": self.models,
         }
@@ -811,16 +1054,32 @@ class _Study:
                 f"{plural(len(record['files']), 'file')} with SHA-256, the software and the settings are also in provenance.json beside "
                 "this page. The record holds no host, user, date or absolute path, so two runs can be compared byte by byte."
             ),
-            Table(["Software", "Version"], [[k, v] for k, v in record["software"].items()], "Software versions.", compact=True),
-            Fold("Settings as used", [Code(json.dumps(record["config"], indent=2, sort_keys=True, ensure_ascii=False))]),
+            Table(
+                ["Software", "Version"],
+                [[k, v] for k, v in record["software"].items()],
+                "Software versions.",
+                compact=True,
+            ),
+            Fold(
+                "Settings as used",
+                [Code(json.dumps(record["config"], indent=2, sort_keys=True, ensure_ascii=False))],
+            ),
             Fold(
                 f"Checksums of {plural(len(record['files']), 'file')}",
-                [Table(["File", "Bytes", "SHA-256"], [[f["file"], number(f["bytes"]), f["sha256"]] for f in record["files"]],
-                       numeric=("Bytes",), compact=True)],
+                [
+                    Table(
+                        ["File", "Bytes", "SHA-256"],
+                        [[f["file"], number(f["bytes"]), f["sha256"]] for f in record["files"]],
+                        numeric=("Bytes",),
+                        compact=True,
+                    )
+                ],
             ),
         )
 
 
 def methods_label(column: str) -> str:
     """Column of participants.tsv in words."""
-    return {"body_weight": "Body weight (kg)", "clinical_score": "Clinical score", "age": "Age (years)"}.get(column, column.capitalize())
+    return {"body_weight": "Body weight (kg)", "clinical_score": "Clinical score", "age": "Age (years)"}.get(
+        column, column.capitalize()
+    )
