@@ -552,7 +552,7 @@ def realign(
         _smooth(blur, coarse, *binomial)
 
     pyramid(target)
-    fine = _Level(smooth, fine_affine, inner, center, cubic=True, limit=60000)
+    fine = _Level(smooth, fine_affine, inner, center, cubic=True, limit=20000)
     coarse_affine = fine_affine.copy()
     coarse_affine[:3, :3] = fine_affine[:3, :3] * np.array(factor)
     coarse_affine[:3, 3] += fine_affine[:3, :3] @ ((np.array(factor) - 1) / 2.0)
@@ -576,7 +576,7 @@ def realign(
         candidates = [previous, np.eye(4)] if starts is None else [np.asarray(starts[t], dtype=np.float64)]
         costs = [rough.cost(coarse, c, scale_intensity) for c in candidates]
         guess = candidates[int(np.argmin(costs))]
-        guess = rough.solve(coarse, guess, gain=scale_intensity, iterations=10, tolerance=0.05)
+        guess = rough.solve(coarse, guess, gain=scale_intensity, iterations=10, tolerance=0.1)
         spline_into(smooth, coef)
         matrices[t] = fine.solve(coef, guess, gain=scale_intensity, iterations=10, tolerance=0.004)
         previous = matrices[t]
