@@ -14,6 +14,7 @@ with job_log(snakemake.log[0]):
         snakemake.input.sidecars,
         snakemake.input.t1w,
         snakemake.input.brain_mask,
+        [snakemake.input.grey, snakemake.input.white, snakemake.input.csf],
         snakemake.output,
         participant=snakemake.wildcards.visit.split("/")[0],
         participants=snakemake.input.participants,

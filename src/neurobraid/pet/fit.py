@@ -47,7 +47,13 @@ def read_metadata(sidecars):
     return fields, str(sidecars[-1])
 
 
-def fit(pet, sidecars, t1w, brain_mask, out, *, participant, participants=(), fwhm_mm=8.0, start_min=2.0):
+MAX_REFINEMENT_MM = 4.0
+"""A refinement that moves the brain further has lost it: the registration by mutual information stands."""
+
+
+def fit(
+    pet, sidecars, t1w, brain_mask, tissues, out, *, participant, participants=(), fwhm_mm=6.0, start_min=2.0, psf_mm=6.0
+):  # fmt: skip
     """Estimate everything about a scan that later steps apply.
 
     Parameters
@@ -58,6 +64,8 @@ def fit(pet, sidecars, t1w, brain_mask, out, *, participant, participants=(), fw
         Its JSON files, the least specific first.
     t1w, brain_mask : path-like
         Preprocessed T1w image of the participant and its brain mask.
+    tissues : list of path-like
+        Fractions of grey matter, white matter and CSF on the grid of the T1w image.
     out : mapping
         Paths: ``frames`` (with ``frames_json``), ``petref`` (``petref_json``), ``hmc``, ``coreg``, ``confounds``
         (``confounds_json``), ``qc``.
@@ -67,6 +75,8 @@ def fit(pet, sidecars, t1w, brain_mask, out, *, participant, participants=(), fw
         ``participants.tsv`` and ``participants.json`` where there are any, for the body weight.
     fwhm_mm, start_min : float
         See `motion.estimate`.
+    psf_mm : float
+        Resolution to which anatomy is smoothed before it is compared with PET.
 
     Raises
     ------
@@ -88,9 +98,20 @@ def fit(pet, sidecars, t1w, brain_mask, out, *, participant, participants=(), fw
         series, affine, timing, fwhm_mm=fwhm_mm, start_min=start_min
     )
     anatomy, mask = load(t1w), data(load(brain_mask)) > 0.5
-    coreg, score = coregistration.to_anatomy(petref, affine, data(anatomy), anatomy.affine, mask)
+    target = np.asarray(anatomy.affine, float)
+    first, score = coregistration.to_anatomy(petref, affine, data(anatomy), target, mask)
+    classes = [data(load(path)) for path in tissues]
+    coreg = coregistration.refine(petref, affine, first, classes, target, psf_mm=psf_mm)
+    brain = apply_affine(target, np.argwhere(mask)[::17])
+    refinement = float(np.linalg.norm(apply_affine(coreg, brain) - apply_affine(first, brain), axis=1).mean())
+    warnings = []
+    if refinement > MAX_REFINEMENT_MM:
+        warnings.append(
+            f"the refinement by tissue moved the brain {refinement:.1f} mm and was not used: look at the registration"
+        )
+        coreg = first
 
-    points = apply_affine(coreg, apply_affine(anatomy.affine, np.argwhere(mask)[::17]))
+    points = apply_affine(coreg, brain)
     table = motion.confounds(matrices, points.mean(axis=0))
     moved = motion.displacement(matrices, points)
     inside = _inside(petref.shape, affine, points)
@@ -98,7 +119,6 @@ def fit(pet, sidecars, t1w, brain_mask, out, *, participant, participants=(), fw
     if math.isfinite(dose) and math.isfinite(weight) and inside.any():
         ijk = np.rint(apply_affine(np.linalg.inv(affine), points[inside])).astype(int)
         brain_suv = float(petref[tuple(ijk.T)].mean()) * weight / dose
-    warnings = []
     if math.isfinite(brain_suv) and not SUV_RANGE[0] <= brain_suv <= SUV_RANGE[1]:
         warnings.append(
             f"mean SUV of the brain is {brain_suv:.3g}, outside {SUV_RANGE[0]:g}-{SUV_RANGE[1]:g}: check Units "
@@ -166,6 +186,7 @@ def fit(pet, sidecars, t1w, brain_mask, out, *, participant, participants=(), fw
             "fd_max_mm": displacement.max() if volumes > 1 else math.nan,
             "max_displacement_mm": moved.max(),
             "coreg_mutual_information": score,
+            "coreg_refinement_mm": refinement,
             "brain_in_fov": inside.mean(),
             "brain_suv_mean": brain_suv,
             "warnings": warnings,

@@ -138,9 +138,9 @@ def model(
                 "BodyWeightKg": content.get("BodyWeightKg"),
             }
         table.insert(0, "name", regions["name"])
-        table["flag"] = np.where(
-            table["flag"].eq("ok") & regions["name"].isin(members), "reference", table["flag"]
-        )
+        # k2a is undetermined where nothing binds, so a bound means nothing in the reference's own regions
+        own = table[name if name == "SUVR" else "BPND"].notna() & regions["name"].isin(members)
+        table["flag"] = np.where(own, "reference", table["flag"])
         table["coverage"] = regions["coverage"]
         write_tsv(table, path)
         text = f"Regional parameters, {name}" + (f"; not available: {reason}" if reason else "")
