@@ -853,7 +853,7 @@ def scores(rows: Sequence[dict], *, label: str, chance: float | None = None) -> 
             axes.text(
                 chance,
                 -0.62,
-                f"chance {chance:g}",
+                f"no information: {chance:g}",
                 color=style.VERMILION,
                 fontsize=8,
                 ha="center",

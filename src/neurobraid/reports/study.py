@@ -46,12 +46,12 @@ METRICS = {
 }
 #: What a metric can be at all; a symmetric interval of a small study may reach beyond.
 LIMITS = {
-    "auc": (0, 1),
-    "balanced_accuracy": (0, 1),
-    "brier": (0, 1),
-    "mae": (0, np.inf),
-    "r2": (-np.inf, 1),
-    "r": (-1, 1),
+    "auc": (0.0, 1.0),
+    "balanced_accuracy": (0.0, 1.0),
+    "brier": (0.0, 1.0),
+    "mae": (0.0, np.inf),
+    "r2": (-np.inf, 1.0),
+    "r": (-1.0, 1.0),
 }
 SMALL = 30
 LISTED_CLUSTERS = 25

@@ -37,6 +37,8 @@ CYCLE = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, SOFT)
 #: width of a full-width figure in inches; the pages show it at about 1000 CSS pixels
 WIDTH = 10.0
 DPI = 125
+#: greys in the palette of a PNG figure; the rest of the 256 entries are colours
+GREYS = 96
 
 SETTINGS = {
     "font.family": "sans-serif",
@@ -146,7 +148,7 @@ def _rgb(buffer):
 
 
 def _few_colours(rgb):
-    """Reduce a picture to 96 greys and up to 160 colours.
+    """Reduce a picture to greys and up to 160 colours.
 
     An ordinary palette follows the number of pixels, so that slices of grey anatomy would leave a handful of steps for
     the colour bar. Here every distinct colour counts once, however few pixels have it.
@@ -163,22 +165,24 @@ def _few_colours(rgb):
     import numpy as np
     from PIL import Image
 
-    flat = rgb.reshape(-1, 3).astype(np.int32)
-    packed = np.unique((flat[:, 0] << 16) | (flat[:, 1] << 8) | flat[:, 2])
-    colours = np.stack([packed >> 16, (packed >> 8) & 255, packed & 255], axis=1).astype(np.uint8)
-    if len(colours) <= 256:
-        return Image.fromarray(rgb).quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    vivid = colours[np.ptp(colours.astype(int), axis=1) > 10]
-    greys = np.repeat(np.round(np.linspace(0, 255, 96)).astype(np.uint8)[:, None], 3, axis=1)
-    chosen = [greys]
-    if len(vivid):
-        strip = Image.fromarray(np.ascontiguousarray(vivid[None])).quantize(
-            160, method=Image.Quantize.MEDIANCUT
+    value = rgb.astype(np.int32)
+    packed = (value[..., 0] << 16) | (value[..., 1] << 8) | value[..., 2]
+    vivid = np.ptp(value, axis=-1) > 10
+    index = np.round(value.mean(axis=-1) * (GREYS - 1) / 255).astype(np.uint8)
+    ramp = np.round(np.linspace(0, 255, GREYS)).astype(np.uint8)
+    palette = np.repeat(ramp[:, None], 3, axis=1)
+    if vivid.any():
+        found = np.unique(packed[vivid])
+        strip = np.stack([found >> 16, (found >> 8) & 255, found & 255], axis=1).astype(np.uint8)[None]
+        reduced = Image.fromarray(np.ascontiguousarray(strip)).quantize(
+            256 - GREYS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
         )
-        chosen.append(np.array(strip.getpalette()[: 3 * 160], dtype=np.uint8).reshape(-1, 3))
-    palette = Image.new("P", (1, 1))
-    palette.putpalette(np.concatenate(chosen).ravel().tolist())
-    return Image.fromarray(rgb).quantize(palette=palette, dither=Image.Dither.NONE)
+        colours = np.array(reduced.getpalette(), dtype=np.uint8).reshape(-1, 3)[: 256 - GREYS]
+        index[vivid] = GREYS + np.asarray(reduced)[0][np.searchsorted(found, packed[vivid])]
+        palette = np.concatenate([palette, colours])
+    picture = Image.fromarray(index).convert("P")
+    picture.putpalette(palette.ravel().tolist())
+    return picture
 
 
 def signed_map() -> ListedColormap:
