@@ -77,7 +77,7 @@ class Partition:
         voxel = np.repeat(np.ravel_multi_index(tuple(ijk.T), self.shape), len(offsets))
         world = apply_affine(affine, points)
         inside = sample(mask_volume, apply_affine(np.linalg.inv(mask_affine), world), 1) >= 0.5
-        world, self.voxel = world[inside], voxel[inside]
+        world, self.voxel, self.ijk = world[inside], voxel[inside], points[inside]
         self.grey = sample(data(grey), apply_affine(np.linalg.inv(np.asarray(grey.affine, float)), world), 1)
         self.template = warp.apply(world)
         self.point_mm3 = float(abs(np.linalg.det(affine[:3, :3]))) / len(offsets)
@@ -95,16 +95,18 @@ class Partition:
         return (2 * count >= self.points_per_voxel).reshape(self.shape)
 
 
-def region_curves(series, covered, voxel, place, count):
+def region_curves(series, covered, part, place, count):
     """Means over the points of regions.
+
+    Where a voxel holds several points, activity at the points comes from the cubic spline through the voxels: taking
+    the voxel's value for all of them would blur by its edge length (at 4 mm, 1.3 % of striatal binding potentials).
 
     Parameters
     ----------
-    series : numpy.ndarray, (V, F), float32
-        Curves of all voxels of the grid.
-    covered : numpy.ndarray of bool, (V,)
-    voxel : numpy.ndarray of int, (P,)
-        Voxel of each point.
+    series : numpy.ndarray, (X, Y, Z, F), float32
+    covered : numpy.ndarray of bool, (X, Y, Z)
+        Voxels with data.
+    part : Partition
     place : numpy.ndarray of int, (P,)
         Row of the region of each point, -1 for none.
     count : int
@@ -118,20 +120,24 @@ def region_curves(series, covered, voxel, place, count):
         Points of each region, covered or not.
     coverage : numpy.ndarray, (count,)
     """
-    from scipy import sparse
+    from neurobraid.images.resample import sample
 
-    known = place >= 0
-    place, voxel = place[known], voxel[known]
-    points = np.bincount(place, minlength=count).astype(float)
-    seen = covered[voxel]
-    place, voxel = place[seen], voxel[seen]
-    used, column = np.unique(voxel, return_inverse=True)
-    shares = sparse.csr_matrix((np.ones(len(voxel)), (place, column)), shape=(count, len(used)))
-    sums = shares @ series[used].astype(np.float64)
-    found = np.asarray(shares.sum(axis=1)).ravel()
+    known = np.flatnonzero(place >= 0)
+    points = np.bincount(place[known], minlength=count).astype(float)
+    seen = known[covered.ravel()[part.voxel[known]]]
+    rows = place[seen]
+    found = np.bincount(rows, minlength=count)
+    curves = np.empty((count, series.shape[3]))
+    for frame in range(series.shape[3]):
+        volume = np.ascontiguousarray(series[..., frame])
+        if part.points_per_voxel == 1:
+            values = volume.ravel()[part.voxel[seen]]
+        else:
+            values = sample(volume, part.ijk[seen], 3)
+        curves[:, frame] = np.bincount(rows, values.astype(np.float64), count)
     with np.errstate(invalid="ignore", divide="ignore"):
         coverage = np.where(points > 0, found / points, 0.0)
-        curves = sums / found[:, None]
+        curves /= found[:, None]
     curves[coverage < MIN_COVERAGE] = np.nan
     return curves, points, coverage
 
@@ -187,8 +193,7 @@ def extract(
     affine = np.asarray(image.affine, float)
     series = data(image)
     shape = series.shape[:3]
-    series = series.reshape(-1, series.shape[-1])
-    covered = (series != 0).any(axis=1)
+    covered = (series != 0).any(axis=3)
     grey_image = load(grey)
     part = Partition(shape, affine, load(brain_mask), grey_image, read_warp(warp))
     tables = {name: read_tsv(table) for name, (_, table) in zip(names, atlases, strict=True)}
@@ -204,7 +209,7 @@ def extract(
         )
         restricted = structure.isin(GREY_STRUCTURES).to_numpy()
         place = np.where((place >= 0) & restricted[place] & ~grey_enough, -1, place)
-        curves, points, coverage = region_curves(series, covered, part.voxel, place, len(table))
+        curves, points, coverage = region_curves(series, covered, part, place, len(table))
         _write_tacs(
             out,
             i,
@@ -233,10 +238,10 @@ def extract(
         ):
             inside &= grey_enough
     if erode:
-        whole = np.bincount(part.voxel[inside], minlength=len(series)).reshape(shape)
+        whole = np.bincount(part.voxel[inside], minlength=covered.size).reshape(shape)
         kept = reference.erode(whole * 2 >= part.points_per_voxel, erode)
         inside &= kept.ravel()[part.voxel]
-    curves, points, coverage = region_curves(series, covered, part.voxel, np.where(inside, 0, -1), 1)
+    curves, points, coverage = region_curves(series, covered, part, np.where(inside, 0, -1), 1)
     if not np.isfinite(curves).all():
         raise InputError(
             pet, "reference region", f"{100 * coverage[0]:.0f} % inside the field of view", "at least 50 %",
@@ -259,7 +264,7 @@ def extract(
         ),
         out["reference_json"],
     )
-    brain = part.brain().ravel() & covered
+    brain = part.brain() & covered
     mean = series[brain].mean(axis=0, dtype=np.float64)
     values = weights.from_name(weighting, timing, mean)
     write_tsv(_frame(times, {"brain": mean, "weight": values}), out["weights"])
