@@ -14,7 +14,7 @@ from neurobraid.errors import InputError
 from neurobraid.images.rigid import displacement
 from neurobraid.images.transforms import read_affines, write_affines
 
-from .head import CENTER, RADII, TR, VOLUMES, bold_signal, radius, space_names, tissues, world
+from .head import CENTER, RADII, TR, VOLUMES, bold_signal, output_names, radius, space_names, tissues, world
 
 
 def brain_points():
@@ -129,6 +129,18 @@ def test_nilearn_reads_the_confounds(resampled):
         resampled["bold"][1], strategy=("high_pass", "compcor"), compcor="anat_combined", n_compcor="all"
     )
     assert "a_comp_cor_00" in combined
+
+
+def test_fit_gives_the_same_bytes_again(person, fitted, tmp_path):
+    from neurobraid.bold.fit import fit_run
+
+    outputs = output_names(tmp_path)
+    fit_run(
+        person["bold"], person["sidecars"], person["anatomy"], outputs,
+        slice_timing_enabled=True, slice_time_ref=0.5, fd_threshold=0.5, dvars_threshold=1.5,
+    )  # fmt: skip
+    for key, path in outputs.items():
+        assert Path(path).read_bytes() == Path(fitted[key]).read_bytes(), key
 
 
 def test_same_bytes_again(person, fitted, resampled, tmp_path):
