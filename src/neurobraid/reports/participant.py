@@ -659,9 +659,9 @@ def kinetic_table(kinetics) -> Table:
 
 
 def binding_limit(values: np.ndarray) -> float:
-    """Upper end of a BPND colour bar: 99.7th percentile of the positive voxels, to one significant half."""
+    """Upper end of a BPND colour bar: 99.9th percentile of the positive voxels, to the nearest half."""
     good = values[np.isfinite(values) & (values > 0)]
-    top = float(np.percentile(good, 99.7)) if good.size else 1.0
+    top = float(np.percentile(good, 99.9)) if good.size else 1.0
     return max(0.5, round(2 * top) / 2)
 
 

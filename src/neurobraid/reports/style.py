@@ -151,7 +151,7 @@ def _few_colours(rgb):
     """Reduce a picture to greys and up to 160 colours.
 
     An ordinary palette follows the number of pixels, so that slices of grey anatomy would leave a handful of steps for
-    the colour bar. Here every distinct colour counts once, however few pixels have it.
+    the colour bar. Here greys have their own entries, and a colour counts by the square root of its pixels.
 
     Parameters
     ----------
@@ -172,13 +172,16 @@ def _few_colours(rgb):
     ramp = np.round(np.linspace(0, 255, GREYS)).astype(np.uint8)
     palette = np.repeat(ramp[:, None], 3, axis=1)
     if vivid.any():
-        found = np.unique(packed[vivid])
-        strip = np.stack([found >> 16, (found >> 8) & 255, found & 255], axis=1).astype(np.uint8)[None]
+        found, count = np.unique(packed[vivid], return_counts=True)
+        strip = np.stack([found >> 16, (found >> 8) & 255, found & 255], axis=1).astype(np.uint8)
+        # the square root: neither do broad areas take every entry, nor do stray blends of edges
+        weight = np.ceil(np.sqrt(count)).astype(int)
+        strip, first = np.repeat(strip, weight, axis=0)[None], np.cumsum(weight) - weight
         reduced = Image.fromarray(np.ascontiguousarray(strip)).quantize(
             256 - GREYS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
         )
         colours = np.array(reduced.getpalette(), dtype=np.uint8).reshape(-1, 3)[: 256 - GREYS]
-        index[vivid] = GREYS + np.asarray(reduced)[0][np.searchsorted(found, packed[vivid])]
+        index[vivid] = GREYS + np.asarray(reduced)[0][first][np.searchsorted(found, packed[vivid])]
         palette = np.concatenate([palette, colours])
     picture = Image.fromarray(index).convert("P")
     picture.putpalette(palette.ravel().tolist())
