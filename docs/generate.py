@@ -10,9 +10,11 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-RULE = re.compile(r"^(?:    )*rule (\w+):\n((?:[ ]{4,}.*\n|\n)+)", re.MULTILINE)
+HEAD = re.compile(r"^( *)(?:rule|checkpoint) *(\w*):")
+NAME = re.compile(r'name:\s*f?"(\w+?)(?:_\{\w+\})?"')
+CONSTANT = re.compile(r'^([A-Z_]+) = f?"([^"]+)"', re.MULTILINE)
 SECTION = re.compile(r"^ {4,8}output:\n((?: {8,}.*\n)+)", re.MULTILINE)
-PATH = re.compile(r'"(<[^"]+)"')
+PATH = re.compile(r'f?"(<[^"]+)"|\b([A-Z][A-Z_]+)\b(?=[,)\n])')
 DOC = re.compile(r'"""(.+?)"""', re.DOTALL)
 
 INTRO = """# Configuration
@@ -25,6 +27,35 @@ Threads, memory and where jobs run are not here: they belong to the command line
 
 This table is generated from `workflow/schemas/config.schema.yaml` by `python docs/generate.py`.
 """
+
+
+def parse_rules(text):
+    """Name and body of every rule of a rule file.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    list of (str, str)
+        A rule made once per task (``name: f"x_{TASK}"``) is called ``x``.
+    """
+    found, body, depth = [], None, 0
+    for line in text.splitlines(keepends=True):
+        head = HEAD.match(line)
+        if head or (line.strip() and len(line) - len(line.lstrip()) <= depth):
+            body = None
+        if head:
+            depth, body = len(head.group(1)), []
+            found.append((head.group(2), body))
+        elif body is not None:
+            body.append(line)
+    named = []
+    for name, lines in found:
+        body = "".join(lines)
+        named.append((name or NAME.search(body).group(1), body))
+    return named
 
 
 def shown(value):
@@ -44,7 +75,12 @@ def allowed(schema):
         return f"list of {inner}" if inner else "list"
     words = {"integer": "whole number", "boolean": "true, false", "string": "text", "object": "mapping"}
     text = words.get(kind, kind)
-    for key, sign in (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<")):
+    for key, sign in (
+        ("minimum", "≥"),
+        ("exclusiveMinimum", ">"),
+        ("maximum", "≤"),
+        ("exclusiveMaximum", "<"),
+    ):
         if key in schema:
             text += f" {sign} {schema[key]}"
     return text
@@ -86,13 +122,18 @@ def outputs():
     ]
     for path in sorted((ROOT / "workflow/rules").glob("[0-9]_*.smk")):
         text += ["", f"## {path.stem.partition('_')[2]}", ""]
-        for name, body in RULE.findall(path.read_text()):
+        constants = dict(CONSTANT.findall(path.read_text()))
+        for name, body in parse_rules(path.read_text()):
             if "script:" not in body:
                 continue
             doc = " ".join(DOC.search(body).group(1).split())
             text += [f"**{name}**: {doc}", ""]
-            for section in SECTION.findall(body):
-                text += [f"* `{found}`" for found in PATH.findall(section)]
+            for literal, constant in PATH.findall("".join(SECTION.findall(body))):
+                found = literal or constants.get(constant, "")
+                for key, value in list(constants.items())[::-1] * 2:
+                    found = re.sub(rf"(?<!\{{)\{{{key}\}}(?!\}})", value.replace("\\", ""), found)
+                found = found.replace("{MNI}", "MNI152NLin2009aSym").replace("{{", "{").replace("}}", "}")
+                text += [f"* `{found}`"] if found else []
             text.append("")
         while text[-1] == "":
             text.pop()

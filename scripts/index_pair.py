@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from neurobraid.files import atomic
+from neurobraid.files import atomic, write_json
 from neurobraid.jobs import job_log
+from neurobraid.provenance import BIDSIGNORE, dataset_description
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -13,3 +14,6 @@ with job_log(snakemake.log[0]) as log:
         with atomic(snakemake.output[name]) as temporary:
             temporary.write_text(text, encoding="utf-8")
         log.info("%s: %d rows", name, text.count("\n") - 1)
+    write_json(dataset_description(snakemake.params.title), snakemake.output.description)
+    with atomic(snakemake.output.ignore) as temporary:
+        temporary.write_text(BIDSIGNORE, encoding="utf-8")

@@ -65,7 +65,9 @@ def main(arguments=None):
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] == ["verify"]:
-        parser = argparse.ArgumentParser("neurobraid verify", description="Compare the results of two runs, byte by byte.")
+        parser = argparse.ArgumentParser(
+            "neurobraid verify", description="Compare the results of two runs, byte by byte."
+        )
         parser.add_argument("first", help="results folder of one run")
         parser.add_argument("second", help="results folder of the other")
         return _verify(parser.parse_args(arguments[1:]))
@@ -76,8 +78,12 @@ def main(arguments=None):
     parser.add_argument("bids_dir", help="raw BIDS dataset")
     parser.add_argument("output_dir", help="study folder; made if absent")
     parser.add_argument("analysis_level", choices=["participant", "group"], help="group runs everything")
-    parser.add_argument("--config", help="configuration to start from, e.g. config/examples/task-fmri/config.yaml")
-    parser.add_argument("--participant-label", "--participant_label", nargs="+", help="only these participants")
+    parser.add_argument(
+        "--config", help="configuration to start from, e.g. config/examples/task-fmri/config.yaml"
+    )
+    parser.add_argument(
+        "--participant-label", "--participant_label", nargs="+", help="only these participants"
+    )
     parser.add_argument("--session-label", nargs="+", help="only these sessions")
     parser.add_argument("--task-id", nargs="+", help="only these tasks")
     parser.add_argument("--cores", default="2", help="processor cores (default 2)")

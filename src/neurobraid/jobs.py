@@ -74,7 +74,9 @@ def _announce(rule, item, seconds):
     total = sum(plan["counts"].values())
     left = remaining_minutes(plan, [(r, float(s)) for r, s in done], time.time())
     when = "under a minute left" if left < 1 else f"about {left:.0f} min left"
-    print(f"[{len(done):>{len(str(total))}} of {total}, {when}] {rule} {item}, {seconds:.1f} s", file=sys.stderr)
+    print(
+        f"[{len(done):>{len(str(total))}} of {total}, {when}] {rule} {item}, {seconds:.1f} s", file=sys.stderr
+    )
 
 
 @contextlib.contextmanager

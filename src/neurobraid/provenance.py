@@ -7,6 +7,37 @@ from neurobraid import __version__
 
 RAW, DERIVATIVES = "bids", "results/derivatives"
 
+BIDSIGNORE = (
+    "".join(
+        f"*_{suffix}.*\n"
+        for suffix in (
+            "mimap",
+            "tacs",
+            "kinpar",
+            "relmat",
+            "morph",
+            "statmap",
+            "timeseries",
+            "bold",
+            "design",
+            "table",
+            "summary",
+            "qc",
+            "weights",
+            "features",
+            "predictions",
+            "scores",
+            "folds",
+            "xfm",
+            "pet",
+            "petref",
+            "boldref",
+        )
+    )
+    + "atlases/\ngroup/\ncohort/\n"
+)
+"""Suffixes and folders that the BIDS schema has no name for yet."""
+
 
 def bids_uri(path, *, raw=RAW, derivatives=DERIVATIVES):
     """Turn a study-relative path into a BIDS URI.
@@ -61,6 +92,29 @@ def sidecar(description, sources=(), **fields):
     return content
 
 
+def dataset_description(name):
+    """Content of the derivatives' ``dataset_description.json``.
+
+    Parameters
+    ----------
+    name : str
+        Title of the study.
+
+    Returns
+    -------
+    dict
+        The raw dataset is linked by a relative path, so that a moved study stays valid.
+    """
+    return {
+        "Name": f"{name}: derivatives",
+        "BIDSVersion": "1.10.0",
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "neurobraid", "Version": __version__}],
+        "DatasetLinks": {"raw": "../../bids"},
+        "SourceDatasets": [{"URL": "bids:raw:"}],
+    }
+
+
 def sha256(path):
     """SHA-256 of a file's bytes as hexadecimal text."""
     digest = hashlib.sha256()
@@ -83,7 +137,9 @@ def compare_trees(first, second):
         Status (``same``, ``different``, ``only in one``) and path relative to the folders, sorted by path.
     """
     first, second = Path(first), Path(second)
-    names = [{p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()} for root in (first, second)]
+    names = [
+        {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()} for root in (first, second)
+    ]
     rows = []
     for name in sorted(names[0] | names[1]):
         if name not in names[0] or name not in names[1]:

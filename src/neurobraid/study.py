@@ -59,7 +59,9 @@ def check_config(config, schema_path):
         schema = yaml.safe_load(handle)
     config = copy.deepcopy(dict(config))
     problems = ProblemList()
-    for error in sorted(Draft202012Validator(schema).iter_errors(config), key=lambda e: list(map(str, e.path))):
+    for error in sorted(
+        Draft202012Validator(schema).iter_errors(config), key=lambda e: list(map(str, e.path))
+    ):
         where = list(error.absolute_path)
         if error.validator == "additionalProperties":
             known = list(error.schema.get("properties", {}))
@@ -70,7 +72,9 @@ def check_config(config, schema_path):
                 problems.add(CONFIG, name, "not a known key", ", ".join(known), fix)
         else:
             described = error.schema.get("description", "see config/README.md")
-            allowed = error.message if error.validator != "enum" else ", ".join(map(str, error.validator_value))
+            allowed = (
+                error.message if error.validator != "enum" else ", ".join(map(str, error.validator_value))
+            )
             problems.add(CONFIG, _locate(where), repr(error.instance), allowed, described)
     problems.raise_errors()
     _fill(schema, config)
@@ -85,13 +89,19 @@ def check_config(config, schema_path):
         needed = {"files": ("image", "table"), "fetch": ("fetcher",)}.get(atlas["kind"], ())
         for key in needed:
             if not atlas.get(key):
-                problems.add(CONFIG, f"atlases.{n}.{key}", "missing", f"a value for kind {atlas['kind']}", f"add {key}")
+                problems.add(
+                    CONFIG, f"atlases.{n}.{key}", "missing", f"a value for kind {atlas['kind']}", f"add {key}"
+                )
     low, high = config["connectivity"]["band_hz"]
     if low >= high:
-        problems.add(CONFIG, "connectivity.band_hz", [low, high], "low < high, in Hz", "swap or correct the two")
+        problems.add(
+            CONFIG, "connectivity.band_hz", [low, high], "low < high, in Hz", "swap or correct the two"
+        )
     start, end = config["pet"]["suvr_window_min"]
     if start >= end:
-        problems.add(CONFIG, "pet.suvr_window_min", [start, end], "start < end, in min", "swap or correct the two")
+        problems.add(
+            CONFIG, "pet.suvr_window_min", [start, end], "start < end, in min", "swap or correct the two"
+        )
     problems.raise_errors()
     return config
 
@@ -154,7 +164,9 @@ def _link(dataset, link):
     """Reach the dataset as ``bids`` inside the study, so that no absolute path enters a rule."""
     target = Path(dataset)
     if not target.is_dir():
-        raise InputError(CONFIG, "bids", dataset, "an existing BIDS folder", "correct the path (relative to the study)")
+        raise InputError(
+            CONFIG, "bids", dataset, "an existing BIDS folder", "correct the path (relative to the study)"
+        )
     link = Path(link)
     if link.is_symlink():
         if link.resolve() == target.resolve():
@@ -187,12 +199,18 @@ def _stored_index(link, config, table_path):
         dates = {path: day.isoformat() for path, day in pairing.read_dates(link, table).items()}
         others = pairing.unanalysed(tree, set(table["path"]))
         warnings = [vars(problem) for problem in problems.warnings]
-        write_json({"dates": dates, "not_analysed": others, "warnings": warnings, "bids": config["bids"]}, notes)
+        write_json(
+            {"dates": dates, "not_analysed": others, "warnings": warnings, "bids": config["bids"]}, notes
+        )
         write_tsv(table, table_path)
     stored = read_json(notes)
     if stored["bids"] != config["bids"]:
         raise InputError(
-            table_path, "dataset", stored["bids"], config["bids"], f"delete {table_path} to index the other dataset"
+            table_path,
+            "dataset",
+            stored["bids"],
+            config["bids"],
+            f"delete {table_path} to index the other dataset",
         )
     dates = {path: date.fromisoformat(day) for path, day in stored["dates"].items()}
     table = read_scan_table(table_path)

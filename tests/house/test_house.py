@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from docs.generate import parse_rules
+
 ROOT = Path(__file__).resolve().parents[2]
 RULE_FILES = sorted((ROOT / "workflow/rules").glob("*.smk"))
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
-RULE = re.compile(r"^(?:    )*(?:rule|checkpoint) (\w+):\n((?:[ ]{4,}.*\n|\n)+)", re.MULTILINE)
-TARGETS = {"all", "participants", "catalogue"}
 
 
 def tool(*command):
@@ -26,7 +26,7 @@ def tool(*command):
 def rules():
     found = {}
     for path in RULE_FILES:
-        for name, body in RULE.findall(path.read_text()):
+        for name, body in parse_rules(path.read_text()):
             found[name] = (path, body)
     return found
 
@@ -59,8 +59,17 @@ def test_import_layers():
 def test_every_rule_has_its_parts():
     assert len(working_rules()) >= 20
     for name, body in working_rules().items():
-        assert body.lstrip().startswith(('"""', 'output:')) and '"""' in body, f"{name}: docstring"
-        for part in ("output:", "log:", "benchmark:", "conda:", "threads:", "resources:", "params:", "code=code_digest("):
+        assert body.lstrip().startswith(('"""', "output:")) and '"""' in body, f"{name}: docstring"
+        for part in (
+            "output:",
+            "log:",
+            "benchmark:",
+            "conda:",
+            "threads:",
+            "resources:",
+            "params:",
+            "code=code_digest(",
+        ):
             assert part in body, f"{name}: {part}"
         assert "mem_mb" in body and "runtime" in body, f"{name}: resources"
         assert f"scripts/{name}.py" in body, f"{name}: script of the same name"
@@ -127,7 +136,9 @@ def test_environments_are_in_step():
         assert all("--hash=sha256:" in block for block in blocks)
     assert "requirements.lock" in (ROOT / "envs/apptainer.def").read_text()
     run = dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "envs/requirements.lock").read_text(), re.MULTILINE))
-    test = dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "envs/requirements-test.lock").read_text(), re.MULTILINE))
+    test = dict(
+        re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "envs/requirements-test.lock").read_text(), re.MULTILINE)
+    )
     assert {n: v for n, v in run.items() if test.get(n) != v} == {}, "both locks pin the same versions"
 
 
@@ -139,7 +150,9 @@ def test_generated_documents_are_in_step():
 
 
 def test_no_machine_path_is_tracked():
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.split()
     if not listed:
         pytest.skip("no git checkout")
     pattern = re.compile(r"(^|[^A-Za-z0-9_./-])/(work|root|home/[a-z]+)/")

@@ -15,7 +15,13 @@ def snakemake(*arguments, snakefile=ROOT / "Snakefile", cwd=None, check=True, ti
     environment = {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "NUMBA_CACHE_DIR"}}
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), *map(str, arguments)]
     done = subprocess.run(
-        command, cwd=cwd or ROOT, env=environment, capture_output=True, text=True, check=False, timeout=timeout
+        command,
+        cwd=cwd or ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout,
     )
     if check and done.returncode:
         raise AssertionError(f"{' '.join(command)}\n{done.stdout[-4000:]}\n{done.stderr[-8000:]}")
@@ -36,7 +42,9 @@ def clone(target):
 
 def planned(directory, *arguments, **options):
     """Rules that would run, with how many jobs each."""
-    done = snakemake("--dry-run", "--quiet", "rules", "--cores", 2, "--directory", directory, *arguments, **options)
+    done = snakemake(
+        "--dry-run", "--quiet", "rules", "--cores", 2, "--directory", directory, *arguments, **options
+    )
     jobs = {}
     for line in done.stdout.splitlines():
         parts = line.split()

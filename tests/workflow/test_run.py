@@ -28,7 +28,10 @@ def dry(home):
 def test_files_are_the_ones_listed(tiny):
     home, _ = tiny
     found = sorted(
-        p.relative_to(home).as_posix() for r in ("bids", "results") for p in (home / r).rglob("*") if p.is_file()
+        p.relative_to(home).as_posix()
+        for r in ("bids", "results")
+        for p in (home / r).rglob("*")
+        if p.is_file()
     )
     if not EXPECTED.exists():
         EXPECTED.write_text("\n".join(found) + "\n")
@@ -64,10 +67,26 @@ def test_moved_study_does_nothing(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("module", "expected", "untouched"),
     [
-        ("connectivity", {"connectivity", "fusion", "prediction", "report"}, {"synth", "anat", "bold", "pet", "activation"}),
-        ("pet", {"pet", "fusion", "prediction", "report"}, {"synth", "anat", "bold", "activation", "connectivity"}),
-        ("prediction", {"prediction", "report"}, {"synth", "anat", "bold", "pet", "activation", "connectivity", "fusion"}),
-        ("reports", {"report"}, {"synth", "anat", "bold", "pet", "activation", "connectivity", "fusion", "prediction"}),
+        (
+            "connectivity",
+            {"connectivity", "fusion", "prediction", "report"},
+            {"synth", "anat", "bold", "pet", "activation"},
+        ),
+        (
+            "pet",
+            {"pet", "fusion", "prediction", "report"},
+            {"synth", "anat", "bold", "activation", "connectivity"},
+        ),
+        (
+            "prediction",
+            {"prediction", "report"},
+            {"synth", "anat", "bold", "pet", "activation", "connectivity", "fusion"},
+        ),
+        (
+            "reports",
+            {"report"},
+            {"synth", "anat", "bold", "pet", "activation", "connectivity", "fusion", "prediction"},
+        ),
     ],
 )
 def test_edited_module_reruns_its_stage_and_what_follows(tiny, module, expected, untouched):
@@ -107,7 +126,10 @@ def test_changed_key_reruns_what_uses_it(tiny):
 def test_every_job_left_a_log_and_a_benchmark(tiny):
     home, _ = tiny
     logs = {p.relative_to(home / "logs").with_suffix("") for p in (home / "logs").rglob("*.log")}
-    marks = {p.relative_to(home / "logs/benchmarks").with_suffix("") for p in (home / "logs/benchmarks").rglob("*.tsv")}
+    marks = {
+        p.relative_to(home / "logs/benchmarks").with_suffix("")
+        for p in (home / "logs/benchmarks").rglob("*.tsv")
+    }
     assert logs == marks and len(logs) > 50
 
 
@@ -136,6 +158,8 @@ def test_pages_hold_no_path_date_or_outside_address(tiny):
 def test_derivatives_say_what_made_them(tiny):
     home, _ = tiny
     description = read_json(home / "results/derivatives/dataset_description.json")
-    assert description["DatasetType"] == "derivative" and description["GeneratedBy"][0]["Name"] == "neurobraid"
+    assert (
+        description["DatasetType"] == "derivative" and description["GeneratedBy"][0]["Name"] == "neurobraid"
+    )
     sidecars = list((home / "results/derivatives").rglob("*_mimap.json"))
     assert sidecars and all("Units" in read_json(p) or "Description" in read_json(p) for p in sidecars)

@@ -15,6 +15,8 @@ rule index_pair:
         scans="<index>/scans.tsv",
         pairing="<index>/pairing.tsv",
         exclusions="<index>/exclusions.tsv",
+        description="<derivatives>/dataset_description.json",
+        ignore="<derivatives>/.bidsignore",
     log:
         "logs/index_pair/study.log",
     benchmark:
@@ -27,6 +29,7 @@ rule index_pair:
         runtime=5,
     params:
         tables=STUDY.index.tables(),
+        title=lookup(dpath="title", within=config),
         code=code_digest("index"),
     script:
         "../../scripts/index_pair.py"
@@ -96,6 +99,7 @@ rule index:
     input:
         "<index>/validation.tsv",
         "<index>/pairing.tsv",
+        "<derivatives>/dataset_description.json",
         collect(
             "<derivatives>/atlases/tpl-MNI152NLin2009aSym_atlas-{atlas}_dseg.tsv",
             atlas=ATLASES,

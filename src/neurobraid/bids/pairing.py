@@ -366,7 +366,3 @@ def build_index(bids_root, options=None):
     table = make_table(scan_rows(tree))
     others = unanalysed(tree, set(table["path"]))
     return index_from_table(table, options, read_dates(bids_root, table), others)
-
-
-# name that neurobraid.study used before it was public
-_others = unanalysed

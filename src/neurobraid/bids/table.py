@@ -340,7 +340,3 @@ def filter_scans(table, filters):
         if rule:
             excluded.append(exclusion(row, rule, reason))
     return table.loc[pd.Series(keep, index=table.index, dtype=bool)].reset_index(drop=True), excluded
-
-
-# names that neurobraid.study used before they were public
-_table = make_table
