@@ -18,7 +18,7 @@ from neurobraid.images import templates
 from neurobraid.images.io import data, load, save
 from neurobraid.images.resample import grid_points, sample
 from neurobraid.images.transforms import apply_affine, read_affines, read_warp
-from neurobraid.provenance import sidecar
+from neurobraid.provenance import bids_uri, sidecar
 
 log = logging.getLogger("neurobraid")
 
@@ -180,15 +180,14 @@ def resample_run(
     made_from = [bold, fitted["hmc"], fitted["coreg"]]
     for n, target in enumerate(targets):
         sources = made_from + ([warp] if target.space != T1W else [])
+        steps = [*(["slice timing"] if corrected else []), "head motion", "coregistration"]
+        steps += ["normalisation"] if target.space != T1W else []
         facts = {"SpatialReference": str(t1w) if target.space == T1W else target.space, "SkullStripped": True}
         if target.space == T1W:
-            from neurobraid.provenance import bids_uri
-
             facts["SpatialReference"] = bids_uri(t1w)
         write_json(
             sidecar(
-                "Preprocessed BOLD series: slice timing, head motion, coregistration and normalisation in one "
-                "spatial interpolation",
+                f"Preprocessed BOLD series: {', '.join(steps)}, in one spatial interpolation",
                 sources,
                 RepetitionTime=series.tr,
                 StartTime=start,
