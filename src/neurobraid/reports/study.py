@@ -450,7 +450,19 @@ class _Study:
                 "brain_suv_mean",
             ),
         )
-        self._scan_table(section, "anat_qc", "T1w", None)
+        self._scan_table(
+            section,
+            "anat_qc",
+            "T1w",
+            (
+                "volume_brain_mask_ml",
+                "volume_gm_ml",
+                "volume_wm_ml",
+                "volume_csf_ml",
+                "cjv",
+                "registration_correlation",
+            ),
+        )
         if not fd and not self.inputs.all("pet_qc"):
             section.add(Note("There is no BOLD or PET scan whose quality could be shown.", "missing"))
 

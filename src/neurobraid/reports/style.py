@@ -148,7 +148,7 @@ def _rgb(buffer):
 
 
 def _few_colours(rgb):
-    """Reduce a picture to greys and up to 160 colours.
+    """Reduce a picture to greys and up to 150 colours.
 
     An ordinary palette follows the number of pixels, so that slices of grey anatomy would leave a handful of steps for
     the colour bar. Here greys have their own entries, and a colour counts by the square root of its pixels.
@@ -168,6 +168,8 @@ def _few_colours(rgb):
     value = rgb.astype(np.int32)
     packed = (value[..., 0] << 16) | (value[..., 1] << 8) | value[..., 2]
     vivid = np.ptp(value, axis=-1) > 10
+    exact = [int(colour[1:], 16) for colour in (INK, SOFT, ACCENT, *CYCLE[:6])]
+    room = 256 - GREYS - len(exact)
     index = np.round(value.mean(axis=-1) * (GREYS - 1) / 255).astype(np.uint8)
     ramp = np.round(np.linspace(0, 255, GREYS)).astype(np.uint8)
     palette = np.repeat(ramp[:, None], 3, axis=1)
@@ -178,11 +180,15 @@ def _few_colours(rgb):
         weight = np.ceil(np.sqrt(count)).astype(int)
         strip, first = np.repeat(strip, weight, axis=0)[None], np.cumsum(weight) - weight
         reduced = Image.fromarray(np.ascontiguousarray(strip)).quantize(
-            256 - GREYS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
+            room, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
         )
-        colours = np.array(reduced.getpalette(), dtype=np.uint8).reshape(-1, 3)[: 256 - GREYS]
+        colours = np.array(reduced.getpalette(), dtype=np.uint8).reshape(-1, 3)[:room]
         index[vivid] = GREYS + np.asarray(reduced)[0][first][np.searchsorted(found, packed[vivid])]
         palette = np.concatenate([palette, colours])
+    # lines and words keep their very colour, or a legend would not match what it explains
+    for code in exact:
+        index[packed == code] = len(palette)
+        palette = np.concatenate([palette, np.array([[code >> 16, (code >> 8) & 255, code & 255]], np.uint8)])
     picture = Image.fromarray(index).convert("P")
     picture.putpalette(palette.ravel().tolist())
     return picture
