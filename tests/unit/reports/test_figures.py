@@ -156,7 +156,9 @@ def charts():
         "scores": figures.scores(
             [score, {**score, "kind": "baseline", "low": np.nan}], label="AUC", chance=0.5
         ),
-        "calibration": figures.calibration(np.arange(12) % 2 == 0, np.linspace(0, 1, 12), positive="patient"),
+        "calibration": figures.calibration(
+            np.arange(12) % 2 == 0, np.linspace(0, 1, 12), positive="patient", negative="control"
+        ),
         "predicted": figures.predicted_against_true(np.arange(5.0), np.arange(5.0) + 1, label="age (years)"),
     }
 
