@@ -161,9 +161,9 @@ def binding(study, truth, scans):
         base = f"{row['visit']}/pet/{row['scan']}"
         own = read_tsv(study / f"results/derivatives/{base}_seg-braid100_model-SRTM_kinpar.tsv", index="name")
         true = read_tsv(truth / f"{base}_atlas-braid100_desc-truth_kinpar.tsv", index="name")
-        both = own.join(true, rsuffix="_true")
+        both = own.join(true.add_suffix("_true"))
         for kind in rows:
-            column = "BPND_true" if kind == "BPND" else kind
+            column = f"{kind}_true"
             chosen = both[both["BPND_true"] > 0.15]
             error = (chosen["BPND"] - chosen[column]) / chosen[column]
             rows[kind].append(error.abs().mean())

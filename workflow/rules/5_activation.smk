@@ -62,7 +62,7 @@ for TASK, NAMES in CONTRASTS.items():
             "../../envs/environment.yaml"
         threads: 1
         resources:
-            mem_mb=memory(600, 20),
+            mem_mb=memory(400, 12),
             runtime=60,
         params:
             contrasts=lookup(dpath=f"{TASK}/contrasts", within=TASK_RECORDS),
@@ -124,7 +124,7 @@ for TASK, NAMES in CONTRASTS.items():
             "../../envs/environment.yaml"
         threads: 1
         resources:
-            mem_mb=memory(600, 20),
+            mem_mb=memory(400, 12),
             runtime=20,
         params:
             contrasts=NAMES,

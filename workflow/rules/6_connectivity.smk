@@ -47,7 +47,7 @@ rule connectivity_timeseries:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=memory(600, 20),
+        mem_mb=memory(400, 12),
         runtime=30,
     params:
         strategy=lookup(dpath="connectivity/strategy", within=config),

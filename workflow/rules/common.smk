@@ -230,6 +230,8 @@ def code_digest(stage):
 onstart:
     jobs.start_plan(
         collections.Counter(
-            job.rule.name for job in workflow.dag.needrun_jobs() if job.rule.script
+            Path(str(job.rule.script)).stem
+            for job in workflow.dag.needrun_jobs()
+            if job.rule.script
         )
     )
