@@ -190,24 +190,29 @@ def _thresholds(values, classes):
     return list(otsu.GetThresholds())
 
 
-def _grow(mask, mm, voxel):
-    """Dilate by a ball (exact distance map; twice as fast as scipy's)."""
+def _distance(mask, voxel):
+    """Squared distance in mm2 of every voxel to the nearest one of the mask (exact; twice as fast as scipy's)."""
     import SimpleITK as sitk
 
     if not mask.any():
-        return mask.copy()
+        return np.full(mask.shape, np.inf, np.float32)
     image = sitk.GetImageFromArray(mask.astype(np.uint8))
     image.SetSpacing([float(v) for v in voxel[::-1]])
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     square = sitk.SignedMaurerDistanceMap(
         image, insideIsPositive=False, squaredDistance=True, useImageSpacing=True
     )
-    return sitk.GetArrayViewFromImage(square) <= mm * mm + 1e-3
+    return sitk.GetArrayFromImage(square)
+
+
+def _grow(mask, mm, voxel):
+    """Dilate by a ball."""
+    return _distance(mask, voxel) <= mm * mm + 1e-3
 
 
 def _shrink(mask, mm, voxel):
     """Erode by a ball; the edge of the array is no edge of the object."""
-    return ~_grow(~mask, mm, voxel)
+    return _distance(~mask, voxel) > mm * mm + 1e-3
 
 
 def _close(mask, mm, voxel):
@@ -220,12 +225,14 @@ def _close(mask, mm, voxel):
     return ndimage.binary_fill_holes(closed | mask)
 
 
-def _free(tissue, radius, centre, voxel):
+def _free(tissue, depth, radius, centre, voxel):
     """The piece of ``tissue`` around ``centre`` that hangs together after an erosion, grown back within tissue.
 
     Parameters
     ----------
     tissue : numpy.ndarray of bool
+    depth : numpy.ndarray
+        Squared distance to what is not tissue, mm2.
     radius : float
         mm: bridges thinner than twice this are cut.
     centre : numpy.ndarray, (3,)
@@ -235,7 +242,7 @@ def _free(tissue, radius, centre, voxel):
     """
     from scipy import ndimage
 
-    core = _shrink(tissue, radius, voxel)
+    core = depth > radius * radius
     labels, count = ndimage.label(core)
     if count == 0:
         return core
@@ -316,9 +323,10 @@ def strip_head(values, affine, head):
     tissue = head & (values > threshold)
     centre = np.array(ndimage.center_of_mass(head))
     litre = np.prod(voxel) / 1000
+    depth = _distance(~tissue, voxel)
     best, before = np.zeros_like(tissue), float("inf")
     for radius in _RADII:
-        mask = _close(_free(tissue, radius, centre, voxel), 6.0, voxel)
+        mask = _close(_free(tissue, depth, radius, centre, voxel), 6.0, voxel)
         volume = mask.sum() * litre
         if volume == 0:
             break
@@ -355,9 +363,10 @@ def refine(values, affine, rough, carried, threshold):
 
     voxel = np.linalg.norm(affine[:3, :3], axis=0)
     sure = _shrink(carried, 3.0, voxel)
-    tissue = (values > threshold) & _grow(carried, 4.0, voxel)
-    free = _free(tissue | sure, 2.5, np.array(ndimage.center_of_mass(carried)), voxel)
-    hull = _close(free | sure, 6.0, voxel) & _grow(carried, 4.0, voxel)
+    room = _grow(carried, 4.0, voxel)
+    tissue = (values > threshold) & room | sure
+    free = _free(tissue, _distance(~tissue, voxel), 2.5, np.array(ndimage.center_of_mass(carried)), voxel)
+    hull = _close(free | sure, 6.0, voxel) & room
     # sulcal CSF belongs to the mask, but only next to tissue
     mask = hull | (carried & _grow(free, 2.5, voxel))
     mask = _grow(_shrink(mask, 2.0, voxel), 2.0, voxel)

@@ -11,7 +11,7 @@ from neurobraid.anat.tissue import TISSUES, priors, segment
 log = logging.getLogger("neurobraid")
 
 #: Correlation of template and normalised brain below which the quality page warns.
-CORRELATION = 0.80
+CORRELATION = 0.60
 
 
 def normalize(values, affine, mask, *, quality="standard"):

@@ -10,7 +10,7 @@ log = logging.getLogger("neurobraid")
 TISSUES = ("GM", "WM", "CSF")
 # Share of the prior that says nothing of the place: the template of a group is no law for one person.
 _FLAT = 0.15
-_MRF = 0.25
+_MRF = 0.35
 _MAX_VOXELS = 30_000
 
 

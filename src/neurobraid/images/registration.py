@@ -39,7 +39,7 @@ STARTS: tuple[tuple[float, float, float], ...] = (
 ITERATIONS: dict[str, list[int]] = {"fast": [10, 10, 0], "standard": [20, 10, 5]}
 
 _SEED = 20261123
-_MAX_SAMPLES = 60_000
+_MAX_SAMPLES = 40_000
 _FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 # Registration runs in units of about the radius of a brain (mm), so that one unit of a rotation, of a matrix entry and
 # of a translation move the brain equally far. Gradient descent needs that: with millimetres its steps, which have one
@@ -357,7 +357,7 @@ def _linear(
         raise ValueError("the two images do not overlap from any starting position: check their headers")
     kind = _affine if affine else _euler
     if affine:
-        best, best_value = optimise(images, masks, kind(best, centre), 100, levels[0] / 4)
+        best, best_value = optimise(images, masks, kind(best, centre), 60, levels[0] / 4)
     for level in levels[1:]:
         images, masks = prepare(level)
         best, best_value = optimise(images, masks, kind(best, centre), 60, level / 4)
@@ -486,7 +486,7 @@ def _syn(fixed: np.ndarray, moving: np.ndarray, affine: np.ndarray, iterations: 
         level_iters=iterations,
         step_length=0.25,
         opt_tol=1e-5,
-        inv_iter=20,
+        inv_iter=10,
     )
     syn.verbosity = 0
     mapping = syn.optimize(fixed, moving, static_grid2world=affine, moving_grid2world=affine)

@@ -105,7 +105,7 @@ def test_conform_refuses(values, field):
 
 def test_noise_is_no_head():
     values = np.random.default_rng(0).random((40, 44, 48)).astype(np.float32)
-    with pytest.raises(InputError, match="anat.mask"):
+    with pytest.raises(InputError, match=r"anat\.mask"):
         brain.extract_brain(nib.Nifti1Image(values, np.diag([3.0, 3.0, 3.0, 1])))
 
 

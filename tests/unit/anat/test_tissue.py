@@ -23,7 +23,7 @@ def layers():
     truth[wavy < 0.55] = 2
     truth[radius >= 0.95] = 0
     bias = np.exp(0.25 * axes[0] - 0.2 * axes[1] * axes[2])
-    values = np.array([0, 600, 900, 250])[truth] * bias + rng.normal(0, 40, shape)
+    values = np.array([0, 600, 900, 250])[truth] * bias + rng.normal(0, 70, shape)
     gm, wm = (ndimage.gaussian_filter((truth == k).astype(np.float32), 2) for k in (1, 2))
     return np.maximum(values, 0).astype(np.float32), truth, gm, wm
 
@@ -42,6 +42,7 @@ def test_segment_finds_the_tissues(layers):
 def test_bias_is_modelled(layers):
     values, truth, gm, wm = layers
     mask = truth > 0
+    values = values * np.exp(np.linspace(-0.35, 0.35, truth.shape[1]))[:, None].astype(np.float32)
 
     def overlap(order):
         post = segment(values, mask, priors(gm, wm, mask), bias_order=order)
@@ -49,7 +50,7 @@ def test_bias_is_modelled(layers):
         hard[mask] = post.argmax(1) + 1
         return dice(hard == 1, truth == 1)
 
-    assert overlap(3) > overlap(0) + 0.01
+    assert overlap(3) > max(overlap(0) + 0.01, 0.95)
 
 
 def test_priors_are_probabilities(layers):
