@@ -138,8 +138,8 @@ rule activation_group:
     """Test one contrast over participants: maps, thresholds, clusters."""
     input:
         effect=lookup(dpath="{task}/{contrast}", within=PERSON_MAPS),
-        atlas_image=ATLAS_FILE.format(atlas=ATLASES[0]) + ".nii.gz",
-        atlas_table=ATLAS_FILE.format(atlas=ATLASES[0]) + ".tsv",
+        atlas_image=place(f"{ATLAS_FILE}.nii.gz", atlas=ATLASES[0]),
+        atlas_table=place(f"{ATLAS_FILE}.tsv", atlas=ATLASES[0]),
     output:
         maps=collect(
             f"{GROUP_FILE}_space-{MNI}_stat-{{stat}}_statmap.nii.gz",
