@@ -8,6 +8,7 @@ import numpy as np
 from neurobraid.errors import InputError
 from neurobraid.files import read_tsv, write_json, write_tsv
 from neurobraid.fusion.schema import COLUMNS, MEASURES, MODALITIES, TASK_UNIT, table_schema
+from neurobraid.jobs import log
 from neurobraid.provenance import bids_uri, sidecar
 
 _KEYS = ["participant_id", "session_id", "region", "modality", "measure", "unit"]
@@ -419,3 +420,4 @@ def write_fusion(atlas_table, participants, outputs, **inputs):
         },
         outputs["availability_json"],
     )
+    log.info("%d rows, %d participants", len(table), table["participant_id"].nunique())

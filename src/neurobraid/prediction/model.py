@@ -6,6 +6,7 @@ import numpy as np
 
 from neurobraid.errors import InputError
 from neurobraid.files import read_tsv, write_json, write_tsv
+from neurobraid.jobs import log
 from neurobraid.prediction.dataset import build
 from neurobraid.prediction.estimators import GRIDS, GridPath, LateFusion, RidgePath, TunedModel, make_pipeline
 from neurobraid.prediction.folds import Unavailable, make_folds, manifest
@@ -493,3 +494,6 @@ def write_model(features, participants, model, outputs, **general):
         content = sidecar(text, sources, Columns={c: {"Description": d} for c, d in columns.items()})
         write_json(content, outputs[f"{key}_json"])
     write_json(sidecar("Result of one declared model.", sources, **result.summary), outputs["summary"])
+    log.info("%s: %s %s", full["name"], result.summary["status"], result.summary["reason"])
+    for name, metrics in result.summary["metrics"].items():
+        log.info("%s %s %.3f", name, PRIMARY[full["kind"]], metrics[PRIMARY[full["kind"]]]["mean"])
