@@ -507,7 +507,7 @@ def matrix(
     *,
     label: str = "Pearson r",
     limit: float | None = None,
-    size: float = 6.4,
+    size: float = 5.6,
 ) -> Figure:
     """Region-by-region matrix ordered by structure, hemisphere and front-to-back position.
 
@@ -519,7 +519,7 @@ def matrix(
         ``name``, ``hemisphere`` and, if known, ``structure`` and ``y`` (mm).
     label : str
     limit : float, optional
-        End of the symmetric colour scale; default the 98th percentile of off-diagonal sizes, at least 0.2.
+        End of the symmetric colour scale; default the 98th percentile of off-diagonal sizes, at least 0.05.
     size : float
         Height in inches.
     """
@@ -531,7 +531,7 @@ def matrix(
         np.fill_diagonal(shown, np.nan)
         if limit is None:
             sizes = np.abs(shown[np.isfinite(shown)])
-            limit = max(0.2, float(np.round(np.percentile(sizes, 98), 1))) if sizes.size else 1.0
+            limit = max(0.05, float(np.round(np.percentile(sizes, 98), 2))) if sizes.size else 1.0
         figure = style.new_figure(size * 1.28, size, layout="constrained")
         axes = figure.subplots()
         cmap = matplotlib.colormaps["RdBu_r"].with_extremes(bad="#c9ced4")
@@ -863,7 +863,9 @@ def scores(rows: Sequence[dict], *, label: str, chance: float | None = None) -> 
         return figure
 
 
-def calibration(truth: np.ndarray, probability: np.ndarray, *, positive: str, bins: int = 5) -> Figure:
+def calibration(
+    truth: np.ndarray, probability: np.ndarray, *, positive: str, negative: str, bins: int = 5
+) -> Figure:
     """Observed share of the positive class against predicted probability, in equally filled bins, and the scores by class.
 
     Parameters
@@ -871,8 +873,8 @@ def calibration(truth: np.ndarray, probability: np.ndarray, *, positive: str, bi
     truth : (N,) ndarray of bool
     probability : (N,) ndarray
         Held-out predicted probability of the positive class.
-    positive : str
-        Name of the positive class.
+    positive, negative : str
+        Names of the classes.
     bins : int
         At most; every bin holds at least five people, so a small study has fewer.
     """
@@ -901,7 +903,8 @@ def calibration(truth: np.ndarray, probability: np.ndarray, *, positive: str, bi
         left.set_title("Calibration")
         for y, (flag, colour) in enumerate(((False, style.SOFT), (True, style.VERMILION))):
             mine = np.sort(probability[truth == flag])
-            spread = (np.arange(len(mine)) % 7 - 3) * 0.06
+            # steps of the golden ratio fill a band evenly, without chance
+            spread = ((0.618 * np.arange(len(mine))) % 1 - 0.5) * 0.5
             right.plot(
                 mine,
                 y + spread,
@@ -912,7 +915,7 @@ def calibration(truth: np.ndarray, probability: np.ndarray, *, positive: str, bi
                 markeredgecolor="white",
                 markeredgewidth=0.4,
             )
-        right.set_yticks([0, 1], [f"not {positive}", positive])
+        right.set_yticks([0, 1], [negative, positive])
         right.set(xlim=(-0.02, 1.02), ylim=(-0.5, 1.5), xlabel=f"predicted probability of {positive}")
         right.set_title("Held-out predictions")
         right.grid(axis="x")
@@ -952,7 +955,7 @@ def predicted_against_true(truth: np.ndarray, predicted: np.ndarray, *, label: s
         return figure
 
 
-def availability(table: pd.DataFrame, *, label: str = "share of regions with a value") -> Figure:
+def availability(table: pd.DataFrame, *, label: str = "share with value") -> Figure:
     """Share of regions with a value, by participant (rows) and measure (columns).
 
     Parameters
@@ -965,7 +968,7 @@ def availability(table: pd.DataFrame, *, label: str = "share of regions with a v
         import matplotlib
 
         rows, columns = table.shape
-        figure = style.new_figure(style.WIDTH, min(9.0, 0.2 * rows + 1.5), layout="constrained")
+        figure = style.new_figure(style.WIDTH, min(9.0, 0.2 * rows + 1.7), layout="constrained")
         axes = figure.subplots()
         cmap = matplotlib.colormaps["viridis"].with_extremes(bad="#dfe3e8")
         image = axes.imshow(table.to_numpy(float), vmin=0, vmax=1, cmap=cmap, aspect="auto")

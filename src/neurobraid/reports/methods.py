@@ -16,6 +16,8 @@ REFERENCES = {
     "syn": "Avants BB et al. (2008). Symmetric diffeomorphic image registration with cross-correlation. Med Image Anal 12:26–41.",
     "mi": "Mattes D et al. (2003). PET-CT image registration in the chest using free-form deformations. "
     "IEEE Trans Med Imaging 22:120–128.",
+    "bbr": "Greve DN, Fischl B (2009). Accurate and robust brain image alignment using boundary-based registration. "
+    "NeuroImage 48:63–72.",
     "fd": "Power JD et al. (2012). Spurious but systematic correlations in functional connectivity MRI networks arise from "
     "subject motion. NeuroImage 59:2142–2154.",
     "srtm": "Lammertsma AA, Hume SP (1996). Simplified reference tissue model for PET receptor studies. NeuroImage 4:153–158.",
@@ -119,12 +121,13 @@ def paragraphs(settings: Mapping, facts: Mapping) -> tuple[list[tuple[str, str]]
             else "T1w images were "
         )
         quality = get(settings, "anat.quality", "standard")
+        space = cite("template", "MNI152 (2009a, symmetric) template")
         how = cite("syn", "symmetric diffeomorphic registration") + f" (preset “{quality}”)"
         out.append(
             (
                 "Anatomy",
                 f"{first}brain-extracted, segmented into grey matter, white matter and cerebrospinal fluid, and normalised to "
-                f"the {cite('template', 'MNI152 (2009a, symmetric) template')} by affine and {how}; images in template space "
+                f"the {space} by affine and {how}; images in template space "
                 f"have {resolution:g} mm voxels.",
             )
         )
@@ -153,9 +156,12 @@ def _bold(settings, facts, cite) -> str:
             {True, False}
         ): " Slice timing was corrected where slice times were known; elsewhere it was not.",
     }.get(frozenset(timing), "")
+    register = cite("mi", "mutual information")
+    if "boundary" in facts.get("coregistration", ()):
+        register += ", refined by " + cite("bbr", "boundary-based registration")
     return (
         f"BOLD series{tr} were realigned to a reference volume by rigid least-squares registration, and the reference was "
-        f"registered to the T1w by a rigid transform ({cite('mi', 'mutual information')}).{slices} All transforms were applied "
+        f"registered to the T1w by a rigid transform ({register}).{slices} All transforms were applied "
         f"in one {get(settings, 'bold.interpolation', 'cubic')} interpolation, at {get(settings, 'bold.resolution', 3):g} mm in "
         f"template space. Volumes with a {cite('fd', 'framewise displacement')} above "
         f"{get(settings, 'bold.fd_threshold_mm', 0.5):g} mm or a standardised DVARS above "

@@ -124,10 +124,10 @@ class Note:
 
 @dataclass(frozen=True)
 class Prose:
-    """Paragraphs, or a list when ``items`` is set."""
+    """Paragraphs, or a numbered list."""
 
     paragraphs: list[str]
-    items: bool = False
+    numbered: bool = False
     kind: str = "prose"
 
 

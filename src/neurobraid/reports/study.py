@@ -102,6 +102,11 @@ def real(value) -> float:
         return float("nan")
 
 
+def _p(value: float) -> str:
+    """``p = 0.041``, or ``p < 0.001``."""
+    return "p < 0.001" if value < 0.001 else f"p = {number(value, 3)}"
+
+
 def of_set(values, name: str) -> float:
     """Entry of one feature set where a quantity is given by feature set, else the quantity itself."""
     return real(values.get(name) if isinstance(values, Mapping) else values)
@@ -597,7 +602,7 @@ class _Study:
             )
         )
         clusters = table(self.inputs.find("clusters", task=task, contrast=name))
-        if clusters is None:
+        if clusters is None or not np.isfinite(height):
             return
         if not len(clusters):
             section.add(
@@ -855,6 +860,12 @@ class _Study:
             if model.get("status") == "UNAVAILABLE":
                 section.add(Note(f"Not fitted: {model.get('reason')}.", "missing"))
                 continue
+            if settings.get("table") == "cohort":
+                text = (
+                    f"This model reads the built-in table of {model.get('participants')} invented people, not the participants "
+                    "of this study: it shows what the models can do with enough people."
+                )
+                section.add(Note(text))
             if model.get("reason"):
                 section.add(Note(model["reason"], "warn"))
             for text in model.get("warnings", []):
@@ -924,7 +935,7 @@ class _Study:
         if model.get("comparisons"):
             rows = [
                 [f"{FEATURE_SETS.get(c['first'], c['first'])} against {FEATURE_SETS.get(c['second'], c['second'])}",
-                 number(real(c["difference"]), 3), number(real(c["t"])), number(real(c["p"]), 3)]
+                 number(real(c["difference"]), 3), number(real(c["t"])), _p(real(c["p"])).removeprefix("p = ").removeprefix("p ")]
                 for c in model["comparisons"]
             ]  # fmt: skip
             heads = ["Comparison", f"Difference in {label}", "t", "p"]
@@ -969,7 +980,13 @@ class _Study:
         permuted = model.get("permutation") or {}
         p, null = of_set(permuted.get("p"), main), of_set(permuted.get("null_mean"), main)
         if np.isfinite(p):
-            text += f"With the labels permuted {permuted['count']} times the mean was {number(null)}; p = {number(p, 3)}."
+            smallest = 1 / (int(permuted["count"]) + 1)
+            least = (
+                f", the smallest that {permuted['count']} permutations can give"
+                if p <= smallest * 1.001
+                else ""
+            )
+            text += f"With the labels permuted {permuted['count']} times the mean was {number(null)}; {_p(p)}{least}."
         elif permuted:
             text += "The permutation test has no result for these features."
         return text
@@ -995,7 +1012,12 @@ class _Study:
             truth = (mean["target"] == str(classes[1])).to_numpy()
             section.add(
                 self.gallery.show(
-                    figures.calibration(truth, mean["prediction"].to_numpy(float), positive=str(classes[1])),
+                    figures.calibration(
+                        truth,
+                        mean["prediction"].to_numpy(float),
+                        positive=str(classes[1]),
+                        negative=str(classes[0]),
+                    ),
                     f"{stem}_calibration.svg",
                     f"Calibration and held-out probabilities of model {model['name']}.",
                     f"Model {model['name']}, {named}: observed share of {classes[1]} against predicted probability, with 95 % Wilson "
@@ -1024,7 +1046,7 @@ class _Study:
         texts, references = methods.paragraphs(self.config, self._facts())
         for heading, text in texts:
             section.add(Heading(heading), Prose([text]))
-        section.add(Heading("References"), Prose([f"{n}. {r}" for n, r in enumerate(references, 1)]))
+        section.add(Heading("References"), Prose(references, numbered=True))
 
     def _facts(self):
         sidecars = [read_json(p) for p in self.inputs.all("bold_json")]
@@ -1052,6 +1074,9 @@ class _Study:
                 for q in map(read_json, self.inputs.all("pet_qc"))
                 if isinstance(q.get("frames"), int)
             ],
+            "coregistration": {
+                q["coreg_method"] for q in map(read_json, self.inputs.all("bold_qc")) if q.get("coreg_method")
+            },
             "reference": next((list(p["ReferenceRegions"]) for p in pet if p.get("ReferenceRegions")), None),
             "models": self.models,
         }
