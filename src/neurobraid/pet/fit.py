@@ -52,7 +52,7 @@ MAX_REFINEMENT_MM = 4.0
 
 
 def fit(
-    pet, sidecars, t1w, brain_mask, tissues, out, *, participant, participants=(), fwhm_mm=6.0, start_min=2.0, psf_mm=6.0
+    pet, sidecars, t1w, brain_mask, tissues, out, *, participant, participants=(), fwhm_mm=5.0, start_min=2.0, psf_mm=6.0
 ):  # fmt: skip
     """Estimate everything about a scan that later steps apply.
 

@@ -82,7 +82,7 @@ def local_gain(frame, reference, mask, affine, fwhm_mm=LOCAL_FWHM_MM):
     )
 
 
-def estimate(data, affine, frames, *, fwhm_mm=6.0, start_min=2.0, passes=3):
+def estimate(data, affine, frames, *, fwhm_mm=5.0, start_min=2.0, passes=4):
     """Rigid position of every frame against the mean of the late frames.
 
     Frames that end before `start_min` have few counts and another distribution; they take the transform of the first
