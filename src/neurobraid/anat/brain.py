@@ -18,7 +18,7 @@ log = logging.getLogger("neurobraid")
 #: same for every head.
 WORK_MM = 2.0
 #: Brain volumes between which a mask is plausible, mL (adult brain with inner CSF).
-PLAUSIBLE_ML = (900.0, 1900.0)
+PLAUSIBLE_ML = (900.0, 2000.0)
 #: Dice of the two masks below which the log warns.
 AGREEMENT = 0.90
 #: Rotations (degrees) tried between brain and template.
@@ -404,7 +404,8 @@ def extract_brain(image, *, n4=True, user_mask=None, name="T1w"):
         Native grid.
     quality : dict
         ``mask_source``, ``mask_agreement_dice``, ``volume_brain_mask_ml``, ``volume_brain_rough_ml``,
-        ``mask_plausible``.
+        ``mask_plausible``; ``affine_to_template`` (4 x 4, template points to T1w points), where a registration was
+        made.
 
     Raises
     ------
@@ -456,6 +457,7 @@ def extract_brain(image, *, n4=True, user_mask=None, name="T1w"):
         mask = np.zeros(values.shape, bool)
         mask[box] = refine(part, corner, rough, carried, threshold)
         quality["mask_source"] = "intensity and template"
+        quality["affine_to_template"] = matrix.tolist()
         quality["mask_agreement_dice"] = dice(rough, carried)
         quality["volume_brain_rough_ml"] = float(rough.sum() * voxel_ml)
 

@@ -14,7 +14,7 @@ log = logging.getLogger("neurobraid")
 CORRELATION = 0.60
 
 
-def normalize(values, affine, mask, *, quality="standard"):
+def normalize(values, affine, mask, *, quality="standard", initial=None):
     """Register a brain to the template.
 
     Parameters
@@ -26,6 +26,8 @@ def normalize(values, affine, mask, *, quality="standard"):
         Brain.
     quality : {'fast', 'standard'}
         See `neurobraid.images.registration.register_nonlinear`.
+    initial : numpy.ndarray, (4, 4), optional
+        Where to start: template points to T1w points.
 
     Returns
     -------
@@ -40,7 +42,7 @@ def normalize(values, affine, mask, *, quality="standard"):
     brain, grid = to_work_grid(np.where(mask, values, 0), affine)
     brain = nib.Nifti1Image(brain, grid)
     fixed = template("T1w", 2.0)
-    matrix, score = register_affine(fixed, brain, metric="correlation", starts=STARTS)
+    matrix, score = register_affine(fixed, brain, metric="correlation", starts=STARTS, initial=initial)
     log.info("affine to template: squared correlation %.3f", score)
     return register_nonlinear(fixed, brain, initial=matrix, quality=quality)
 

@@ -56,6 +56,7 @@ def extract(source, output, *, n4=True, user_mask=None):
             [user_mask or source],
             Type="Brain",
             MaskSource=quality["mask_source"],
+            AffineToTemplate=quality.pop("affine_to_template", None),
             Quality=quality,
             PlausibleVolumeMl=list(brain.PLAUSIBLE_ML),
         ),
@@ -84,7 +85,11 @@ def to_template(t1w, mask, mask_json, output, *, quality="standard", resolution=
     image = load(t1w)
     values, affine = data(image), image.affine
     inside = data(load(mask), bool)
-    forward, inverse = normalize.normalize(values, affine, inside, quality=quality)
+    about_mask = read_json(mask_json)
+    initial = about_mask.get("AffineToTemplate")
+    forward, inverse = normalize.normalize(
+        values, affine, inside, quality=quality, initial=None if initial is None else np.array(initial)
+    )
     posteriors = normalize.tissues(values, affine, inside, inverse)
     segmentation = normalize.labels(posteriors, inside)
     write_warp(forward, output.forward)
@@ -137,7 +142,7 @@ def to_template(t1w, mask, mask_json, output, *, quality="standard", resolution=
             output.mni_probseg_json[n],
         )
 
-    found = dict(read_json(mask_json).get("Quality", {}))
+    found = dict(about_mask.get("Quality", {}))
     found |= normalize.measures(values, affine, segmentation, posteriors)
     found["registration_correlation"] = normalize.correlation(normalised * mni_mask, resolution)
     found["registration_quality"] = quality
