@@ -614,14 +614,15 @@ def chosen_curves(curves, kinetics, count: int = 5) -> list[str]:
         table = kinetics.drop_duplicates("name").set_index("name")
         if "flag" in table:
             table = table[table["flag"] != "reference"]
-        ranked = list(
-            table["BPND"]
-            .reindex([r for r in regions if r in table.index])
-            .dropna()
-            .sort_values(ascending=False)
-            .index
-        )
-        regions = ranked or regions
+        binding = table["BPND"].reindex([r for r in regions if r in table.index]).dropna()
+        if len(binding):
+            # even steps of BPND, not of rank: most regions of a brain bind alike
+            chosen: list[str] = []
+            for level in np.linspace(binding.max(), binding.min(), count):
+                left = binding.drop(chosen)
+                if len(left):
+                    chosen.append((left - level).abs().idxmin())
+            return chosen
     at = np.unique(np.round(np.linspace(0, len(regions) - 1, count)).astype(int)) if regions else []
     return [regions[i] for i in at]
 

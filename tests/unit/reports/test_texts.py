@@ -12,6 +12,7 @@ from neurobraid.reports.gather import (
     scan_of,
     spell,
 )
+from neurobraid.reports.participant import chosen_curves
 
 CONFIG = {
     "index": {"max_days": 99},
@@ -135,6 +136,19 @@ def test_record_holds_no_absolute_path(tmp_path, monkeypatch):
     assert str(tmp_path) not in str(record)
     assert record["config"] == {"bids": "…/x", "list": [{"image": "…/c.nii"}], "n": 3}
     assert {"neurobraid", "python", "numpy"} <= set(record["software"])
+
+
+def test_curves_are_spread_over_binding():
+    names = [f"r{n}" for n in range(8)]
+    curves = pd.DataFrame(
+        {"frame_start": [0.0], "frame_end": [60.0], **dict.fromkeys(names, [1.0]), "gap": [float("nan")]}
+    )
+    binding = [0.1, 0.11, 0.12, 0.13, 1.1, 2.0, 9.0, 5.0]
+    flags = ["ok"] * 6 + ["reference", "ok"]
+    kinetics = pd.DataFrame({"name": [*names, "gap"], "BPND": [*binding, 3.0], "flag": [*flags, "ok"]})
+    assert chosen_curves(curves, kinetics, 3) == ["r7", "r5", "r0"]
+    assert chosen_curves(curves, None, 3) == ["r0", "r4", "r7"]
+    assert len(chosen_curves(curves, kinetics, 20)) == 7
 
 
 @pytest.mark.parametrize(("values", "text"), [(["a"], "a"), (["a", "b"], "a and b"), ([], "")])
