@@ -34,6 +34,21 @@ def frames():
     return Frames(STARTS, STARTS + DURATIONS, np.ones(len(STARTS)), 1.0, 20.364)
 
 
+def _front(shape, affine):
+    """Share of the grey matter that binds: rises smoothly around y = 10 mm."""
+    y = (np.arange(shape[1]) * affine[1, 1] + affine[1, 3])[None, :, None]
+    return np.broadcast_to(1 / (1 + np.exp(-(y - 10) / 6)), shape).astype(np.float32)
+
+
+def volume():
+    """Distribution volume as the scanner resolves it, on the grid of `tissues`: linear, so blurred like activity."""
+    from scipy import ndimage
+
+    (grey, white, csf), _, _, affine = tissues()
+    value = grey * (1 + _front(grey.shape, affine)) + 0.5 * white + 0.2 * csf
+    return ndimage.gaussian_filter(value.astype(np.float32), PSF_MM / FWHM_PER_SIGMA / np.abs(affine[0, 0]))
+
+
 def scan(poses, pet_from_t1w, noise=0.0, seed=0):
     """Activity in the frames of a moving head: frontal grey matter binds (BPND 1), the rest of the tissue does not.
 
@@ -53,8 +68,7 @@ def scan(poses, pet_from_t1w, noise=0.0, seed=0):
     (grey, white, csf), _, _, affine = tissues()
     timing = frames()
     reference, target = pair(timing.start, timing.end, 1.0, 0.1, 1.0)
-    y = (np.arange(grey.shape[1]) * affine[1, 1] + affine[1, 3])[None, :, None]
-    front = np.broadcast_to(1 / (1 + np.exp(-(y - 10) / 6)), grey.shape).astype(np.float32)
+    front = _front(grey.shape, affine)
     rng = np.random.default_rng(seed)
     out = np.empty((*SHAPE, len(poses)), np.float32)
     sigma = PSF_MM / FWHM_PER_SIGMA / np.abs(affine[0, 0])

@@ -1,0 +1,225 @@
+"""The five steps of a scan on files, as the rules call them."""
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from neurobraid.errors import InputError
+from neurobraid.files import read_json, read_tsv, write_json, write_tsv
+from neurobraid.images.io import save
+from neurobraid.images.resample import resample_image
+from neurobraid.images.templates import grid, template
+from neurobraid.images.transforms import Warp, write_warp
+from neurobraid.pet import fit, maps, model, resample, tacs
+
+from . import phantom
+
+WINDOW = (30, 60)
+MODELS = ["SRTM", "SUVR"]
+
+
+def sidecar(timing, **changes):
+    base = {
+        "Units": "Bq/mL", "TracerRadionuclide": "C11", "TracerName": "test", "ScanStart": 20, "InjectionStart": -10,
+        "FrameTimesStart": (timing.start - 10).tolist(), "FrameDuration": timing.duration.tolist(),
+        "ImageDecayCorrected": True, "ImageDecayCorrectionTime": 20, "InjectedRadioactivity": 10.0,
+        "InjectedRadioactivityUnits": "mCi",
+    }  # fmt: skip
+    base.update(ScanStart=base["FrameTimesStart"][0])
+    return {k: v for k, v in {**base, **changes}.items() if v is not None}
+
+
+@pytest.fixture(scope="module")
+def anatomy(tmp_path_factory):
+    """Files of the anat stage for the phantom, whose T1w space is template space; an atlas of three regions."""
+    folder = tmp_path_factory.mktemp("anat")
+    classes, t1w, brain, affine = phantom.tissues()
+    paths = {name: folder / f"{name}.nii.gz" for name in ("t1w", "brain", "grey", "white", "csf", "atlas")}
+    save(t1w, affine, paths["t1w"])
+    save(brain, affine, paths["brain"])
+    for name, values in zip(("grey", "white", "csf"), classes, strict=True):
+        save(values, affine, paths[name])
+    shape, target = grid(2)
+    grey = np.asarray(template("GM", 2).dataobj) > 0.5
+    y = (np.arange(shape[1]) * target[1, 1] + target[1, 3])[None, :, None]
+    labels = np.where(grey & (y > 40), 300, np.where(grey & (y < -50), 7, 0)).astype(np.int32)
+    save(labels, target, paths["atlas"], dtype=np.int32)
+    paths["table"] = folder / "atlas.tsv"
+    rows = {
+        "index": [300, 12, 7],
+        "name": ["front", "absent", "back"],
+        "structure": ["cortex", "cortex", "cerebellum"],
+    }
+    write_tsv(pd.DataFrame(rows), paths["table"])
+    paths["warp"] = folder / "warp.h5"
+    write_warp(Warp(np.eye(4), np.zeros((3, 3, 3, 3), np.float32), np.diag([60.0, 60, 60, 1])), paths["warp"])
+    paths["participants"] = folder / "participants.tsv"
+    write_tsv(pd.DataFrame({"participant_id": ["sub-01"], "body_weight": [74.0]}), paths["participants"])
+    return {name: str(path) for name, path in paths.items()}
+
+
+def run(folder, pet, side, anatomy):
+    """All steps of one scan; returns the paths they wrote."""
+    names = {
+        "fit": (
+            "frames",
+            "frames_json",
+            "petref",
+            "petref_json",
+            "hmc",
+            "coreg",
+            "confounds",
+            "confounds_json",
+            "qc",
+        ),
+        "resample": ("pet", "pet_json"),
+    }
+    ending = {"petref": ".nii.gz", "pet": ".nii.gz"}
+    a = anatomy
+    out = {step: {n: folder / f"{n}{ending.get(n, '.out')}" for n in each} for step, each in names.items()}
+    fit.fit(
+        pet, [side], a["t1w"], a["brain"], [a["grey"], a["white"], a["csf"]], out["fit"],
+        participant="sub-01", participants=[a["participants"]],
+    )  # fmt: skip
+    f = out["fit"]
+    resample.resample(pet, f["frames"], f["frames_json"], f["hmc"], f["coreg"], a["t1w"], out["resample"])
+    t = out["tacs"] = {n: folder / f"{n}.out" for n in ("reference", "reference_json", "weights")}
+    t.update({n: [folder / f"{n}.out"] for n in ("tacs", "tacs_json", "morph")})
+    tacs.extract(
+        out["resample"]["pet"], f["frames"], f["frames_json"], a["brain"], a["grey"], a["warp"],
+        [(a["atlas"], a["table"])], t, names=["three"], reference_regions=["cerebellum"],
+    )  # fmt: skip
+    m = out["model"] = {n: [folder / f"{n}_{k}.out" for k in MODELS] for n in ("kinpar", "kinpar_json")}
+    m["fits"] = [folder / "fits.out"]
+    shared = (t["reference"], t["reference_json"], t["weights"], f["frames"], f["frames_json"])
+    model.model(t["tacs"][0], t["morph"][0], *shared, m, models=MODELS, window_min=WINDOW)
+    p = out["maps"] = {n: [folder / f"{n}{k}.nii.gz" for k in range(3)] for n in ("native", "template")}
+    p.update({n: [folder / f"{n}{k}.out" for k in range(3)] for n in ("native_json", "template_json")})
+    maps.write_maps(
+        out["resample"]["pet"], a["brain"], a["warp"], *shared, p, models=MODELS, window_min=WINDOW, resolution=4.0
+    )  # fmt: skip
+    return out
+
+
+@pytest.fixture(scope="module")
+def moving(tmp_path_factory, anatomy):
+    """A moving scan in Bq/mL, corrected to 30 s after the injection."""
+    folder = tmp_path_factory.mktemp("moving")
+    timing = phantom.frames()
+    late = type(timing)(timing.start + 30, timing.end + 30, timing.decay, 1.0, 20.364)
+    poses = phantom.poses()
+    series = phantom.scan(poses, np.eye(4), noise=0.03)
+    decay = 2 ** (-30 / (20.364 * 60))
+    save(1000 * decay * series, phantom.AFFINE, folder / "pet.nii.gz")
+    write_json(sidecar(late, ImageDecayCorrectionTime=20), folder / "pet.json")
+    return run(folder, folder / "pet.nii.gz", folder / "pet.json", anatomy), late, series
+
+
+def test_units_times_and_decay_reach_the_curves(moving):
+    out, late, series = moving
+    table = read_tsv(out["tacs"]["tacs"][0])
+    np.testing.assert_allclose(table["frame_start"], late.start)
+    assert list(table.columns) == ["frame_start", "frame_end", "front", "absent", "back"]
+    assert table["absent"].isna().all()
+    # activity where it is highest in the last frame, kBq/mL at injection, within partial volume
+    assert 0.5 < table["front"].iloc[-1] / np.percentile(series[..., -1], 99.5) < 1.0
+    morph = read_tsv(out["tacs"]["morph"][0])
+    assert morph["coverage"].tolist() == [1, 0, 1]
+    assert morph["volume_mm3"][0] > 1e4
+    weights = read_tsv(out["tacs"]["weights"])
+    assert weights["weight"].mean() == pytest.approx(1.0)
+
+
+def expected_binding(anatomy):
+    """What a perfect analysis without partial-volume correction finds in ``front``."""
+    volume, (classes, _, _, affine) = phantom.volume(), phantom.tissues()
+    atlas = nib.load(anatomy["atlas"])
+    labels = resample_image((np.asarray(atlas.dataobj), atlas.affine), volume.shape, affine, order=0)
+    inside = classes[0] > 0.5
+    return volume[inside & (labels == 300)].mean() / volume[inside & (labels == 7)].mean() - 1
+
+
+def test_parameters(moving, anatomy):
+    out, *_ = moving
+    srtm, suvr = (read_tsv(path) for path in out["model"]["kinpar"])
+    assert list(srtm["name"]) == list(suvr["name"]) == ["front", "absent", "back"]
+    expected = expected_binding(anatomy)
+    # planted 1; the point spread mixes in white matter and CSF, which do not bind
+    assert 0.5 < expected < 0.9
+    # voxels of 5 mm sample a point spread of 6 mm poorly: interpolation takes some of the contrast
+    assert srtm["BPND"][0] == pytest.approx(expected, rel=0.1)
+    assert abs(srtm["BPND"][2]) < 0.02
+    assert list(srtm["flag"]) == ["ok", "no data", "reference"]
+    assert suvr["SUVR"][2] == pytest.approx(1.0)
+    assert suvr["SUVR"][0] > 1.5
+    assert suvr["SUV"][0] / suvr["SUV"][2] == pytest.approx(suvr["SUVR"][0])
+    activity = read_tsv(out["tacs"]["tacs"][0])["back"].iloc[-6:].mean()
+    assert suvr["SUV"][2] == pytest.approx(activity * 74 / 370, rel=0.1)
+    fits, curves = read_tsv(out["model"]["fits"][0]), read_tsv(out["tacs"]["tacs"][0])
+    assert np.abs(fits["front"] / curves["front"] - 1)[6:].max() < 0.1
+
+
+def test_sidecars_say_what_was_done(moving):
+    out, *_ = moving
+    srtm, suvr = (read_json(path) for path in out["model"]["kinpar_json"])
+    assert srtm["ReferenceRegions"] == ["back"]
+    assert srtm["BasisFunctions"] == 128
+    assert srtm["HalfLifeMin"] == 20.364
+    assert suvr["WindowMin"] == [30, 60]
+    assert suvr["WindowCoverage"] == 1.0
+    assert suvr["InjectedRadioactivityMBq"] == pytest.approx(370)
+    pet = read_json(out["resample"]["pet_json"])
+    assert (pet["Units"], pet["InjectionStart"], pet["ImageDecayCorrectionTime"]) == ("kBq/mL", 0, 0)
+    qc = read_json(out["fit"]["qc"])
+    assert qc["max_displacement_mm"] > 1
+    assert qc["brain_suv_mean"] > 0
+
+
+def test_maps_agree_with_the_regions(moving, anatomy):
+    out, *_ = moving
+    srtm = read_tsv(out["model"]["kinpar"][0])
+    bpnd = nib.load(out["maps"]["template"][0])
+    values, labels = np.asarray(bpnd.dataobj), np.asarray(nib.load(anatomy["atlas"]).dataobj)[::2, ::2, ::2]
+    front = values[: labels.shape[0], : labels.shape[1], : labels.shape[2]][(labels == 300)]
+    assert np.median(front[front != 0]) == pytest.approx(srtm["BPND"][0], abs=0.12)
+    note = read_json(out["maps"]["template_json"][0])
+    assert note["SpatialReference"] == "MNI152NLin2009aSym"
+    assert note["VoxelsFitted"] > 5000
+
+
+def test_static_scan_gives_suvr_and_says_why_there_is_no_srtm(tmp_path, anatomy):
+    timing = phantom.frames()
+    series = phantom.scan(np.tile(np.eye(4), (26, 1, 1)), np.eye(4))
+    late = timing.start >= 1800
+    static = series[..., late] @ (timing.duration[late] / timing.duration[late].sum()).astype(np.float32)
+    save(static, phantom.AFFINE, tmp_path / "pet.nii.gz")
+    fields = sidecar(timing, FrameTimesStart=1790.0, FrameDuration=1800.0, ScanStart=1790, Units="kBq/mL")
+    write_json({**fields, "ImageDecayCorrectionTime": -10}, tmp_path / "pet.json")
+    out = run(tmp_path, tmp_path / "pet.nii.gz", tmp_path / "pet.json", anatomy)
+    srtm, suvr = (read_tsv(path) for path in out["model"]["kinpar"])
+    assert srtm["BPND"].isna().all()
+    assert srtm["flag"][0].startswith("1 frames")
+    assert suvr["SUVR"][0] > 1.5
+    assert "not available" in read_json(out["model"]["kinpar_json"][0])["Description"]
+    assert "at least 6" in read_json(out["maps"]["native_json"][0])["Missing"]
+    assert (np.asarray(nib.load(out["maps"]["template"][0]).dataobj) == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"FrameTimesStart": None}, "FrameTimesStart"),
+        ({"FrameTimesStart": [0.0] * 26}, "FrameTimesStart[1]"),
+        ({"Units": "furlongs"}, "Units"),
+    ],
+)
+def test_bad_input_writes_nothing(tmp_path, anatomy, changes, field):
+    save(np.ones((*phantom.SHAPE, 26), np.float32), phantom.AFFINE, tmp_path / "pet.nii.gz")
+    write_json(sidecar(phantom.frames(), **changes), tmp_path / "sub-01_pet.json")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(InputError) as error:
+        run(tmp_path, tmp_path / "pet.nii.gz", tmp_path / "sub-01_pet.json", anatomy)
+    assert error.value.problem.field == field
+    assert error.value.problem.file.endswith("sub-01_pet.json")
+    assert sorted(tmp_path.iterdir()) == before
