@@ -141,7 +141,7 @@ def test_record_holds_no_absolute_path(tmp_path, monkeypatch):
 def test_curves_are_spread_over_binding():
     names = [f"r{n}" for n in range(8)]
     curves = pd.DataFrame(
-        {"frame_start": [0.0], "frame_end": [60.0], **dict.fromkeys(names, [1.0]), "gap": [float("nan")]}
+        {"frame_start": [0.0], "frame_end": [60.0], **{name: [1.0] for name in names}, "gap": [float("nan")]}
     )
     binding = [0.1, 0.11, 0.12, 0.13, 1.1, 2.0, 9.0, 5.0]
     flags = ["ok"] * 6 + ["reference", "ok"]
