@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
@@ -99,8 +100,18 @@ def anatomy(study, truth, scans):
             values[name].append(dice(carried == number, hard[name]))
             values[f"{name} moved"].append(dice(moved == number, hard[name]))
             values[f"{name} native"].append(dice(seg == number, true == number))
-        values["mask"].append(dice(mask > 0, (true > 0) & (true < 4)))
-    report("brain mask Dice", np.mean(values["mask"]), "", ">= 0.95", np.mean(values["mask"]) >= 0.95)
+        # the drawn fluid rim belongs to no brain mask; ventricles and sulci do
+        solid = np.pad((true == 1) | (true == 2), 8)
+        reach = int(np.ceil(4 / np.linalg.norm(labels.affine[:3, 0])))
+        solid = ndimage.binary_fill_holes(ndimage.binary_closing(solid, iterations=reach))
+        values["mask"].append(dice(mask > 0, solid[8:-8, 8:-8, 8:-8]))
+    report(
+        "brain mask Dice with closed GM and WM",
+        np.mean(values["mask"]),
+        "",
+        ">= 0.95",
+        np.mean(values["mask"]) >= 0.95,
+    )
     for name in ("GM", "WM"):
         mean = np.mean(values[name])
         report(f"{name} Dice after normalisation", mean, "", ">= 0.88", mean >= 0.88)

@@ -172,6 +172,26 @@ def write_warp(warp, path):
     order = [displacement, affine] if warp.affine_first else [affine, displacement]
     with atomic(path) as temporary:
         sitk.WriteTransform(sitk.CompositeTransform(order), os.fspath(temporary))
+        _drop_times(temporary)
+
+
+def _drop_times(path):
+    """Copy an HDF5 file onto itself without the times of writing that its objects carry."""
+    import h5py
+
+    def copy(source, target):
+        for name in source:
+            if isinstance(source[name], h5py.Group):
+                copy(source[name], target.create_group(name, track_order=False))
+            else:
+                target.create_dataset(
+                    name, data=source[name][()], dtype=source[name].dtype, track_times=False
+                )
+
+    clean = path.with_name(path.name + ".clean")
+    with h5py.File(path, "r") as source, h5py.File(clean, "w") as target:
+        copy(source, target)
+    os.replace(clean, path)
 
 
 def read_warp(path):

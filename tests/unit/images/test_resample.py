@@ -1,5 +1,7 @@
 """Interpolation and transforms against scipy, SimpleITK and closed forms."""
 
+import time
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -73,6 +75,10 @@ def test_warp_round_trip_and_agrees_with_itk(tmp_path, affine_first):
     )
     warp = Warp(random_affine(rng), field, grid, affine_first)
     write_warp(warp, tmp_path / "w_xfm.h5")
+    first = (tmp_path / "w_xfm.h5").read_bytes()
+    time.sleep(1.1)  # HDF5 stamps whole seconds
+    write_warp(warp, tmp_path / "w_xfm.h5")
+    assert (tmp_path / "w_xfm.h5").read_bytes() == first
     again = read_warp(tmp_path / "w_xfm.h5")
     points = rng.uniform([-10, -20, -8], [10, 20, 8], (50, 3))
     assert np.allclose(again.apply(points), warp.apply(points), atol=1e-4)
