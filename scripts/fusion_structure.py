@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 with job_log(snakemake.log[0]):
     write_structure(
         snakemake.input.grey,
-        snakemake.input.transform,
+        snakemake.input.to_person,
+        snakemake.input.to_template,
         snakemake.input.atlas,
         snakemake.input.atlas_table,
         snakemake.output.table,

@@ -5,7 +5,8 @@ rule fusion_structure:
     """Measure the grey-matter volume and density of every region in one T1w scan."""
     input:
         grey="<derivatives>/{visit}/anat/{scan}_label-GM_probseg.nii.gz",
-        transform=f"<derivatives>/{{visit}}/anat/{{scan}}_from-T1w_to-{MNI}_mode-image_xfm.h5",
+        to_person=f"<derivatives>/{{visit}}/anat/{{scan}}_from-T1w_to-{MNI}_mode-image_xfm.h5",
+        to_template=f"<derivatives>/{{visit}}/anat/{{scan}}_from-{MNI}_to-T1w_mode-image_xfm.h5",
         atlas=f"<derivatives>/atlases/tpl-{MNI}_atlas-{{atlas}}_dseg.nii.gz",
         atlas_table=f"<derivatives>/atlases/tpl-{MNI}_atlas-{{atlas}}_dseg.tsv",
     output:
