@@ -52,9 +52,11 @@ def region_structure(grey, affine, to_person, to_template, labels, labels_affine
     count = np.bincount(region, minlength=index.size)
     coverage = np.bincount(region, weights=inside, minlength=index.size) / np.maximum(count, 1)
 
-    # only the box of the T1w that the atlas reaches, with a margin of three voxels
-    low = np.clip(np.floor(there.min(axis=0)).astype(int) - 3, 0, grey.shape)
-    high = np.clip(np.ceil(there.max(axis=0)).astype(int) + 4, 0, grey.shape)
+    # only the box of the T1w that the atlas reaches; an atlas voxel reaches half its edge past its centre
+    edges = [np.linalg.norm(m[:3, :3], axis=0) for m in (labels_affine, affine)]
+    margin = int(np.ceil(1.5 * edges[0].max() / edges[1].min())) + 1
+    low = np.clip(np.floor(there.min(axis=0)).astype(int) - margin, 0, grey.shape)
+    high = np.clip(np.ceil(there.max(axis=0)).astype(int) + margin + 1, 0, grey.shape)
     size = np.maximum(high - low, 0)
     voxels, volume = np.zeros(index.size), np.zeros(index.size)
     inverse = np.linalg.inv(labels_affine)

@@ -27,7 +27,7 @@ def atlas():
     return labels, affine, table
 
 
-def person(shape=(56, 46, 60), voxel=0.413):
+def person(shape=(90, 80, 96), voxel=0.203):
     return np.ones(shape, np.float32), np.diag([voxel, voxel, voxel, 1.0])
 
 
@@ -37,12 +37,12 @@ def measure(grey, affine, **options):
 
 
 def test_volume_is_the_persons_not_the_templates(monkeypatch):
-    monkeypatch.setattr(structure, "CHUNK", 10_007)
+    monkeypatch.setattr(structure, "CHUNK", 100_003)
     grey, own = person()
     found = measure(0.5 * grey, own).set_index("name")
     change = 1.2 * 0.9 * 1.1
     assert list(found.index) == ["big", "other", "corner"]
-    # voxels of 0.4 mm count a region's borders to within a few per cent
+    # voxels of 0.2 mm count a region's borders to within a few per cent
     assert found.loc["big", "volume_ml"] == pytest.approx(0.5 * 8 * 8 * change / 1000, rel=0.06)
     assert found.loc["other", "volume_ml"] == pytest.approx(0.5 * 16 * 8 * change / 1000, rel=0.06)
     assert found.loc["other", "region_ml"] == pytest.approx(16 * 8 * change / 1000, rel=0.06)
@@ -66,12 +66,12 @@ def test_grey_matter_is_summed_where_it_is():
     label[within] = labels[tuple(near[within].T)]
     values = grey[grey > -1]
     assert found.loc["big", "volume_ml"] == pytest.approx(
-        values[label == 700].sum() * 0.413**3 / 1000, rel=1e-4
+        values[label == 700].sum() * 0.203**3 / 1000, rel=1e-4
     )
 
 
 def test_region_outside_the_field_of_view_is_missing_not_zero():
-    grey, own = person((56, 46, 24))
+    grey, own = person((90, 80, 50))
     found = measure(grey, own).set_index("name")
     assert found.loc["corner", "coverage"] == 0
     assert found.loc["corner", ["volume_ml", "density", "region_ml"]].isna().all()
