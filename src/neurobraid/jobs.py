@@ -17,6 +17,23 @@ PLAN = Path(".snakemake/neurobraid/plan.json")
 DONE = Path(".snakemake/neurobraid/done.tsv")
 
 
+def set_environment(source):
+    """Prepare the environment that jobs inherit.
+
+    The package of this tree comes first on the path, even where another version is installed; compiled
+    functions are cached in the study.
+
+    Parameters
+    ----------
+    source : path-like
+        The ``src`` folder.
+    """
+    before = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
+    if str(source) not in before:
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(source), *before])
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(".snakemake", "numba").resolve()))
+
+
 def start_plan(counts):
     """Note how many jobs of each rule this run has, so that jobs can say how far it is.
 

@@ -1,6 +1,7 @@
 """The rules of the house: layout, layers, style, and documents in step with code."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -52,7 +53,10 @@ def test_style(command):
 
 def test_import_layers():
     executable = Path(sys.executable).with_name("lint-imports")
-    done = subprocess.run([executable], cwd=ROOT, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(
+        [executable], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
 
 

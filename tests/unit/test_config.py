@@ -33,7 +33,10 @@ def test_unknown_keys_name_the_nearest_known_one_all_at_once():
         ({"bold": {"resolution": -1}}, ["bold.resolution is -1"]),
         ({"atlases": []}, ["atlases"]),
         ({"atlases": [{"name": "a"}, {"name": "a"}]}, ["a twice"]),
-        ({"atlases": [{"name": "a", "kind": "files"}]}, ["atlases.0.image is missing", "atlases.0.table is missing"]),
+        (
+            {"atlases": [{"name": "a", "kind": "files"}]},
+            ["atlases.0.image is missing", "atlases.0.table is missing"],
+        ),
         ({"connectivity": {"band_hz": [0.1, 0.01]}}, ["connectivity.band_hz", "low < high"]),
         ({"atlases": [{"name": "a_b"}]}, ["atlases.0.name is 'a_b'"]),
     ],

@@ -14,9 +14,14 @@ from neurobraid.provenance import bids_uri, compare_trees, sidecar
 
 def test_failed_job_names_its_log_and_keeps_the_traceback(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit), jobs.job_log("logs/pet_fit/sub-01/sub-01.log"):
-        warnings.warn("odd frame", UserWarning, stacklevel=1)
-        raise InputError("sub-01_pet.json", "Units", "furlong", "Bq/mL", "correct the sidecar")
+
+    def job():
+        with jobs.job_log("logs/pet_fit/sub-01/sub-01.log"):
+            warnings.warn("odd frame", UserWarning, stacklevel=1)
+            raise InputError("sub-01_pet.json", "Units", "furlong", "Bq/mL", "correct the sidecar")
+
+    with pytest.raises(SystemExit):
+        job()
     text = (tmp_path / "logs/pet_fit/sub-01/sub-01.log").read_text()
     assert "odd frame" in text and "Traceback" in text and "furlong" in text
     first, second = capsys.readouterr().err.splitlines()
@@ -51,7 +56,11 @@ def test_tables_keep_identifiers_and_missing_values(tmp_path):
     write_tsv(table, tmp_path / "t.tsv")
     assert (tmp_path / "t.tsv").read_bytes() == b"participant_id\tvalue\trun\n01\t0.1\t01\n1\tn/a\tn/a\n"
     again = read_tsv(tmp_path / "t.tsv")
-    assert again["participant_id"].tolist() == ["01", "1"] and again["run"][0] == "01" and np.isnan(again["value"][1])
+    assert (
+        again["participant_id"].tolist() == ["01", "1"]
+        and again["run"][0] == "01"
+        and np.isnan(again["value"][1])
+    )
 
 
 def test_json_is_sorted_and_has_no_nan(tmp_path):
@@ -61,9 +70,14 @@ def test_json_is_sorted_and_has_no_nan(tmp_path):
 
 def test_failed_writing_leaves_the_old_file(tmp_path):
     (tmp_path / "x.txt").write_text("old")
-    with pytest.raises(RuntimeError), atomic(tmp_path / "x.txt") as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+
+    def write():
+        with atomic(tmp_path / "x.txt") as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write()
     assert [p.name for p in tmp_path.iterdir()] == ["x.txt"] and (tmp_path / "x.txt").read_text() == "old"
 
 

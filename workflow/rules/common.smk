@@ -1,4 +1,4 @@
-"""What every rule file shares: the package on the path, the checked config, the scan table, input functions."""
+"""Shared by all rule files, package on the path, checked config, scan table, input functions."""
 
 import collections
 import functools
@@ -15,12 +15,6 @@ REPOSITORY = (
 )
 SOURCE = REPOSITORY / "src"
 sys.path.insert(0, str(SOURCE))
-# jobs find the package of this tree first, even where another version is installed
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    [str(SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])]
-)
-os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(".snakemake", "numba").resolve()))
-
 import neurobraid
 from neurobraid import jobs
 from neurobraid import study as _study
@@ -29,6 +23,8 @@ if Path(neurobraid.__file__).resolve().parents[1] != SOURCE:
     raise WorkflowError(
         f"neurobraid was imported from another place than this clone: {neurobraid.__file__}"
     )
+
+jobs.set_environment(SOURCE)
 
 RAW, DERIVATIVES, INDEX, REPORTS = (
     "bids",
@@ -223,7 +219,8 @@ def code_digest(stage):
     lock = REPOSITORY / "envs/requirements.lock"
     digest = hashlib.sha256(lock.read_bytes() if lock.exists() else b"")
     for path in sorted(set(seen) - scripts):
-        digest.update(str(path.relative_to(REPOSITORY)).encode() + b"\0" + seen[path])
+        for part in (str(path.relative_to(REPOSITORY)).encode(), seen[path]):
+            digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()[:16]
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from neurobraid.errors import InputError, ProblemList
+from neurobraid.errors import ProblemList
 from neurobraid.files import read_tsv
 from neurobraid.images.transforms import apply_affine
 
@@ -173,8 +173,10 @@ def load_atlas(image, table):
         for double in listed[column][listed[column].duplicated()].unique():
             problems.add(table, column, f"{double} twice", "every value once", "give each region its own row")
     present = set(np.unique(labels).tolist())
-    for index, name in zip(listed["index"], listed["name"], strict=True):
-        if int(index) not in present:
+    # an atlas that index_atlas brought to the template grid says itself which regions were too small for it
+    lost = listed["voxels"] == 0 if "voxels" in listed else [False] * len(listed)
+    for index, name, gone in zip(listed["index"], listed["name"], lost, strict=True):
+        if int(index) not in present and not gone:
             problems.add(
                 image, f"label {int(index)} ({name})", "not in the image", "every label of the table",
                 "remove the row from the table or give the image it belongs to",

@@ -33,7 +33,7 @@ def private(text: str) -> str:
 
     Examples
     --------
-    >>> private("read /home/ada/study/a.tsv and bids/sub-01")
+    >>> private("read /data/ada/study/a.tsv and bids/sub-01")
     'read …/a.tsv and bids/sub-01'
     """
     return _PATH.sub(lambda m: "…/" + re.split(r"[\\/]", m.group().rstrip("/"))[-1], text)

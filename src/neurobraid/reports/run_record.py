@@ -46,7 +46,7 @@ def label(path) -> str:
 
     Examples
     --------
-    >>> label("results/index/scans.tsv"), label("/home/ada/x.tsv")
+    >>> label("results/index/scans.tsv"), label("/data/ada/x.tsv")
     ('results/index/scans.tsv', 'x.tsv')
     """
     text = Path(path).as_posix()

@@ -15,7 +15,7 @@ def parcellation():
 
 
 def test_parcellation_is_complete_unique_and_symmetric(parcellation):
-    labels, affine, table = parcellation
+    labels, _, table = parcellation
     assert len(table) == 100 and table["name"].is_unique and table["index"].tolist() == list(range(1, 101))
     sizes = np.bincount(labels.ravel(), minlength=101)[1:] * 8
     assert sizes.min() > 1000, "a region below 1 mL is noise at PET resolution"
@@ -61,6 +61,15 @@ def test_label_missing_from_the_image_is_named(tmp_path):
     with pytest.raises(InputErrors) as caught:
         load_atlas(*write_atlas(tmp_path, labels, [(1, "a"), (2, "gone"), (9, "too")]))
     assert "label 2 (gone)" in str(caught.value) and "label 9 (too)" in str(caught.value)
+
+
+def test_region_lost_by_resampling_stays_in_the_table(tmp_path):
+    labels = np.zeros((7, 8, 9))
+    labels[1, 2, 3] = 1
+    image, table = write_atlas(tmp_path, labels, [(1, "a"), (2, "small")])
+    listed = pd.read_csv(table, sep="\t").assign(voxels=[1, 0], x=0.0, y=0.0, z=0.0)
+    listed.to_csv(table, sep="\t", index=False)
+    assert load_atlas(image, table)[2]["name"].tolist() == ["a", "small"]
 
 
 def test_region_means_keep_order_and_missing_regions():

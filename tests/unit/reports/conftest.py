@@ -68,7 +68,7 @@ def study(tmp_path, monkeypatch):
     ]  # fmt: skip
     excluded = [
         {"scan": "sub-02_trc-RAC", "suffix": "pet", "participant_id": "sub-02", "session_id": "n/a",
-         "path": "sub-02/pet/x", "rule": "listed", "reason": f"listed in index.exclude {NASTY} /home/ada/secret/list.txt"},
+         "path": "sub-02/pet/x", "rule": "listed", "reason": f"listed in index.exclude {NASTY} /data/ada/secret/list.txt"},
         {"scan": "n/a", "suffix": "n/a", "participant_id": "sub-03", "session_id": "n/a", "path": "n/a",
          "rule": "no-data", "reason": "the folder holds no T1w, BOLD or PET image"},
     ]  # fmt: skip

@@ -203,7 +203,7 @@ def test_everything_in_a_page_is_escaped():
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("read /home/ada/study/a.tsv now", "read …/a.tsv now"),
+        ("read /data/ada/study/a.tsv now", "read …/a.tsv now"),
         (r"C:\Users\ada\x.nii", "…/x.nii"),
         ("~/study/x.tsv", "…/x.tsv"),
         (
