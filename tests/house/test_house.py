@@ -28,7 +28,8 @@ def rules():
     found = {}
     for path in RULE_FILES:
         for name, body in parse_rules(path.read_text()):
-            found[name] = (path, body)
+            if "script:" in body or name not in found:
+                found[name] = (path, body)
     return found
 
 

@@ -166,8 +166,18 @@ rule activation_group:
         "../../scripts/activation_group.py"
 
 
-rule activation:
-    """Make the maps and region tables of every participant, and group statistics where there are enough people."""
+rule activation_first_level:
+    """Model every run of every task."""
+    input:
+        [
+            path
+            for task in CONTRASTS
+            for path in scans("bold", f"{RUN_FILE}_desc-glm_design.tsv", task=task)
+        ],
+
+
+rule activation_fixed_effects:
+    """Combine runs and sessions of every participant and task."""
     input:
         [
             place(
@@ -177,6 +187,12 @@ rule activation:
             for participant in participants_with("bold", task=task)
             for atlas in ATLASES
         ],
+
+
+rule activation:
+    """Make the maps and region tables of every participant, and group statistics where there are enough people."""
+    input:
+        rules.activation_fixed_effects.input,
         [
             place(
                 f"{GROUP_FILE}_desc-thresholds_summary.json", task=task, contrast=name

@@ -270,3 +270,9 @@ rule report:
     """Make every page."""
     input:
         "<reports>/index.html",
+
+
+rule participants:
+    """Make the page of every participant, without group results."""
+    input:
+        collect("<reports>/{participant}.html", participant=PARTICIPANTS),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from neurobraid.connectivity.matrix import fisher_z
 from neurobraid.errors import InputError
 from neurobraid.files import read_tsv, write_json, write_tsv
 from neurobraid.fusion.schema import COLUMNS, MEASURES, MODALITIES, TASK_UNIT, table_schema
@@ -79,22 +80,6 @@ def task_rows(path):
         _frame(path, part["name"], "fmri-task", f"{task}_{name}", part["effect"], TASK_UNIT, part["coverage"])
         for name, part in table.groupby("contrast", sort=True)
     ]
-
-
-def fisher_z(r):
-    """Fisher z of correlations; values at or beyond 1 are held at 1 - 1e-7, the diagonal becomes NaN.
-
-    Parameters
-    ----------
-    r : numpy.ndarray, (R, R)
-
-    Returns
-    -------
-    numpy.ndarray, (R, R), float64
-    """
-    z = np.arctanh(np.clip(np.asarray(r, dtype=np.float64), -1 + 1e-7, 1 - 1e-7))
-    np.fill_diagonal(z, np.nan)
-    return z
 
 
 def connectivity_rows(path, coverage=None, *, networks=None, suffix=""):

@@ -12,6 +12,8 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
+from neurobraid.bids.table import COLUMNS
+
 TR = 2.0
 """Repetition time of every BOLD scan in s."""
 
@@ -20,22 +22,6 @@ CONDITIONS = ("left", "right")
 
 TRACER = "RAC"
 """Label of the tracer entity: the scans resemble [11C]raclopride, they are not a model of it."""
-
-COLUMNS = (
-    "scan",
-    "participant_id",
-    "session_id",
-    "visit",
-    "datatype",
-    "suffix",
-    "task",
-    "trc",
-    "run",
-    "path",
-    "sidecars",
-    "events",
-)
-"""Columns of the scan table, as `neurobraid.bids` writes them for any other dataset."""
 
 
 @dataclass(frozen=True)
