@@ -74,6 +74,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(
         "neurobraid",
         description="Multimodal fMRI/PET analysis of a BIDS dataset. `neurobraid verify A B` compares two finished runs.",
+        epilog="What follows -- goes to Snakemake, e.g. -- --dry-run",
     )
     parser.add_argument("bids_dir", help="raw BIDS dataset")
     parser.add_argument("output_dir", help="study folder; made if absent")
@@ -88,9 +89,10 @@ def main(arguments=None):
     parser.add_argument("--task-id", nargs="+", help="only these tasks")
     parser.add_argument("--cores", default="2", help="processor cores (default 2)")
     parser.add_argument("--version", action="version", version=f"neurobraid {__version__}")
-    parser.add_argument("snakemake", nargs=argparse.REMAINDER, help="further options for Snakemake, after --")
-    options = parser.parse_args(arguments)
-    options.snakemake = [o for o in options.snakemake if o != "--"]
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
+    own, further = arguments[:cut], arguments[cut + 1 :]
+    options = parser.parse_args(own)
+    options.snakemake = further
     return _run(options)
 
 
