@@ -1,6 +1,8 @@
 """The tiny study end to end, in a copy of the clone: files, re-runs, and the second run that does nothing."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,7 @@ def test_deleted_output_is_the_only_one_made_again(tiny):
     page = home / "results/reports/sub-02.html"
     page.unlink()
     jobs = dry(home)
+    # the study page links to it and carries its checksums
     assert jobs.pop("report_participant") == 1 and set(jobs) <= {"all", "report_study"}
     snakemake("--cores", 2, snakefile=home / "Snakefile", cwd=home)
     assert page.exists()
@@ -163,3 +166,17 @@ def test_derivatives_say_what_made_them(tiny):
     )
     sidecars = list((home / "results/derivatives").rglob("*_mimap.json"))
     assert sidecars and all("Units" in read_json(p) or "Description" in read_json(p) for p in sidecars)
+
+
+def test_planted_truth_is_recovered(tiny):
+    """The benchmark's figures, with bounds for five people on coarse grids."""
+    home, _ = tiny
+    command = [sys.executable, ROOT / "benchmarks/recovery.py", home, "--seeds", "0"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
+    values = {line.split("\t")[0]: float(line.split("\t")[1]) for line in done.stdout.splitlines()}
+    assert values["BOLD head motion error"] < 0.15 and values["BOLD head rotation error"] < 0.15
+    assert values["BOLD-to-T1w error"] < 1 and values["PET-to-T1w error"] < 1.5
+    assert values["GM Dice after normalisation"] > 0.84 and values["WM Dice after normalisation"] > 0.84
+    assert values["group activation voxel AUC, leftVsRight"] > 0.9
+    assert values["edge r of connectivity with the planted matrix"] > 0.5
+    assert values["regional BPND error of the participants' mean, truth seen through the scanner's PSF"] < 10

@@ -12,6 +12,7 @@ PERSON_FILE = "<derivatives>/{participant}/func/{participant}_task-{task}"
 PERSON_MAP = f"{PERSON_FILE}_space-{MNI}_contrast-{{contrast}}"
 PERSON_TABLE = f"{PERSON_FILE}_atlas-{{atlas}}_stat-effect_bold"
 GROUP_FILE = "<derivatives>/group/task-{task}_contrast-{contrast}"
+GROUP_MAP = f"<derivatives>/group/task-{{task}}_space-{MNI}_contrast-{{contrast}}"
 ATLAS_FILE = f"<derivatives>/atlases/tpl-{MNI}_atlas-{{atlas}}_dseg"
 TASK_RECORDS = {record["task"]: record for record in config["activation"]["tasks"]}
 # effect maps of everyone, by task and contrast
@@ -142,11 +143,11 @@ rule activation_group:
         atlas_table=place(f"{ATLAS_FILE}.tsv", atlas=ATLASES[0]),
     output:
         maps=collect(
-            f"{GROUP_FILE}_space-{MNI}_stat-{{stat}}_statmap.nii.gz",
+            f"{GROUP_MAP}_stat-{{stat}}_statmap.nii.gz",
             stat=STATISTICS,
             allow_missing=True,
         ),
-        sidecar=f"{GROUP_FILE}_space-{MNI}_statmap.json",
+        sidecar=f"{GROUP_MAP}_statmap.json",
         clusters=f"{GROUP_FILE}_desc-clusters_table.tsv",
         thresholds=f"{GROUP_FILE}_desc-thresholds_summary.json",
     log:

@@ -201,7 +201,7 @@ rule report_study:
         bold_qc=[path for files in PAGE_FILES.values() for path in files["bold_qc"]],
         pet_qc=[path for files in PAGE_FILES.values() for path in files["pet_qc"]],
         group_z=[
-            f"<derivatives>/group/task-{task}_contrast-{contrast}_space-{MNI}_stat-z_statmap.nii.gz"
+            f"<derivatives>/group/task-{task}_space-{MNI}_contrast-{contrast}_stat-z_statmap.nii.gz"
             for task in group_tasks()
             for contrast in CONTRASTS[task]
         ],
@@ -270,6 +270,7 @@ rule report:
     """Make every page."""
     input:
         "<reports>/index.html",
+        collect("<reports>/{participant}.html", participant=PARTICIPANTS),
 
 
 rule participants:
