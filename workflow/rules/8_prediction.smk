@@ -44,7 +44,7 @@ rule prediction_model:
     threads: 1
     resources:
         mem_mb=memory(800, 20),
-        runtime=120,
+        runtime=60,
     params:
         model=lookup(dpath="{model}", within=MODEL_RECORDS),
         general={
