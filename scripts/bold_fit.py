@@ -1,4 +1,4 @@
-"""Estimate reference, head motion, position to T1w, brain mask and confounds of one BOLD run."""
+"""Estimate position to T1w, brain mask and confounds of one BOLD run."""
 
 from typing import TYPE_CHECKING
 
@@ -10,8 +10,14 @@ if TYPE_CHECKING:
 
 with job_log(snakemake.log[0]):
     fit_run(
-        snakemake.input.bold[0],
+        snakemake.input.bold,
         snakemake.input.sidecars,
+        {
+            "boldref": snakemake.input.boldref,
+            "boldref_json": snakemake.input.boldref_json,
+            "mask": snakemake.input.mask,
+            "hmc": snakemake.input.hmc,
+        },
         {
             "t1w": snakemake.input.t1w,
             "mask": snakemake.input.brain_mask,

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 with job_log(snakemake.log[0]):
     resample_run(
-        snakemake.input.bold[0],
+        snakemake.input.bold,
         snakemake.input.sidecars,
-        {name: snakemake.input[name] for name in ("boldref", "mask", "hmc", "coreg", "qc")},
+        {name: snakemake.input[name] for name in ("boldref", "mask", "hmc", "hmc_json", "coreg")},
         snakemake.input.t1w,
         snakemake.input.warp,
         dict(snakemake.output.items()),

@@ -1,4 +1,4 @@
-"""Everything that is estimated once from a raw BOLD run: reference, motion, coregistration, mask, confounds."""
+"""What is estimated once from a raw BOLD run and its anatomy: position to T1w, brain mask, confounds."""
 
 from __future__ import annotations
 
@@ -9,60 +9,17 @@ import numpy as np
 
 from neurobraid.bold.confounds import confound_table, noise_masks, quality
 from neurobraid.bold.coregister import coregister
-from neurobraid.bold.reference import count_non_steady, make_reference
+from neurobraid.bold.motion import check_volumes, read_motion
 from neurobraid.bold.sampling import Sampler
-from neurobraid.bold.series import read_series
+from neurobraid.bold.series import open_series
 from neurobraid.bold.slicetiming import correct_slice_timing
-from neurobraid.files import read_json, write_json, write_tsv
+from neurobraid.files import write_json, write_tsv
 from neurobraid.images.io import data, load, save
 from neurobraid.images.resample import grid_points, sample
-from neurobraid.images.rigid import realign
 from neurobraid.images.transforms import apply_affine, write_affines
 from neurobraid.provenance import sidecar
 
 log = logging.getLogger("neurobraid")
-
-
-def merge_sidecars(paths):
-    """Metadata of a run: later files override earlier ones (BIDS inheritance order).
-
-    Parameters
-    ----------
-    paths : iterable of path-like
-
-    Returns
-    -------
-    dict
-    """
-    merged = {}
-    for path in paths:
-        merged.update(read_json(path))
-    return merged
-
-
-def head_motion(data4d, affine, reference, mask):
-    """Rigid motion of a BOLD run against its reference.
-
-    The mask is widened by about 6 mm, because the brain's edge says most about its position; the gain per
-    volume absorbs drift and the bright volumes before steady state.
-
-    Parameters
-    ----------
-    data4d : (X, Y, Z, T) array
-    affine : (4, 4) array
-    reference : (X, Y, Z) array
-    mask : (X, Y, Z) bool array
-
-    Returns
-    -------
-    (T, 4, 4) float64 array
-        Reference points to points of each volume.
-    """
-    from scipy import ndimage
-
-    zooms = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
-    wide = ndimage.binary_dilation(mask, iterations=max(1, round(6.0 / zooms.min())))
-    return realign(data4d, affine, reference=reference, mask=wide, fwhm=3.0, scale_intensity=True)
 
 
 def tissue_shares(points, step, to_t1w, maps):
@@ -170,20 +127,31 @@ def task_name(path, metadata):
 
 
 def fit_run(
-    bold, sidecars, anatomy, outputs, *, slice_timing_enabled, slice_time_ref, fd_threshold, dvars_threshold
+    bold,
+    sidecars,
+    estimated,
+    anatomy,
+    outputs,
+    *,
+    slice_timing_enabled,
+    slice_time_ref,
+    fd_threshold,
+    dvars_threshold,
 ):
     """Estimate everything about one BOLD run and write it.
 
     Parameters
     ----------
-    bold : path-like
+    bold : list of path-like
         Raw ``*_bold.nii.gz``.
     sidecars : list of path-like
         Its JSON files in inheritance order.
+    estimated : dict of str to path-like
+        ``boldref``, ``boldref_json``, ``mask``, ``hmc`` as written by `neurobraid.bold.motion.motion_run`.
     anatomy : dict of str to path-like
         ``t1w``, ``mask``, ``gm``, ``wm``, ``csf`` of the paired T1w scan.
     outputs : dict of str to path-like
-        ``boldref``, ``mask``, ``hmc``, ``coreg``, ``confounds``, ``qc`` and the sidecars ``boldref_json``,
+        ``boldref``, ``mask``, ``coreg``, ``confounds``, ``qc`` and the sidecars ``boldref_json``,
         ``mask_json``, ``confounds_json``.
     slice_timing_enabled : bool
     slice_time_ref : float
@@ -198,16 +166,11 @@ def fit_run(
     neurobraid.errors.InputError
         See `neurobraid.bold.series.read_series`.
     """
-    metadata = merge_sidecars(sidecars)
-    series = read_series(bold, metadata)
-    for note in series.notes:
-        log.warning("%s: %s", bold, note)
+    series = open_series(bold[0], sidecars)
     affine, shape = series.affine, series.data.shape
-    non_steady = count_non_steady(series.data)
-    reference, index, intensity_mask = make_reference(series, non_steady)
-    log.info("%s volumes, %s not in steady state, reference %s", shape[3], non_steady, index)
-
-    motion = head_motion(series.data, affine, reference, intensity_mask)
+    reference, intensity_mask, motion, facts = read_motion(estimated)
+    check_volumes(estimated["hmc"], motion, shape[3])
+    non_steady = facts["NonSteadyStateVolumes"]
     t1w, t1w_mask = load(anatomy["t1w"]), load(anatomy["mask"])
     maps = {name: load(anatomy[name.lower()]) for name in ("GM", "WM", "CSF")}
     matrix, scores = coregister(reference, affine, intensity_mask, t1w, t1w_mask, maps["WM"], maps["GM"])
@@ -241,30 +204,29 @@ def fit_run(
         "noise_mask_voxels": {name: int(chosen.sum()) for name, chosen in masks.items()},
         "non_steady_state_volumes": non_steady,
         "notes": [*series.notes, note],
-        "reference_volume": index,
+        "reference_volume": facts["ReferenceVolume"],
         "repetition_time": series.tr,
         "slice_timing_corrected": corrected,
         "voxel_size_mm": [float(z) for z in series.zooms],
         "volumes": shape[3],
     }
 
-    used = [bold, *sidecars]
+    used = [*bold, *sidecars]
     anatomical = [anatomy[name] for name in ("t1w", "mask", "wm", "gm")]
     save(reference, affine, outputs["boldref"])
     write_json(
         sidecar(
-            "Reference of the run: trimmed mean of realigned volumes", used, SkullStripped=False,
-            ReferenceVolume=index,
+            "Reference of the run: trimmed mean of realigned volumes", [estimated["boldref"]],
+            SkullStripped=False, ReferenceVolume=facts["ReferenceVolume"],
         ),
         outputs["boldref_json"],
     )  # fmt: skip
     save(mask, affine, outputs["mask"], dtype=np.uint8)
     write_json(
         sidecar("Brain mask of the run: T1w brain mask where the BOLD image has signal",
-                [bold, anatomy["mask"]], Type="Brain"),
+                [*bold, anatomy["mask"]], Type="Brain"),
         outputs["mask_json"],
     )  # fmt: skip
-    write_affines(motion, outputs["hmc"])
     write_affines(matrix, outputs["coreg"])
     write_tsv(table, outputs["confounds"])
     write_json(description, outputs["confounds_json"])

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neurobraid.bold.fit import merge_sidecars, slice_timing, task_name
+from neurobraid.bold.fit import slice_timing, task_name
+from neurobraid.bold.motion import check_volumes
 from neurobraid.bold.sampling import Sampler
-from neurobraid.bold.series import read_series
+from neurobraid.bold.series import open_series
 from neurobraid.bold.writing import series_writer
 from neurobraid.errors import InputError
 from neurobraid.files import read_json, write_json
@@ -100,11 +101,12 @@ def resample_run(
 
     Parameters
     ----------
-    bold : path-like
+    bold : list of path-like
         Raw ``*_bold.nii.gz``.
     sidecars : list of path-like
     fitted : dict of str to path-like
-        ``boldref``, ``mask``, ``hmc``, ``coreg``, ``qc`` as written by `neurobraid.bold.fit.fit_run`.
+        ``hmc`` and ``hmc_json`` (the sidecar of its reference) as written by `neurobraid.bold.motion.motion_run`;
+        ``boldref``, ``mask``, ``coreg`` as written by `neurobraid.bold.fit.fit_run`.
     t1w : path-like
         Preprocessed T1w image.
     warp : path-like
@@ -125,19 +127,11 @@ def resample_run(
     InputError
         The number of head-motion transforms is not that of the volumes, or a space is unknown.
     """
-    metadata = merge_sidecars(sidecars)
-    series = read_series(bold, metadata)
-    total = series.data.shape[3]
+    series = open_series(bold[0], sidecars)
+    metadata, total = series.metadata, series.data.shape[3]
     motion, coreg = read_affines(fitted["hmc"]), read_affines(fitted["coreg"])[0]
-    if len(motion) != total:
-        raise InputError(
-            fitted["hmc"],
-            "transforms",
-            len(motion),
-            f"{total} (volumes of the run)",
-            "remove it and run again",
-        )
-    non_steady = int(read_json(fitted["qc"])["non_steady_state_volumes"])
+    check_volumes(fitted["hmc"], motion, total)
+    non_steady = int(read_json(fitted["hmc_json"])["NonSteadyStateVolumes"])
     start, corrected, note = slice_timing(
         series, non_steady, enabled=slice_timing_enabled, reference=slice_time_ref
     )
@@ -177,7 +171,7 @@ def resample_run(
                 write(volume)
 
     picture = Sampler(np.asfortranarray(data(reference)[..., None]), reference.affine, interpolation)
-    made_from = [bold, fitted["hmc"], fitted["coreg"]]
+    made_from = [*bold, fitted["hmc"], fitted["coreg"]]
     for n, target in enumerate(targets):
         sources = made_from + ([warp] if target.space != T1W else [])
         steps = [*(["slice timing"] if corrected else []), "head motion", "coregistration"]
@@ -193,7 +187,7 @@ def resample_run(
                 StartTime=start,
                 SliceTimingCorrected=corrected,
                 SliceTimingNote=note,
-                TaskName=task_name(bold, metadata),
+                TaskName=task_name(bold[0], metadata),
                 Interpolation=interpolation,
                 NonSteadyStateVolumes=non_steady,
                 **{
