@@ -12,20 +12,12 @@ with job_log(snakemake.log[0]):
     fit_run(
         snakemake.input.bold,
         snakemake.input.sidecars,
-        {
-            "boldref": snakemake.input.boldref,
-            "boldref_json": snakemake.input.boldref_json,
-            "mask": snakemake.input.mask,
-            "hmc": snakemake.input.hmc,
-        },
-        {
-            "t1w": snakemake.input.t1w,
-            "mask": snakemake.input.brain_mask,
-            "gm": snakemake.input.gm,
-            "wm": snakemake.input.wm,
-            "csf": snakemake.input.csf,
-        },
+        {name: snakemake.input[name] for name in ("boldref", "boldref_json", "mask", "hmc")},
+        {name: snakemake.input[name] for name in ("t1w", "gm", "wm", "csf")}
+        | {"mask": snakemake.input.brain_mask},
         dict(snakemake.output.items()),
+        fieldmap=snakemake.input.fieldmap,
+        combined=[*snakemake.input.t2star, *snakemake.input.optcom],
         slice_timing_enabled=snakemake.params.slice_timing,
         slice_time_ref=snakemake.params.slice_time_ref,
         fd_threshold=snakemake.params.fd_threshold_mm,

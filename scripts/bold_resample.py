@@ -19,6 +19,8 @@ with job_log(snakemake.log[0]):
         spaces=snakemake.params.spaces,
         resolution=snakemake.params.resolution_mm,
         interpolation=snakemake.params.interpolation,
+        fieldmap=snakemake.input.fieldmap,
+        combined=snakemake.input.t2star,
         slice_timing_enabled=snakemake.params.slice_timing,
         slice_time_ref=snakemake.params.slice_time_ref,
     )
