@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from neurobraid.bold.distortion import jacobian, phase_axis
+from neurobraid.bold.echoes import Relaxation, echo_weights
 from neurobraid.bold.fit import fit_run
 from neurobraid.bold.motion import motion_run
 from neurobraid.bold.resample import resample_run
@@ -204,6 +205,23 @@ def test_brightness_is_taken_at_the_undistorted_point(person):
     factor = jacobian(rise, READOUT, "j")
     assert np.allclose(gain, [factor[5, 6, 5], 0.5 * (factor[3, 9, 2] + factor[3, 10, 2])], atol=1e-5)
     assert Distortion(rise, affine, READOUT, "j", "direct", False).gain(points) is None
+
+
+def test_echoes_are_weighted_where_the_distorted_image_shows_the_point(person):
+    shape, affine = (12, 16, 11), person["affine"]
+    times = np.array([0.013, 0.03])
+    t2star = np.tile(np.linspace(0.01, 0.085, 16)[:, None], (12, 1, 11)).astype(np.float32)
+    distortion = Distortion(np.full(shape, 3.0 / READOUT, np.float32), affine, READOUT, "j", "direct", False)
+    ijk = np.array([[5, 6, 5], [3, 9, 2]])
+    route = make_route(apply_affine(affine, ijk), distortion, Relaxation(t2star, affine, times))
+    assert route.gain is None
+    assert np.allclose(route.weights, echo_weights(t2star[5, [9, 12], 5], times), atol=1e-5)
+    raw = np.random.default_rng(1).uniform(100, 900, (2, *shape, 1)).astype(np.float32)
+    out = np.zeros(2, np.float32)
+    for echo in range(2):
+        route.add(out, echo, Sampler(np.asfortranarray(raw[echo]), affine), 0, np.eye(4))
+    shown = raw[:, [5, 3], [9, 12], [5, 2], 0]
+    assert np.allclose(out, (route.weights * shown).sum(axis=0), atol=0.05)
 
 
 @pytest.mark.parametrize(
