@@ -174,8 +174,8 @@ def echo_weights(t2star, times):
 
     Examples
     --------
-    >>> echo_weights(np.array([0.03]), np.array([0.03, 0.06])).round(3).ravel().tolist()
-    [0.576, 0.424]
+    >>> print(echo_weights(np.array([0.03]), np.array([0.03, 0.06])).round(3).ravel())
+    [0.576 0.424]
     """
     times = np.asarray(times, np.float64)[:, None]
     # the first echo's decay is taken out of all: short T2* would give 0 / 0

@@ -167,7 +167,7 @@ def resample_run(
     routes = [make_route(target.points, distortion, relaxation) for target in targets]
     peak = 1.05 * max(float(echo.data.max()) for echo in echoes)
     # undistorted signal may be brighter than any raw voxel where the distortion had spread it
-    peak *= max([1.0, *(float(route.gain.max()) for route in routes if route.gain is not None)])
+    peak *= max([1.0, *(float(r.gain.max(initial=1.0)) for r in routes if r.gain is not None)])
     with contextlib.ExitStack() as stack:
         writers = [
             stack.enter_context(
