@@ -1,4 +1,4 @@
-"""Estimate reference, head motion, position to T1w, brain mask and confounds of one BOLD run."""
+"""Estimate position to T1w, brain mask and confounds of one BOLD run."""
 
 from typing import TYPE_CHECKING
 
@@ -10,16 +10,14 @@ if TYPE_CHECKING:
 
 with job_log(snakemake.log[0]):
     fit_run(
-        snakemake.input.bold[0],
+        snakemake.input.bold,
         snakemake.input.sidecars,
-        {
-            "t1w": snakemake.input.t1w,
-            "mask": snakemake.input.brain_mask,
-            "gm": snakemake.input.gm,
-            "wm": snakemake.input.wm,
-            "csf": snakemake.input.csf,
-        },
+        {name: snakemake.input[name] for name in ("boldref", "boldref_json", "mask", "hmc")},
+        {name: snakemake.input[name] for name in ("t1w", "gm", "wm", "csf")}
+        | {"mask": snakemake.input.brain_mask},
         dict(snakemake.output.items()),
+        fieldmap=snakemake.input.fieldmap,
+        combined=[*snakemake.input.t2star, *snakemake.input.optcom],
         slice_timing_enabled=snakemake.params.slice_timing,
         slice_time_ref=snakemake.params.slice_time_ref,
         fd_threshold=snakemake.params.fd_threshold_mm,

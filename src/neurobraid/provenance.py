@@ -32,6 +32,7 @@ BIDSIGNORE = (
             "pet",
             "petref",
             "boldref",
+            "T2starmap",
         )
     )
     + "atlases/\ngroup/\ncohort/\n"

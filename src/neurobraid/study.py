@@ -159,6 +159,15 @@ class Study:
         self.row(suffix, scan)
         return self._t1w[suffix, scan]
 
+    def has_echoes(self, scan):
+        """Whether a BOLD scan is a run of several echoes."""
+        return ";" in self.row("bold", scan)["path"]
+
+    def has_fieldmap(self, scan):
+        """Whether the susceptibility distortion of a BOLD scan is corrected."""
+        table = getattr(self.index, "fieldmaps", None)
+        return table is not None and bool(((table["scan"] == scan) & (table["method"] != "none")).any())
+
 
 def _link(dataset, link):
     """Reach the dataset as ``bids`` inside the study, so that no absolute path enters a rule."""

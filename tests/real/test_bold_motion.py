@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from neurobraid.bold.fit import head_motion
+from neurobraid.bold.motion import head_motion
 from neurobraid.bold.reference import count_non_steady, make_reference
 from neurobraid.bold.series import read_series
 from neurobraid.images.rigid import parameters

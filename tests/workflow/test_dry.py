@@ -50,6 +50,20 @@ def test_no_fmri_at_all_leaves_its_stages_out(tmp_path):
     assert stages(jobs) == {"index", "anat", "pet", "fusion", "report"}
 
 
+def test_echoes_of_a_run_are_one_scan(tmp_path):
+    home = study(tmp_path, tree("multi_echo"), "rest-only")
+    jobs = planned(home)
+    # three runs at rest and the motor task; two of them have more than one echo
+    assert jobs["bold_motion"] == jobs["bold_fit"] == jobs["bold_resample"] == 4 and jobs["bold_echoes"] == 2
+    files = outputs(home)
+    func = "results/derivatives/sub-01/func/sub-01_task-rest"
+    assert files[f"{func}_T2starmap.nii.gz"] == files[f"{func}_desc-optcom_boldref.nii.gz"] == "bold_echoes"
+    assert f"{func}_space-T1w_desc-preproc_bold.nii.gz" in files
+    assert "results/derivatives/sub-02/func/sub-02_task-rest_run-2_echo-2_desc-coreg_boldref.nii.gz" in files
+    assert not [path for path in files if "echo-1" in path or "run-2_T2starmap" in path]
+    assert all(name_problems(Path(path).name) == [] for path in files if "/func/" in path)
+
+
 def test_exclusion_takes_a_scan_out(tmp_path):
     spec = tree("no_sessions")
     before = planned(study(tmp_path / "a", spec, "rest-only"))

@@ -1,12 +1,79 @@
 # Stage bold: everything estimated once per run, then one interpolation to every space.
 
 
-rule bold_fit:
-    """Estimate reference, head motion, position to T1w, brain mask and confounds of a BOLD run."""
+rule bold_motion:
+    """Estimate the reference and the head motion of a BOLD run."""
     input:
         bold=raw("bold"),
         validated=ancient("<index>/validation.tsv"),
         sidecars=raw("bold", "sidecars"),
+    output:
+        boldref="<derivatives>/{visit}/func/{scan}_desc-hmc_boldref.nii.gz",
+        boldref_json="<derivatives>/{visit}/func/{scan}_desc-hmc_boldref.json",
+        mask="<derivatives>/{visit}/func/{scan}_desc-hmc_mask.nii.gz",
+        mask_json="<derivatives>/{visit}/func/{scan}_desc-hmc_mask.json",
+        hmc="<derivatives>/{visit}/func/{scan}_from-orig_to-boldref_mode-image_desc-hmc_xfm.txt",
+    log:
+        "logs/bold_motion/{visit}/{scan}.log",
+    benchmark:
+        "logs/benchmarks/bold_motion/{visit}/{scan}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000, 25),
+        runtime=60,
+    params:
+        code=code_digest("bold"),
+    script:
+        "../../scripts/bold_motion.py"
+
+
+rule bold_echoes:
+    """Estimate T2* of a multi-echo BOLD run and combine its references."""
+    input:
+        bold=raw("bold"),
+        sidecars=raw("bold", "sidecars"),
+        boldref="<derivatives>/{visit}/func/{scan}_desc-hmc_boldref.nii.gz",
+        boldref_json="<derivatives>/{visit}/func/{scan}_desc-hmc_boldref.json",
+        mask="<derivatives>/{visit}/func/{scan}_desc-hmc_mask.nii.gz",
+        hmc="<derivatives>/{visit}/func/{scan}_from-orig_to-boldref_mode-image_desc-hmc_xfm.txt",
+    output:
+        t2star="<derivatives>/{visit}/func/{scan}_T2starmap.nii.gz",
+        t2star_json="<derivatives>/{visit}/func/{scan}_T2starmap.json",
+        boldref="<derivatives>/{visit}/func/{scan}_desc-optcom_boldref.nii.gz",
+        boldref_json="<derivatives>/{visit}/func/{scan}_desc-optcom_boldref.json",
+    log:
+        "logs/bold_echoes/{visit}/{scan}.log",
+    benchmark:
+        "logs/benchmarks/bold_echoes/{visit}/{scan}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000, 10),
+        runtime=60,
+    params:
+        code=code_digest("bold"),
+    script:
+        "../../scripts/bold_echoes.py"
+
+
+rule bold_fit:
+    """Estimate position to T1w, brain mask and confounds of a BOLD run."""
+    input:
+        bold=raw("bold"),
+        sidecars=raw("bold", "sidecars"),
+        boldref="<derivatives>/{visit}/func/{scan}_desc-hmc_boldref.nii.gz",
+        boldref_json="<derivatives>/{visit}/func/{scan}_desc-hmc_boldref.json",
+        mask="<derivatives>/{visit}/func/{scan}_desc-hmc_mask.nii.gz",
+        hmc="<derivatives>/{visit}/func/{scan}_from-orig_to-boldref_mode-image_desc-hmc_xfm.txt",
+        fieldmap=fieldmap_of(
+            "<derivatives>/{visit}/func/{scan}_desc-sdc_fieldmap.nii.gz",
+            "<derivatives>/{visit}/func/{scan}_desc-sdc_fieldmap.json",
+        ),
+        t2star=echoes_of("<derivatives>/{visit}/func/{scan}_T2starmap.nii.gz"),
+        optcom=echoes_of("<derivatives>/{visit}/func/{scan}_desc-optcom_boldref.nii.gz"),
         t1w=anatomy("bold", "desc-preproc_T1w.nii.gz"),
         brain_mask=anatomy("bold", "desc-brain_mask.nii.gz"),
         gm=anatomy("bold", "label-GM_probseg.nii.gz"),
@@ -17,7 +84,6 @@ rule bold_fit:
         boldref_json="<derivatives>/{visit}/func/{scan}_desc-coreg_boldref.json",
         mask="<derivatives>/{visit}/func/{scan}_desc-brain_mask.nii.gz",
         mask_json="<derivatives>/{visit}/func/{scan}_desc-brain_mask.json",
-        hmc="<derivatives>/{visit}/func/{scan}_from-orig_to-boldref_mode-image_desc-hmc_xfm.txt",
         coreg="<derivatives>/{visit}/func/{scan}_from-boldref_to-T1w_mode-image_desc-coreg_xfm.txt",
         confounds="<derivatives>/{visit}/func/{scan}_desc-confounds_timeseries.tsv",
         confounds_json="<derivatives>/{visit}/func/{scan}_desc-confounds_timeseries.json",
@@ -47,11 +113,16 @@ rule bold_resample:
     input:
         bold=raw("bold"),
         sidecars=raw("bold", "sidecars"),
+        hmc="<derivatives>/{visit}/func/{scan}_from-orig_to-boldref_mode-image_desc-hmc_xfm.txt",
+        hmc_json="<derivatives>/{visit}/func/{scan}_desc-hmc_boldref.json",
         boldref="<derivatives>/{visit}/func/{scan}_desc-coreg_boldref.nii.gz",
         mask="<derivatives>/{visit}/func/{scan}_desc-brain_mask.nii.gz",
-        hmc="<derivatives>/{visit}/func/{scan}_from-orig_to-boldref_mode-image_desc-hmc_xfm.txt",
         coreg="<derivatives>/{visit}/func/{scan}_from-boldref_to-T1w_mode-image_desc-coreg_xfm.txt",
-        qc="<derivatives>/{visit}/func/{scan}_desc-bold_qc.json",
+        fieldmap=fieldmap_of(
+            "<derivatives>/{visit}/func/{scan}_desc-sdc_fieldmap.nii.gz",
+            "<derivatives>/{visit}/func/{scan}_desc-sdc_fieldmap.json",
+        ),
+        t2star=echoes_of("<derivatives>/{visit}/func/{scan}_T2starmap.nii.gz"),
         t1w=anatomy("bold", "desc-preproc_T1w.nii.gz"),
         warp=anatomy("bold", f"from-T1w_to-{MNI}_mode-image_xfm.h5"),
     output:

@@ -108,9 +108,9 @@ PAGE_FILES = {
 }
 for SUFFIX in ("T1w", "bold", "pet"):
     for ROW in STUDY.scans_of(SUFFIX):
-        PAGE_FILES[ROW.participant_id][f"raw_{SUFFIX.lower()}"].append(
-            f"{RAW}/{ROW.path}"
-        )
+        PAGE_FILES[ROW.participant_id][f"raw_{SUFFIX.lower()}"] += [
+            f"{RAW}/{NAME}" for NAME in ROW.path.split(";")
+        ]
 for KIND, SUFFIX, TEMPLATE, FILTERS in PAGE_RECORDS:
     for ROW, PATH in zip(
         STUDY.scans_of(SUFFIX, **FILTERS), scans(SUFFIX, TEMPLATE, **FILTERS)

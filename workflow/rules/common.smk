@@ -99,6 +99,20 @@ def anatomy(suffix, ending):
     return find
 
 
+def only_if(holds, *templates):
+    """Input function: files of the wildcards' scan, none where a test of the study fails."""
+
+    def find(wildcards):
+        wanted = templates if holds(wildcards.scan) else ()
+        return [place(path, **dict(wildcards)) for path in wanted]
+
+    return find
+
+
+fieldmap_of = functools.partial(only_if, STUDY.has_fieldmap)
+echoes_of = functools.partial(only_if, STUDY.has_echoes)
+
+
 def scans(suffix, template, **filters):
     """Fill a template for every analysed scan of a kind, in table order."""
     return [

@@ -15,7 +15,7 @@ import os
 from pathlib import Path
 
 from neurobraid.bids.entities import name_problems, natural, parse, suggest
-from neurobraid.bids.sidecars import read_sidecar
+from neurobraid.bids.sidecars import applying, metadata, read_sidecar
 from neurobraid.bids.table import (
     IMAGE_EXTENSIONS,
     MISSING,
@@ -290,6 +290,16 @@ def scan_errors(root, row, *, needs_events=False, tr_tolerance=TR_TOLERANCE_S):
     -------
     ProblemList
     """
+    images = image_rows(row)
+    if len(images) > 1:
+        problems = ProblemList()
+        for number, image in enumerate(images):
+            # the echoes share one table of events
+            own = image if number == 0 else {**image, "events": MISSING}
+            wanted = needs_events and number == 0
+            problems.extend(scan_errors(root, own, needs_events=wanted, tr_tolerance=tr_tolerance))
+        problems.extend(_echo_errors(root, images))
+        return problems
     problems = ProblemList()
     path = row["path"]
     meta, seen = {}, {}
@@ -331,6 +341,61 @@ def scan_errors(root, row, *, needs_events=False, tr_tolerance=TR_TOLERANCE_S):
     elif header and len([n for n in header["shape"] if n > 1]) != 3:
         shape = " x ".join(map(str, header["shape"]))
         problems.add(path, "dimensions", shape, "3D", "give one 3D T1w image")
+    return problems
+
+
+def image_rows(row):
+    """One row per image of a scan: several for a multi-echo run.
+
+    Parameters
+    ----------
+    row : mapping
+        Row of the scan table.
+
+    Returns
+    -------
+    list of dict
+        Each with its own ``path`` and ``sidecars``.
+    """
+    paths = row["path"].split(";")
+    if len(paths) == 1:
+        return [dict(row)]
+    sidecars = [] if row["sidecars"] == MISSING else row["sidecars"].split(";")
+    return [{**row, "path": p, "sidecars": ";".join(applying(sidecars, p)) or MISSING} for p in paths]
+
+
+def _echo_errors(root, images):
+    """What the echoes of one run must have in common, and their times."""
+    problems = ProblemList()
+    shapes, last = {}, None
+    for image in images:
+        path = image["path"]
+        try:
+            shapes[path] = read_header(Path(root) / path, path)["shape"]
+            meta = metadata(root, image["sidecars"])
+        except InputError:
+            continue  # reported with the image itself
+        file = image["sidecars"].rpartition(";")[2] if image["sidecars"] != MISSING else _own_sidecar(path)
+        key, allowed = "EchoTime", "seconds, above 0 and below 1"
+        time = _number(meta.get(key))
+        if time is None or not 0 < time < 1:
+            found = "missing" if key not in meta else repr(meta[key])
+            fix = f"add the time of echo {parse(path.rpartition('/')[2]).entities['echo']}"
+            if time and time >= 1:
+                fix = f"write {time / 1000:g}: the unit is seconds"
+            problems.add(file, key, found, allowed, fix)
+            continue
+        if last is not None and time <= last[0]:
+            found = f"{time:g} s, after {last[0]:g} s in {last[1].rpartition('/')[2]}"
+            fix = "number the echoes by their time, each with the time in its own sidecar"
+            problems.add(file, key, found, "a longer time in every further echo", fix)
+        last = time, path
+    first = next(iter(shapes.items()), None)
+    for path, shape in shapes.items():
+        if shape != first[1]:
+            found, other = (" x ".join(map(str, s)) for s in (shape, first[1]))
+            fix = "convert the run again, or exclude the echo (index.exclude)"
+            problems.add(path, "dimensions", found, f"{other}, as {first[0].rpartition('/')[2]}", fix)
     return problems
 
 
@@ -826,11 +891,11 @@ def check_content(bids_root, scans, *, workers=1, progress=None):
     Returns
     -------
     list of ProblemList
-        One per row of `scans`, in its order.
+        One per image, in the order of `scans`.
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    rows = scans.to_dict("records")
+    rows = [image for row in scans.to_dict("records") for image in image_rows(row)]
     results = []
     with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
         for row, problems in zip(rows, pool.map(lambda r: image_errors(bids_root, r), rows), strict=True):
@@ -872,7 +937,7 @@ def validate(
         {c: getattr(p, c).replace("\t", " ").replace("\n", " ") for c in columns} for p in problems.problems
     ]
     touched = {p.file for p in problems.problems}
-    for path in scans["path"]:
+    for path in (name for joined in scans["path"] for name in joined.split(";")):
         if path not in touched:
             size = os.path.getsize(Path(bids_root) / path)
             rows.append(

@@ -179,6 +179,17 @@ def name_problems(name, *, raw=False):
     return problems
 
 
+def without_echo(scan):
+    """Name of the run that an echo belongs to.
+
+    Examples
+    --------
+    >>> without_echo("sub-01_task-rest_run-1_echo-2_part-mag")
+    'sub-01_task-rest_run-1_part-mag'
+    """
+    return re.sub(r"_echo-[0-9]+(?=_|$)", "", scan)
+
+
 def natural(text):
     """Sort key that orders ``run-2`` before ``run-10`` and missing labels first."""
     return [(0, int(p), p) if p.isdigit() else (1, 0, p) for p in re.split(r"(\d+)", text) if p]

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from neurobraid.bids.entities import SCAN_KEYS, natural, parse
+from neurobraid.bids.entities import SCAN_KEYS, natural, parse, without_echo
 from neurobraid.bids.table import (
     EXCLUSION_COLUMNS,
     MISSING,
@@ -44,7 +44,7 @@ class Index:
     Attributes
     ----------
     scans : pandas.DataFrame
-        Scan table without the excluded scans.
+        Scan table without the excluded scans; a multi-echo run is one row (see `join_echoes`).
     pairing : pandas.DataFrame
         One row per PET and BOLD scan of `scans`, and per one excluded for want of a T1w (``rule`` is ``excluded``).
     exclusions : pandas.DataFrame
@@ -62,7 +62,7 @@ class Index:
 
     def files(self, root):
         """Every raw file the study reads, images first, below `root` (text)."""
-        found = dict.fromkeys(self.scans["path"])
+        found = dict.fromkeys(name for path in self.scans["path"] for name in path.split(";"))
         for column in ("sidecars", "events"):
             for value in self.scans[column]:
                 found.update(dict.fromkeys(name for name in value.split(";") if name != MISSING))
@@ -218,12 +218,13 @@ def pair(scans, dates=None, max_days=MAX_DAYS):
 
 
 def _special(scans):
-    """Exclusions of BOLD files that are no series of their own: phase parts, further echoes, double extensions."""
+    """Exclusions of BOLD files that are no series of their own: phase parts, double extensions, echoes beside their sum."""
     excluded, seen = [], {}
-    echoes = {}
+    names = {row.scan for row in scans.itertuples() if row.suffix == "bold"}
     for row in scans.to_dict("records"):
         entities = parse(row["path"].rpartition("/")[2]).entities
         key = (row["suffix"], row["scan"])
+        run = without_echo(row["scan"])
         if key in seen:
             reason = f"the same scan is there twice: {seen[key]} was taken"
             excluded.append(exclusion(row, "duplicate", reason))
@@ -233,18 +234,41 @@ def _special(scans):
             excluded.append(
                 exclusion(row, "part", f"part-{entities['part']} is not analysed; only magnitude is")
             )
-        elif "echo" in entities and row["suffix"] == "bold":
-            run = tuple((k, v) for k, v in entities.items() if k != "echo")
-            echoes.setdefault(run, []).append((int(entities["echo"]), row))
-    for series in echoes.values():
-        series.sort(key=lambda item: item[0])
-        # the second echo is near 30 ms in the usual protocols, where BOLD contrast is best
-        chosen = series[min(1, len(series) - 1)][0]
-        for echo, row in series:
-            if echo != chosen:
-                reason = f"multi-echo run: echoes are not combined, echo-{chosen} stands for the run"
-                excluded.append(exclusion(row, "echo", reason))
+        elif row["suffix"] == "bold" and run != row["scan"] and run in names:
+            reason = f"{run}_bold, which is no single echo, is there too and stands for the run"
+            excluded.append(exclusion(row, "echo", reason))
     return excluded
+
+
+def join_echoes(scans):
+    """One row for all echoes of a BOLD run.
+
+    Parameters
+    ----------
+    scans : pandas.DataFrame
+        Scan table with one row per image.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The echoes of a run stand where the first of them stood. Their ``scan`` has no ``echo``; ``path`` joins the images
+        with ``;`` in order of their number, which is the order of echo time in BIDS; ``sidecars`` joins what applies to
+        any of them (`neurobraid.bids.sidecars.applying` tells which to which). A run with one echo left is like any
+        other scan and keeps its name.
+    """
+    runs = {}
+    for row in scans.to_dict("records"):
+        bold = row["suffix"] == "bold"
+        runs.setdefault((row["suffix"], without_echo(row["scan"]) if bold else row["scan"]), []).append(row)
+    joined = []
+    for (_, name), rows in runs.items():
+        if len(rows) > 1:
+            rows.sort(key=lambda r: int(parse(r["path"].rpartition("/")[2]).entities["echo"]))
+            sidecars = dict.fromkeys(s for r in rows for s in r["sidecars"].split(";") if s != MISSING)
+            paths = ";".join(row["path"] for row in rows)
+            rows = [{**rows[0], "scan": name, "path": paths, "sidecars": ";".join(sidecars) or MISSING}]
+        joined += rows
+    return pd.DataFrame(joined, columns=list(scans.columns), dtype=str)
 
 
 def index_from_table(table, options=None, dates=None, others=()):
@@ -275,7 +299,11 @@ def index_from_table(table, options=None, dates=None, others=()):
 
     scans, rows = filter_scans(table, options)
     excluded.extend(rows)
-    scans = drop(scans, _special(scans))
+    scans = join_echoes(drop(scans, _special(scans)))
+    dates = dict(dates or {})
+    for path in scans["path"]:
+        if (first := path.partition(";")[0]) in dates:
+            dates[path] = dates[first]
     pairing, rows = pair(scans, dates, options.get("max_days", MAX_DAYS))
     scans = drop(scans, rows)
     # a T1w kept only for pairing across sessions, with the participant's own scans all filtered away

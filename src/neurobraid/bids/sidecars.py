@@ -130,6 +130,28 @@ class Tree:
         ]
 
 
+def applying(sidecars, image):
+    """Those of a run's sidecars that apply to one of its images.
+
+    Parameters
+    ----------
+    sidecars : iterable of path-like
+        Files that apply to at least one image of the run, least specific first.
+    image : path-like
+
+    Returns
+    -------
+    list of path-like
+        In the order given. A sidecar of ``echo-2`` does not apply to the image of ``echo-1``.
+    """
+    mine = _entities(image)
+    return [path for path in sidecars if _entities(path) <= mine]
+
+
+def _entities(path):
+    return set(parse(os.fspath(path).replace(os.sep, "/").rpartition("/")[2]).entities.items())
+
+
 def read_sidecar(root, relative):
     """Read one JSON file of a dataset.
 

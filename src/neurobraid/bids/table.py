@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from neurobraid.bids.entities import SCAN_KEYS, natural, parse, suggest
+from neurobraid.bids.entities import SCAN_KEYS, natural, parse, suggest, without_echo
 from neurobraid.bids.sidecars import Tree
 from neurobraid.errors import InputError
 
@@ -282,7 +282,7 @@ def filter_scans(table, filters):
         ``participants``, ``sessions``, ``tasks``, ``runs``, ``tracers``: labels to keep, empty keeps all. ``tasks`` and
         ``runs`` select BOLD runs only, ``tracers`` PET only. ``sessions`` selects BOLD and PET; a T1w of another session
         stays available for pairing. ``exclude``: scans to leave out, written like the file name without extension
-        (``sub-01_task-rest_bold``); without suffix all images of that scan name are left out.
+        (``sub-01_task-rest_bold``); without suffix all images of that scan name are left out, without ``echo`` all echoes.
 
     Returns
     -------
@@ -308,7 +308,11 @@ def filter_scans(table, filters):
     runs = _wanted(filters, "runs", present("run", bold), "run-")
     tracers = _wanted(filters, "tracers", present("trc", pet), "trc-")
 
-    names = set(table["scan"]) | set(table["scan"] + "_" + table["suffix"])
+    names = {n for scan in table["scan"] for n in (scan, without_echo(scan))}
+    names |= {
+        f"{without_echo(scan)}_{suffix}" for scan, suffix in zip(table["scan"], table["suffix"], strict=True)
+    }
+    names |= set(table["scan"] + "_" + table["suffix"])
     exclude = set()
     for value in filters.get("exclude") or ():
         text = str(value)
@@ -334,7 +338,9 @@ def filter_scans(table, filters):
             rule, reason = "filter", f"index.runs does not list run {row['run']}"
         elif tracers and suffix == "pet" and row["trc"] not in tracers:
             rule, reason = "filter", f"index.tracers does not list tracer {row['trc']}"
-        elif row["scan"] in exclude or f"{row['scan']}_{suffix}" in exclude:
+        elif any(
+            n in exclude or f"{n}_{suffix}" in exclude for n in (row["scan"], without_echo(row["scan"]))
+        ):
             rule, reason = "user", "listed in index.exclude"
         keep.append(rule is None)
         if rule:

@@ -1,4 +1,4 @@
-"""Everything that is estimated once from a raw BOLD run: reference, motion, coregistration, mask, confounds."""
+"""What is estimated once from a raw BOLD run and its anatomy: position to T1w, brain mask, confounds."""
 
 from __future__ import annotations
 
@@ -9,60 +9,19 @@ import numpy as np
 
 from neurobraid.bold.confounds import confound_table, noise_masks, quality
 from neurobraid.bold.coregister import coregister
-from neurobraid.bold.reference import count_non_steady, make_reference
+from neurobraid.bold.echoes import COMBINATION, open_echoes, read_relaxation
+from neurobraid.bold.motion import check_volumes, read_motion
+from neurobraid.bold.reference import brain_mask
+from neurobraid.bold.route import make_route, read_distortion
 from neurobraid.bold.sampling import Sampler
-from neurobraid.bold.series import read_series
 from neurobraid.bold.slicetiming import correct_slice_timing
-from neurobraid.files import read_json, write_json, write_tsv
+from neurobraid.files import write_json, write_tsv
 from neurobraid.images.io import data, load, save
 from neurobraid.images.resample import grid_points, sample
-from neurobraid.images.rigid import realign
-from neurobraid.images.transforms import apply_affine, write_affines
+from neurobraid.images.transforms import apply_affine, read_affines, write_affines
 from neurobraid.provenance import sidecar
 
 log = logging.getLogger("neurobraid")
-
-
-def merge_sidecars(paths):
-    """Metadata of a run: later files override earlier ones (BIDS inheritance order).
-
-    Parameters
-    ----------
-    paths : iterable of path-like
-
-    Returns
-    -------
-    dict
-    """
-    merged = {}
-    for path in paths:
-        merged.update(read_json(path))
-    return merged
-
-
-def head_motion(data4d, affine, reference, mask):
-    """Rigid motion of a BOLD run against its reference.
-
-    The mask is widened by about 6 mm, because the brain's edge says most about its position; the gain per
-    volume absorbs drift and the bright volumes before steady state.
-
-    Parameters
-    ----------
-    data4d : (X, Y, Z, T) array
-    affine : (4, 4) array
-    reference : (X, Y, Z) array
-    mask : (X, Y, Z) bool array
-
-    Returns
-    -------
-    (T, 4, 4) float64 array
-        Reference points to points of each volume.
-    """
-    from scipy import ndimage
-
-    zooms = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
-    wide = ndimage.binary_dilation(mask, iterations=max(1, round(6.0 / zooms.min())))
-    return realign(data4d, affine, reference=reference, mask=wide, fwhm=3.0, scale_intensity=True)
 
 
 def tissue_shares(points, step, to_t1w, maps):
@@ -169,21 +128,65 @@ def task_name(path, metadata):
     return metadata.get("TaskName") or (found.group(1) if found else None)
 
 
-def fit_run(
-    bold, sidecars, anatomy, outputs, *, slice_timing_enabled, slice_time_ref, fd_threshold, dvars_threshold
-):
-    """Estimate everything about one BOLD run and write it.
+def brain_series(bold, sidecars, route, hmc, non_steady, *, slice_timing_enabled, slice_time_ref):
+    """Read the voxels of the brain in every volume, corrected for slice timing, head motion and distortion.
 
     Parameters
     ----------
-    bold : path-like
-        Raw ``*_bold.nii.gz``.
+    bold, sidecars : list of path-like
+    route : neurobraid.bold.route.Route
+        To N voxels.
+    hmc : path-like
+        T head-motion transforms, reference points to points of each volume.
+    non_steady : int
+    slice_timing_enabled : bool
+    slice_time_ref : float
+
+    Returns
+    -------
+    brain : (T, N) float32 array
+        Echoes combined.
+    facts : dict
+        ``notes``, ``repetition_time`` (s), ``slice_timing_corrected``.
+    """
+    motion = read_affines(hmc)
+    brain = np.zeros((len(motion), len(route.points)), np.float32)
+    notes = []
+    for echo, series in enumerate(open_echoes(bold, sidecars)):
+        check_volumes(hmc, motion, series.data.shape[3])
+        _, corrected, note = slice_timing(
+            series, non_steady, enabled=slice_timing_enabled, reference=slice_time_ref
+        )
+        sampler = Sampler(series.data, series.affine)
+        for t in range(len(motion)):
+            route.add(brain[t], echo, sampler, t, motion[t])
+        notes += [text for text in series.notes if text not in notes]
+    log.info(note)
+    return brain, {
+        "notes": [*notes, note],
+        "repetition_time": series.tr,
+        "slice_timing_corrected": corrected,
+    }
+
+
+def fit_run(
+    bold, sidecars, estimated, anatomy, outputs, *, slice_timing_enabled, slice_time_ref, fd_threshold,
+    dvars_threshold, fieldmap=(), combined=(),
+):  # fmt: skip
+    """Estimate what one BOLD run needs its anatomy for, and write it.
+
+    Parameters
+    ----------
+    bold : list of path-like
+        Raw ``*_bold.nii.gz``, one per echo in order of echo time.
     sidecars : list of path-like
-        Its JSON files in inheritance order.
+        Their JSON files in inheritance order.
+    estimated : dict of str to path-like
+        ``boldref``, ``boldref_json``, ``mask``, ``hmc`` as written by `neurobraid.bold.motion.motion_run`.
     anatomy : dict of str to path-like
         ``t1w``, ``mask``, ``gm``, ``wm``, ``csf`` of the paired T1w scan.
     outputs : dict of str to path-like
-        ``boldref``, ``mask``, ``hmc``, ``coreg``, ``confounds``, ``qc`` and the sidecars ``boldref_json``,
+        ``boldref``, ``mask``, ``coreg``, ``confounds``, ``qc`` and the sidecars ``boldref_json``,
         ``mask_json``, ``confounds_json``.
     slice_timing_enabled : bool
     slice_time_ref : float
@@ -192,79 +195,85 @@ def fit_run(
         mm.
     dvars_threshold : float
         Standardized DVARS.
+    fieldmap : sequence of path-like
+        Field map in Hz and its sidecar (see `neurobraid.bold.route.read_distortion`), or nothing.
+    combined : sequence of path-like
+        T2* map and combined reference of a multi-echo run (`neurobraid.bold.echoes.echoes_run`), or nothing.
 
     Raises
     ------
     neurobraid.errors.InputError
-        See `neurobraid.bold.series.read_series`.
+        See `neurobraid.bold.series.read_series`, `neurobraid.bold.echoes.open_echoes` and
+        `neurobraid.bold.route.read_distortion`.
     """
-    metadata = merge_sidecars(sidecars)
-    series = read_series(bold, metadata)
-    for note in series.notes:
-        log.warning("%s: %s", bold, note)
-    affine, shape = series.affine, series.data.shape
-    non_steady = count_non_steady(series.data)
-    reference, index, intensity_mask = make_reference(series, non_steady)
-    log.info("%s volumes, %s not in steady state, reference %s", shape[3], non_steady, index)
-
-    motion = head_motion(series.data, affine, reference, intensity_mask)
+    reference, intensity_mask, motion, facts = read_motion(estimated)
+    picture = load(estimated["boldref"])
+    affine, shape, non_steady = picture.affine, reference.shape, facts["NonSteadyStateVolumes"]
+    distortion = read_distortion(fieldmap, picture)
+    relaxation = read_relaxation(combined, bold, sidecars)
+    if relaxation is not None:
+        reference = data(load(combined[1]))
+    if distortion is not None:
+        reference = distortion.undistort(reference)
+        intensity_mask = brain_mask(reference, np.sqrt((affine[:3, :3] ** 2).sum(axis=0)))
+        log.info("corrected for %s", distortion.step)
     t1w, t1w_mask = load(anatomy["t1w"]), load(anatomy["mask"])
     maps = {name: load(anatomy[name.lower()]) for name in ("GM", "WM", "CSF")}
     matrix, scores = coregister(reference, affine, intensity_mask, t1w, t1w_mask, maps["WM"], maps["GM"])
     mask, dice = final_mask(reference, intensity_mask, affine, t1w_mask, matrix)
     log.info("coregistration by %s, Dice of the masks %.3f", scores["coreg_method"], dice)
 
-    _, corrected, note = slice_timing(
-        series, non_steady, enabled=slice_timing_enabled, reference=slice_time_ref
-    )
-    log.info(note)
-    points = grid_points(shape[:3], affine, mask)
-    sampler = Sampler(series.data, affine)
-    brain = np.empty((shape[3], len(points)), np.float32)
-    for t in range(shape[3]):
-        brain[t] = sampler.volume(t, points, motion[t])
+    points = grid_points(shape, affine, mask)
+    brain, read = brain_series(
+        bold, sidecars, make_route(points, distortion, relaxation), estimated["hmc"], non_steady,
+        slice_timing_enabled=slice_timing_enabled, slice_time_ref=slice_time_ref,
+    )  # fmt: skip
+    tr = read["repetition_time"]
     shares = tissue_shares(points, affine[:3, :3], np.linalg.inv(matrix), maps)
     alive = brain.std(axis=0) > 0
     masks, thresholds = noise_masks(shares, alive)
     center = points.mean(axis=0)
     table, description = confound_table(
-        brain, masks, motion, center, series.tr, non_steady=non_steady,
+        brain, masks, motion, center, tr, non_steady=non_steady,
         fd_threshold=fd_threshold, dvars_threshold=dvars_threshold,
     )  # fmt: skip
     numbers = quality(brain[non_steady:], table, fd_threshold=fd_threshold)
     numbers |= scores
+    numbers |= read
     numbers |= {
         "coreg_dice": float(dice),
+        "echoes": len(bold),
         "fd_threshold_mm": fd_threshold,
         "mask_volume_ml": float(mask.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000.0),
         "noise_mask_thresholds": thresholds,
         "noise_mask_voxels": {name: int(chosen.sum()) for name, chosen in masks.items()},
         "non_steady_state_volumes": non_steady,
-        "notes": [*series.notes, note],
-        "reference_volume": index,
-        "repetition_time": series.tr,
-        "slice_timing_corrected": corrected,
-        "voxel_size_mm": [float(z) for z in series.zooms],
-        "volumes": shape[3],
+        "reference_volume": facts["ReferenceVolume"],
+        "sdc_method": distortion.method if distortion else "none",
+        "voxel_size_mm": np.sqrt((affine[:3, :3] ** 2).sum(axis=0)),
+        "volumes": len(motion),
     }
 
-    used = [bold, *sidecars]
+    used = [*bold, *sidecars, *fieldmap, *combined]
     anatomical = [anatomy[name] for name in ("t1w", "mask", "wm", "gm")]
+    steps = ["mean of all echoes" if combined else "trimmed mean of realigned volumes"]
+    steps += [f"corrected for {distortion.step}"] if distortion else []
     save(reference, affine, outputs["boldref"])
     write_json(
         sidecar(
-            "Reference of the run: trimmed mean of realigned volumes", used, SkullStripped=False,
-            ReferenceVolume=index,
+            f"Reference of the run: {', '.join(steps)}", [combined[1] if combined else estimated["boldref"], *fieldmap],
+            SkullStripped=False, ReferenceVolume=facts["ReferenceVolume"],
+            SusceptibilityDistortionCorrection=distortion.method if distortion else "none",
+            Combination=COMBINATION if combined else None,
         ),
         outputs["boldref_json"],
     )  # fmt: skip
     save(mask, affine, outputs["mask"], dtype=np.uint8)
     write_json(
         sidecar("Brain mask of the run: T1w brain mask where the BOLD image has signal",
-                [bold, anatomy["mask"]], Type="Brain"),
+                [*bold, anatomy["mask"]], Type="Brain"),
         outputs["mask_json"],
     )  # fmt: skip
-    write_affines(motion, outputs["hmc"])
     write_affines(matrix, outputs["coreg"])
     write_tsv(table, outputs["confounds"])
     write_json(description, outputs["confounds_json"])

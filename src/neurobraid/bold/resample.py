@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neurobraid.bold.fit import merge_sidecars, slice_timing, task_name
+from neurobraid.bold.echoes import COMBINATION, open_echoes, read_relaxation
+from neurobraid.bold.fit import slice_timing, task_name
+from neurobraid.bold.motion import check_volumes
+from neurobraid.bold.route import make_route, read_distortion
 from neurobraid.bold.sampling import Sampler
-from neurobraid.bold.series import read_series
 from neurobraid.bold.writing import series_writer
 from neurobraid.errors import InputError
 from neurobraid.files import read_json, write_json
@@ -27,7 +29,7 @@ T1W = "T1w"
 
 @dataclass
 class Target:
-    """One space to write to: its grid, its brain voxels, and where these lie in the BOLD reference."""
+    """One space to write to: its grid, its brain voxels, and where these lie in the (undistorted) BOLD reference."""
 
     space: str
     shape: tuple
@@ -94,17 +96,18 @@ def make_target(space, shape, affine, chain, mask, mask_affine):
 
 def resample_run(
     bold, sidecars, fitted, t1w, warp, outputs, *, spaces, resolution, interpolation, slice_timing_enabled,
-    slice_time_ref,
+    slice_time_ref, fieldmap=(), combined=(),
 ):  # fmt: skip
     """Write a BOLD run, its reference and its mask in every requested space.
 
     Parameters
     ----------
-    bold : path-like
-        Raw ``*_bold.nii.gz``.
+    bold : list of path-like
+        Raw ``*_bold.nii.gz``, one per echo in order of echo time.
     sidecars : list of path-like
     fitted : dict of str to path-like
-        ``boldref``, ``mask``, ``hmc``, ``coreg``, ``qc`` as written by `neurobraid.bold.fit.fit_run`.
+        ``hmc`` and ``hmc_json`` (the sidecar of its reference) as written by `neurobraid.bold.motion.motion_run`;
+        ``boldref``, ``mask``, ``coreg`` as written by `neurobraid.bold.fit.fit_run`.
     t1w : path-like
         Preprocessed T1w image.
     warp : path-like
@@ -119,31 +122,31 @@ def resample_run(
     slice_timing_enabled : bool
     slice_time_ref : float
         Fraction of the repetition time.
+    fieldmap : sequence of path-like
+        Field map in Hz and its sidecar (see `neurobraid.bold.route.read_distortion`), or nothing.
+    combined : sequence of path-like
+        T2* map of a multi-echo run (`neurobraid.bold.echoes.echoes_run`), or nothing.
 
     Raises
     ------
     InputError
         The number of head-motion transforms is not that of the volumes, or a space is unknown.
     """
-    metadata = merge_sidecars(sidecars)
-    series = read_series(bold, metadata)
-    total = series.data.shape[3]
+    echoes = list(open_echoes(bold, sidecars))
+    series = echoes[0]
+    metadata, total = series.metadata, series.data.shape[3]
     motion, coreg = read_affines(fitted["hmc"]), read_affines(fitted["coreg"])[0]
-    if len(motion) != total:
-        raise InputError(
-            fitted["hmc"],
-            "transforms",
-            len(motion),
-            f"{total} (volumes of the run)",
-            "remove it and run again",
+    check_volumes(fitted["hmc"], motion, total)
+    non_steady = int(read_json(fitted["hmc_json"])["NonSteadyStateVolumes"])
+    for echo in echoes:
+        start, corrected, note = slice_timing(
+            echo, non_steady, enabled=slice_timing_enabled, reference=slice_time_ref
         )
-    non_steady = int(read_json(fitted["qc"])["non_steady_state_volumes"])
-    start, corrected, note = slice_timing(
-        series, non_steady, enabled=slice_timing_enabled, reference=slice_time_ref
-    )
     log.info(note)
 
     reference, mask = load(fitted["boldref"]), load(fitted["mask"])
+    distortion = read_distortion(fieldmap, reference)
+    relaxation = read_relaxation(combined, bold, sidecars)
     brain = data(mask)
     targets = []
     for space in spaces:
@@ -160,8 +163,11 @@ def resample_run(
         targets.append(make_target(space, shape, affine, chain, brain, mask.affine))
         log.info("%s: %d of %d voxels are brain", space, len(targets[-1].points), np.prod(shape))
 
-    sampler = Sampler(series.data, series.affine, interpolation)
-    peak = 1.05 * float(series.data.max())
+    samplers = [Sampler(echo.data, echo.affine, interpolation) for echo in echoes]
+    routes = [make_route(target.points, distortion, relaxation) for target in targets]
+    peak = 1.05 * max(float(echo.data.max()) for echo in echoes)
+    # undistorted signal may be brighter than any raw voxel where the distortion had spread it
+    peak *= max([1.0, *(float(r.gain.max(initial=1.0)) for r in routes if r.gain is not None)])
     with contextlib.ExitStack() as stack:
         writers = [
             stack.enter_context(
@@ -172,15 +178,22 @@ def resample_run(
         ]  # fmt: skip
         volumes = [np.zeros(target.shape, np.float32) for target in targets]
         for t in range(total):
-            for target, volume, write in zip(targets, volumes, writers, strict=True):
-                volume[target.mask] = sampler.volume(t, target.points, motion[t])
+            values = [np.zeros(len(target.points), np.float32) for target in targets]
+            for echo, sampler in enumerate(samplers):
+                for route, out in zip(routes, values, strict=True):
+                    route.add(out, echo, sampler, t, motion[t])
+            for target, out, volume, write in zip(targets, values, volumes, writers, strict=True):
+                volume[target.mask] = out
                 write(volume)
 
     picture = Sampler(np.asfortranarray(data(reference)[..., None]), reference.affine, interpolation)
-    made_from = [bold, fitted["hmc"], fitted["coreg"]]
+    made_from = [*bold, fitted["hmc"], *fieldmap, *combined, fitted["coreg"]]
     for n, target in enumerate(targets):
         sources = made_from + ([warp] if target.space != T1W else [])
-        steps = [*(["slice timing"] if corrected else []), "head motion", "coregistration"]
+        steps = [*(["slice timing"] if corrected else []), "head motion"]
+        steps += [distortion.step] if distortion else []
+        steps += ["combination of echoes"] if relaxation else []
+        steps += ["coregistration"]
         steps += ["normalisation"] if target.space != T1W else []
         facts = {"SpatialReference": str(t1w) if target.space == T1W else target.space, "SkullStripped": True}
         if target.space == T1W:
@@ -193,13 +206,16 @@ def resample_run(
                 StartTime=start,
                 SliceTimingCorrected=corrected,
                 SliceTimingNote=note,
-                TaskName=task_name(bold, metadata),
+                TaskName=task_name(bold[0], metadata),
                 Interpolation=interpolation,
                 NonSteadyStateVolumes=non_steady,
+                SusceptibilityDistortionCorrection=distortion.method if distortion else "none",
+                EchoTimes=relaxation.times if relaxation else None,
+                Combination=COMBINATION if relaxation else None,
                 **{
                     k: metadata[k]
                     for k in ("EchoTime", "FlipAngle", "MagneticFieldStrength")
-                    if k in metadata
+                    if k in metadata and not (k == "EchoTime" and relaxation)
                 },
                 **facts,
             ),

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from neurobraid.bids.sidecars import applying
 from neurobraid.errors import InputError
+from neurobraid.files import read_json
 
 _AXES = {"i": 0, "j": 1, "k": 2}
 
@@ -47,6 +49,45 @@ class Series:
     def zooms(self):
         """Voxel edges, mm."""
         return np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
+
+
+def merge_sidecars(paths):
+    """Metadata of a run: later files override earlier ones (BIDS inheritance order).
+
+    Parameters
+    ----------
+    paths : iterable of path-like
+
+    Returns
+    -------
+    dict
+    """
+    merged = {}
+    for path in paths:
+        merged.update(read_json(path))
+    return merged
+
+
+def open_series(path, sidecars):
+    """Read one image of a run with those of the run's sidecars that belong to it.
+
+    Parameters
+    ----------
+    path : path-like
+        ``*_bold.nii.gz``, of a multi-echo run one echo.
+    sidecars : iterable of path-like
+        JSON files of the whole run in inheritance order.
+
+    Returns
+    -------
+    Series
+
+    Raises
+    ------
+    InputError
+        See `read_series`.
+    """
+    return read_series(path, merge_sidecars(applying(sidecars, path)))
 
 
 def read_series(path, metadata):

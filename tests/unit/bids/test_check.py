@@ -72,7 +72,7 @@ def test_good_trees_have_no_problem(name, tmp_path):
     scans = build_index(root).scans
     table, problems = validate(root, scans, event_tasks=["motor"], need_participants=True)
     assert problems.errors == []
-    assert set(table["file"]) >= set(scans["path"])
+    assert set(table["file"]) >= {path for joined in scans["path"] for path in joined.split(";")}
 
 
 @pytest.mark.parametrize("folder", ["studyforrest-localizer", "studyforrest-localizer-small"])
@@ -694,3 +694,53 @@ def test_an_excluded_scan_may_be_broken(root):
     (root / f"{BOLD}.nii.gz").write_bytes(b"")
     assert len(structure(root).errors) == 1
     assert structure(root, options={"exclude": ["sub-01_task-motor_bold"]}).errors == []
+
+
+# --- several echoes ---------------------------------------------------------------------------------------------
+
+ECHO = "sub-01/func/sub-01_task-rest_echo-"
+
+
+@pytest.fixture
+def echoes(tmp_path):
+    return write_tree(TREES["multi_echo"], tmp_path / "bids")
+
+
+@pytest.mark.parametrize(
+    ("time", "parts"),
+    [
+        ("DELETE", ["EchoTime is missing", "add the time of echo 2"]),
+        (26, ["EchoTime is 26", "write 0.026: the unit is seconds"]),
+        ("0.026", ["EchoTime is '0.026'", "above 0 and below 1"]),
+        (0.013, ["0.013 s, after 0.013 s", "echo-1_bold.nii.gz", "number the echoes by their time"]),
+    ],
+)
+def test_echo_times(echoes, time, parts):
+    edit(echoes, f"{ECHO}2_bold", EchoTime=time)
+    only(structure(echoes), f"{ECHO}2_bold.json", *parts)
+
+
+def test_echoes_of_different_shape(echoes):
+    write_image(echoes / f"{ECHO}3_bold.nii.gz", shape=(*SHAPE, VOLUMES - 2))
+    parts = [f"dimensions is 5 x 6 x 7 x {VOLUMES - 2}", f"5 x 6 x 7 x {VOLUMES}", "echo-1_bold.nii.gz"]
+    only(structure(echoes), f"{ECHO}3_bold.nii.gz", *parts)
+
+
+def test_every_echo_is_read_whole(echoes):
+    path = echoes / f"{ECHO}2_bold.nii.gz"
+    path.write_bytes(path.read_bytes()[:-40])
+    scans = build_index(echoes).scans
+    _, problems = validate(echoes, scans, event_tasks=["motor"])
+    only(problems, f"{ECHO}2_bold.nii.gz", "truncated")
+    assert len(check_content(echoes, scans)) == scans["path"].str.count(";").sum() + len(scans)
+
+
+def test_a_problem_of_one_echo_is_said_once(echoes):
+    edit(echoes, f"{ECHO}2_bold", RepetitionTime="DELETE")
+    only(structure(echoes), f"{ECHO}2_bold.json", "RepetitionTime is missing")
+
+
+def test_events_are_asked_for_once_per_run(echoes):
+    only(
+        check_structure(echoes, {"participants": ["01"]}, event_tasks=["rest"]), "events.tsv: file is missing"
+    )

@@ -117,11 +117,73 @@ def test_t1w_only_participants_stay(tmp_path):
     assert index.exclusions.empty
 
 
-def test_echoes_and_parts(tmp_path):
+def bold_rows(index):
+    return {r["scan"]: r for r in index.scans.to_dict("records") if r["suffix"] == "bold"}
+
+
+def test_echoes_of_a_run_are_one_scan(tmp_path):
     index = build_index(write_tree(TREES["multi_echo"], tmp_path))
-    kept = set(index.scans.loc[index.scans["suffix"] == "bold", "scan"])
-    assert kept == {"sub-01_task-rest_echo-2", "sub-01_task-motor_part-mag"}
-    assert sorted(rule for rule, _ in reasons(index).values()) == ["echo", "echo", "part"]
+    rows = bold_rows(index)
+    assert set(rows) == {
+        "sub-01_task-rest", "sub-01_task-motor_part-mag", "sub-02_task-rest_run-1", "sub-02_task-rest_run-2_echo-2"
+    }  # fmt: skip
+    base = "sub-01/func/sub-01_task-rest_echo-"
+    assert rows["sub-01_task-rest"]["path"] == ";".join(f"{base}{n}_bold.nii.gz" for n in (1, 2, 3))
+    assert rows["sub-01_task-rest"]["sidecars"] == ";".join(f"{base}{n}_bold.json" for n in (1, 2, 3))
+    assert rows["sub-02_task-rest_run-1"]["path"].count(";") == 1
+    assert ";" not in rows["sub-02_task-rest_run-2_echo-2"]["path"]
+    assert [rule for rule, _ in reasons(index).values()] == ["part"]
+    assert pairs(index)["sub-01_task-rest", "bold"]["t1w_scan"] == "sub-01"
+    assert f"bids/{base}2_bold.nii.gz" in index.files("bids")
+
+
+def test_echoes_are_ordered_by_number_not_text(tmp_path):
+    images = ["T1w", *(f"task-m_echo-{e}_bold" for e in (10, 9, 1))]
+    rows = bold_rows(build_index(write_tree({"participants": {"01": images}}, tmp_path)))
+    (path,) = (row["path"] for row in rows.values())
+    assert [part.partition("echo-")[2].partition("_")[0] for part in path.split(";")] == ["1", "9", "10"]
+
+
+@pytest.mark.parametrize(
+    ("exclude", "left"),
+    [
+        ("sub-01_task-rest_echo-3_bold", {"sub-01_task-rest": 2}),
+        ("sub-01_task-rest_bold", {}),
+        ("sub-01_task-rest", {}),
+    ],
+)
+def test_an_echo_or_the_run_may_be_excluded(tmp_path, exclude, left):
+    index = build_index(write_tree(TREES["multi_echo"], tmp_path), {"exclude": [exclude]})
+    rows = {k: r for k, r in bold_rows(index).items() if k.startswith("sub-01_task-rest")}
+    assert {scan: row["path"].count(";") + 1 for scan, row in rows.items()} == left
+    assert sum(rule == "user" for rule, _ in reasons(index).values()) == (1 if left else 3)
+
+
+def test_a_run_beside_its_echoes_stands_for_itself(tmp_path):
+    images = ["T1w", "task-rest_bold", "task-rest_echo-1_bold", "task-rest_echo-2_bold"]
+    index = build_index(write_tree({"participants": {"01": images}}, tmp_path))
+    assert bold_rows(index)["sub-01_task-rest"]["path"] == "sub-01/func/sub-01_task-rest_bold.nii.gz"
+    found = reasons(index)["sub-01/func/sub-01_task-rest_echo-1_bold.nii.gz"]
+    assert found == (
+        "echo",
+        "sub-01_task-rest_bold, which is no single echo, is there too and stands for the run",
+    )
+
+
+def test_the_date_of_a_run_is_that_of_its_first_echo(tmp_path):
+    images = [f"task-rest_echo-{e}_bold" for e in (1, 2)]
+    rows = [
+        ("session_id", "acq_time"),
+        ("ses-1", "2020-01-01"),
+        ("ses-2", "2020-03-01"),
+        ("ses-3", "2020-03-05"),
+    ]
+    spec = {
+        "participants": {"01/1": ["T1w"], "01/2": images, "01/3": ["T1w"]},
+        "files": {"sub-01/sub-01_sessions.tsv": rows},
+    }
+    pair = pairs(build_index(write_tree(spec, tmp_path)))["sub-01_ses-2_task-rest", "bold"]
+    assert (pair["rule"], pair["t1w_scan"], pair["days"]) == ("nearest-date", "sub-01_ses-3", "4")
 
 
 def test_same_scan_twice(tmp_path):
@@ -134,16 +196,15 @@ def test_same_scan_twice(tmp_path):
 
 
 @pytest.mark.parametrize("options", [{}, {"participants": ["01"]}, {"exclude": ["sub-01_trc-RAC_pet"]}])
-@pytest.mark.parametrize(
-    "name", [n for n in TREES if n not in ("fmri_only", "inherited", "other_suffixes", "multi_echo")]
-)
+@pytest.mark.parametrize("name", [n for n in TREES if n not in ("fmri_only", "inherited", "other_suffixes")])
 def test_every_raw_image_is_analysed_or_excluded(tmp_path, name, options):
     root = write_tree(TREES[name], tmp_path)
     if "exclude" in options:
         options = {"exclude": [build_scan_table(root)["scan"].iloc[-1]]}
     index = build_index(root, options)
     images = {path for path, _, _ in list_images(open_dataset(root))}
-    analysed, excluded = set(index.scans["path"]), set(index.exclusions["path"]) - {"n/a"}
+    analysed = {path for joined in index.scans["path"] for path in joined.split(";")}
+    excluded = set(index.exclusions["path"]) - {"n/a"}
     assert analysed | excluded == images
     assert not analysed & excluded
     assert index.exclusions["reason"].str.len().min() > 10 or index.exclusions.empty

@@ -5,7 +5,7 @@ import json
 import pytest
 from trees import TREES, write_tree
 
-from neurobraid.bids.sidecars import Tree, metadata, read_sidecar
+from neurobraid.bids.sidecars import Tree, applying, metadata, read_sidecar
 from neurobraid.bids.table import build_scan_table
 from neurobraid.errors import InputError
 
@@ -96,3 +96,14 @@ def test_latin1_and_byte_order_mark(tmp_path):
     with pytest.raises(InputError, match="not UTF-8"):
         read_sidecar(tmp_path, "a.json")
     assert read_sidecar(tmp_path, "b.json") == {"n": 1}
+
+
+def test_an_echo_takes_its_own_sidecars():
+    names = [
+        "bold.json",
+        "task-rest_bold.json",
+        "a/sub-01_task-rest_echo-1_bold.json",
+        "a/sub-01_task-rest_echo-2_bold.json",
+    ]
+    assert applying(names, "a/sub-01_task-rest_echo-2_bold.nii.gz") == [*names[:2], names[3]]
+    assert applying(names, "a/sub-01_task-rest_echo-12_bold.nii.gz") == names[:2]

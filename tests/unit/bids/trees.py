@@ -119,9 +119,11 @@ TREES = {
         }
     },
     "multi_echo": {
+        # one run with every echo, one that has lost its first, one with a single echo left, and phase beside magnitude
         "participants": {
             "01": ["T1w", *(f"task-rest_echo-{e}_bold" for e in (1, 2, 3)), "task-motor_part-phase_bold",
                    "task-motor_part-mag_bold"],
+            "02": ["T1w", "task-rest_run-1_echo-2_bold", "task-rest_run-1_echo-3_bold", "task-rest_run-2_echo-2_bold"],
         }
     },
 }  # fmt: skip
@@ -251,6 +253,8 @@ def write_tree(spec, root):
             if suffix == "bold":
                 task = next(part[5:] for part in image.split("_") if part.startswith("task-"))
                 sidecar |= {"RepetitionTime": TR, "TaskName": task}
+                echo = next((int(part[5:]) for part in image.split("_") if part.startswith("echo-")), None)
+                sidecar |= {"EchoTime": round(0.013 * echo, 4)} if echo else {}
                 if task != "rest":
                     (folder / f"{stem.rpartition('_')[0]}_events.tsv").write_text(_events_text())
             elif suffix == "pet":

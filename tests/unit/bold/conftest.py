@@ -1,6 +1,7 @@
 """A made-up person: T1w, tissue maps and a moving BOLD run with slice timing."""
 
 import json
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -15,6 +16,7 @@ from .head import (
     VOLUMES,
     bold_signal,
     grid,
+    motion_names,
     output_names,
     radius,
     space_names,
@@ -84,28 +86,36 @@ def person(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def fitted(person, tmp_path_factory):
-    from neurobraid.bold.fit import fit_run
+def estimated(person, tmp_path_factory):
+    """Reference and head motion: the files of `motion_run`."""
+    from neurobraid.bold.motion import motion_run
 
-    folder = tmp_path_factory.mktemp("fit")
-    outputs = output_names(folder)
-    fit_run(
-        person["bold"], person["sidecars"], person["anatomy"], outputs,
-        slice_timing_enabled=True, slice_time_ref=0.5, fd_threshold=0.5, dvars_threshold=1.5,
-    )  # fmt: skip
+    outputs = motion_names(tmp_path_factory.mktemp("fit"))
+    motion_run([person["bold"]], person["sidecars"], outputs)
     return outputs
 
 
 @pytest.fixture(scope="session")
-def resampled(person, fitted):
-    from pathlib import Path
+def fitted(person, estimated):
+    """The files of `fit_run`, and the head motion as `resample_run` wants it."""
+    from neurobraid.bold.fit import fit_run
 
+    outputs = output_names(Path(estimated["hmc"]).parent)
+    fit_run(
+        [person["bold"]], person["sidecars"], estimated, person["anatomy"], outputs,
+        slice_timing_enabled=True, slice_time_ref=0.5, fd_threshold=0.5, dvars_threshold=1.5,
+    )  # fmt: skip
+    return outputs | {"hmc": estimated["hmc"], "hmc_json": estimated["boldref_json"]}
+
+
+@pytest.fixture(scope="session")
+def resampled(person, fitted):
     from neurobraid.bold.resample import resample_run
 
     spaces = ["MNI152NLin2009aSym", "T1w"]
     outputs = space_names(Path(fitted["qc"]).parent, spaces)
     resample_run(
-        person["bold"], person["sidecars"], fitted, person["anatomy"]["t1w"], person["warp"], outputs,
+        [person["bold"]], person["sidecars"], fitted, person["anatomy"]["t1w"], person["warp"], outputs,
         spaces=spaces, resolution=5.0, interpolation="cubic", slice_timing_enabled=True, slice_time_ref=0.5,
     )  # fmt: skip
     return outputs

@@ -48,6 +48,17 @@ def grid(zooms, shape, turn=0.0, flip=False):
     return affine
 
 
+def motion_names(folder, scan="sub-01_task-rest"):
+    base = folder / scan
+    return {
+        "boldref": f"{base}_desc-hmc_boldref.nii.gz",
+        "boldref_json": f"{base}_desc-hmc_boldref.json",
+        "mask": f"{base}_desc-hmc_mask.nii.gz",
+        "mask_json": f"{base}_desc-hmc_mask.json",
+        "hmc": f"{base}_from-orig_to-boldref_mode-image_desc-hmc_xfm.txt",
+    }
+
+
 def output_names(folder, scan="sub-01_task-rest"):
     base = folder / scan
     return {
@@ -55,7 +66,6 @@ def output_names(folder, scan="sub-01_task-rest"):
         "boldref_json": f"{base}_desc-coreg_boldref.json",
         "mask": f"{base}_desc-brain_mask.nii.gz",
         "mask_json": f"{base}_desc-brain_mask.json",
-        "hmc": f"{base}_from-orig_to-boldref_mode-image_desc-hmc_xfm.txt",
         "coreg": f"{base}_from-boldref_to-T1w_mode-image_desc-coreg_xfm.txt",
         "confounds": f"{base}_desc-confounds_timeseries.tsv",
         "confounds_json": f"{base}_desc-confounds_timeseries.json",

@@ -8,13 +8,26 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from neurobraid.bold.fit import final_mask
+from neurobraid.bold.fit import final_mask, fit_run
+from neurobraid.bold.motion import motion_run
 from neurobraid.bold.resample import resample_run, t1w_grid
 from neurobraid.errors import InputError
 from neurobraid.images.rigid import displacement
 from neurobraid.images.transforms import read_affines, write_affines
 
-from .head import CENTER, RADII, TR, VOLUMES, bold_signal, output_names, radius, space_names, tissues, world
+from .head import (
+    CENTER,
+    RADII,
+    TR,
+    VOLUMES,
+    bold_signal,
+    motion_names,
+    output_names,
+    radius,
+    space_names,
+    tissues,
+    world,
+)
 
 
 def brain_points():
@@ -131,12 +144,14 @@ def test_nilearn_reads_the_confounds(resampled):
     assert "a_comp_cor_00" in combined
 
 
-def test_fit_gives_the_same_bytes_again(person, fitted, tmp_path):
-    from neurobraid.bold.fit import fit_run
-
+def test_fit_gives_the_same_bytes_again(person, estimated, fitted, tmp_path):
+    again = motion_names(tmp_path)
+    motion_run([person["bold"]], person["sidecars"], again)
+    for key, path in again.items():
+        assert Path(path).read_bytes() == Path(estimated[key]).read_bytes(), key
     outputs = output_names(tmp_path)
     fit_run(
-        person["bold"], person["sidecars"], person["anatomy"], outputs,
+        [person["bold"]], person["sidecars"], again, person["anatomy"], outputs,
         slice_timing_enabled=True, slice_time_ref=0.5, fd_threshold=0.5, dvars_threshold=1.5,
     )  # fmt: skip
     for key, path in outputs.items():
@@ -146,7 +161,7 @@ def test_fit_gives_the_same_bytes_again(person, fitted, tmp_path):
 def test_same_bytes_again(person, fitted, resampled, tmp_path):
     outputs = space_names(tmp_path, ["T1w"])
     resample_run(
-        person["bold"], person["sidecars"], fitted, person["anatomy"]["t1w"], person["warp"], outputs,
+        [person["bold"]], person["sidecars"], fitted, person["anatomy"]["t1w"], person["warp"], outputs,
         spaces=["T1w"], resolution=5.0, interpolation="cubic", slice_timing_enabled=True, slice_time_ref=0.5,
     )  # fmt: skip
     for key in outputs:
@@ -156,7 +171,7 @@ def test_same_bytes_again(person, fitted, resampled, tmp_path):
 def test_unknown_slice_timing_is_said(person, fitted, tmp_path):
     outputs = space_names(tmp_path, ["T1w"])
     resample_run(
-        person["bold"], person["sidecars"][:1], fitted, person["anatomy"]["t1w"], person["warp"], outputs,
+        [person["bold"]], person["sidecars"][:1], fitted, person["anatomy"]["t1w"], person["warp"], outputs,
         spaces=["T1w"], resolution=5.0, interpolation="linear", slice_timing_enabled=True, slice_time_ref=0.5,
     )  # fmt: skip
     content = json.loads(Path(outputs["bold_json"][0]).read_text())
@@ -169,7 +184,7 @@ def test_transforms_of_another_run_are_refused(person, fitted, tmp_path):
     write_affines(read_affines(fitted["hmc"])[:-1], tmp_path / "short.txt")
     with pytest.raises(InputError, match="39"):
         resample_run(
-            person["bold"], person["sidecars"], fitted | {"hmc": tmp_path / "short.txt"},
+            [person["bold"]], person["sidecars"], fitted | {"hmc": tmp_path / "short.txt"},
             person["anatomy"]["t1w"], person["warp"], space_names(tmp_path, ["T1w"]), spaces=["T1w"],
             resolution=5.0, interpolation="cubic", slice_timing_enabled=True, slice_time_ref=0.5,
         )  # fmt: skip
