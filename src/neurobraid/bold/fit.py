@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 
-from neurobraid.bold.confounds import confound_table, noise_masks, quality
+from neurobraid.bold.confounds import brain_and_crown, confound_table, crown, noise_masks, quality
 from neurobraid.bold.coregister import coregister
 from neurobraid.bold.reference import count_non_steady, make_reference
 from neurobraid.bold.sampling import Sampler
@@ -219,16 +219,14 @@ def fit_run(
     )
     log.info(note)
     points = grid_points(shape[:3], affine, mask)
-    sampler = Sampler(series.data, affine)
-    brain = np.empty((shape[3], len(points)), np.float32)
-    for t in range(shape[3]):
-        brain[t] = sampler.volume(t, points, motion[t])
+    edge_points = grid_points(shape[:3], affine, crown(mask | intensity_mask))
+    brain, edge = brain_and_crown(Sampler(series.data, affine), motion, points, edge_points)
     shares = tissue_shares(points, affine[:3, :3], np.linalg.inv(matrix), maps)
     alive = brain.std(axis=0) > 0
     masks, thresholds = noise_masks(shares, alive)
     center = points.mean(axis=0)
     table, description = confound_table(
-        brain, masks, motion, center, series.tr, non_steady=non_steady,
+        brain, masks, motion, center, series.tr, edge=edge, non_steady=non_steady,
         fd_threshold=fd_threshold, dvars_threshold=dvars_threshold,
     )  # fmt: skip
     numbers = quality(brain[non_steady:], table, fd_threshold=fd_threshold)
