@@ -412,40 +412,56 @@ def confound_table(
     return pd.DataFrame(columns), description
 
 
-def quality(series, table, *, fd_threshold):
-    """Run-level quality with MRIQC's names.
+def quality(series, table, reference, mask, affine, *, fd_threshold):
+    """Run-level quality with MRIQC's names and definitions (`neurobraid.images.quality`).
 
     Parameters
     ----------
-    series : (T, N) array
+    series : (T, N) float32 array
         Brain voxels, corrected for head motion, in steady state only.
     table : pandas.DataFrame
         From `confound_table`.
+    reference : (X, Y, Z) array
+        Mean image of the run, with the air around the head.
+    mask : (X, Y, Z) bool array
+        Brain.
+    affine : (4, 4) array
+        Of the reference; x, y, z below are the array axes nearest to the world's.
     fd_threshold : float
         mm.
 
     Returns
     -------
     dict
-        ``fd_mean`` mm, ``fd_num``, ``fd_perc`` %, ``fd_max`` mm, ``dvars_std``, ``dvars_nstd``, ``tsnr``
-        (median over voxels, drift removed), ``gcor``.
+        Of the series: ``fd_mean`` mm, ``fd_num``, ``fd_perc`` %, ``fd_max`` mm, ``dvars_std``, ``dvars_nstd``,
+        ``dvars_vstd``, ``tsnr`` (median over voxels), ``gcor``, ``aor``, ``aqi``; ``dvars_vstd``, ``aor`` and ``aqi``
+        from 10000 to 20000 voxels spread evenly where there are more. Of the reference: ``efc``,
+        ``fber``, ``snr``, ``fwhm_x``, ``fwhm_y``, ``fwhm_z``, ``fwhm_avg`` (voxels), ``gsr_x``, ``gsr_y``.
     """
+    import nibabel as nib
+
+    from neurobraid.images import quality as q
+
     fd = table["framewise_displacement"].to_numpy()[1:]
-    slow = np.column_stack([np.ones(len(series)), np.linspace(-1, 1, len(series))])
-    slow = np.linalg.qr(np.column_stack([slow, slow[:, 1] ** 2]))[0].astype(np.float32)
-    rest = series - slow @ (slow.T @ series)
-    spread = rest.std(axis=0, dtype=np.float64)
-    alive = spread > 0
-    mean = series.mean(axis=0, dtype=np.float64)
-    unit = rest[:, alive] / (spread[alive] * np.sqrt(len(series))).astype(np.float32)
-    common = unit.mean(axis=1, dtype=np.float64)
+    axes = [int(a) for a in np.argsort(nib.orientations.io_orientation(affine)[:, 0])]
+    brain = q.tissue_summary(reference, mask)
+    smoothness = q.fwhm(reference, mask)[axes]
     return {
-        "fd_mean": float(fd.mean()),
-        "fd_max": float(fd.max()),
-        "fd_num": int((fd > fd_threshold).sum()),
-        "fd_perc": 100.0 * float((fd > fd_threshold).mean()),
-        "dvars_std": float(np.nanmean(table["std_dvars"])),
+        "aor": float(q.outlier_fraction(series).mean()),
+        "aqi": float(q.quality_index(series).mean()),
         "dvars_nstd": float(np.nanmean(table["dvars"])),
-        "tsnr": float(np.median(mean[alive] / spread[alive])),
-        "gcor": float(common @ common),
+        "dvars_std": float(np.nanmean(table["std_dvars"])),
+        "dvars_vstd": float(np.nanmean(dvars(series[:, :: max(1, series.shape[1] // 10000)])[2])),
+        "efc": q.efc(reference),
+        "fber": q.fber(reference, mask),
+        "fd_max": float(fd.max()),
+        "fd_mean": float(fd.mean()),
+        "fd_num": int((fd > fd_threshold).sum()),
+        "fd_perc": 100.0 * float((fd > fd_threshold).sum()) / len(table),
+        "fwhm_avg": float(smoothness.mean()),
+        **{f"fwhm_{name}": float(value) for name, value in zip("xyz", smoothness, strict=True)},
+        "gcor": q.global_correlation(series),
+        **{f"gsr_{name}": q.gsr(reference, mask, axis) for name, axis in zip("xy", axes, strict=False)},
+        "snr": q.snr(brain["median"], brain["std"], brain["n"]),
+        "tsnr": float(np.median(q.temporal_snr(series))),
     }

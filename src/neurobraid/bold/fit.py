@@ -229,7 +229,7 @@ def fit_run(
         brain, masks, motion, center, series.tr, edge=edge, non_steady=non_steady,
         fd_threshold=fd_threshold, dvars_threshold=dvars_threshold,
     )  # fmt: skip
-    numbers = quality(brain[non_steady:], table, fd_threshold=fd_threshold)
+    numbers = quality(brain[non_steady:], table, reference, mask, affine, fd_threshold=fd_threshold)
     numbers |= scores
     numbers |= {
         "coreg_dice": float(dice),

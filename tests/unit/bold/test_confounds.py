@@ -7,8 +7,10 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import ndimage
 
 from neurobraid.bold import confounds as c
+from neurobraid.files import read_json
 from neurobraid.images.rigid import compose
 
 from .head import VOLUMES
@@ -288,15 +290,51 @@ def test_component_metadata(table):
     assert np.allclose(frame["tcompcor"], series[:, c.temporal_mask(series[2:])].mean(axis=1), rtol=1e-5)
 
 
-def test_quality_numbers(table):
+@pytest.fixture(scope="module")
+def reference():
+    """A brain in air, its mask, and an affine whose first array axis is the world's second."""
+    rng = np.random.default_rng(9)
+    mask = np.zeros((24, 22, 18), bool)
+    mask[6:16, 4:18, 4:14] = True
+    image = np.hypot(
+        np.where(mask, 800.0, 0.0) + rng.normal(0, 20, mask.shape), rng.normal(0, 20, mask.shape)
+    )
+    image[14:] += 100 * np.roll(mask, 12, axis=0)[14:]  # a ghost along the first axis
+    affine = np.array([[0, 3.0, 0, 0], [2.5, 0, 0, 0], [0, 0, 4.0, 0], [0, 0, 0, 1]])
+    return image.astype(np.float32), mask, affine
+
+
+def test_quality_numbers(table, reference):
     series, _, _, frame, _ = table
-    numbers = c.quality(series[2:], frame, fd_threshold=0.5)
+    numbers = c.quality(series[2:], frame, *reference, fd_threshold=0.5)
     assert numbers["tsnr"] == pytest.approx(100, rel=0.05)
     assert numbers["gcor"] == pytest.approx(0.0, abs=0.01)
     assert numbers["fd_num"] == 1
-    assert numbers["fd_perc"] == pytest.approx(100 / 89)
+    assert numbers["fd_perc"] == pytest.approx(100 / 90), "of all volumes, as MRIQC counts"
+    assert numbers["dvars_vstd"] == pytest.approx(1.0, abs=0.05)
+    assert numbers["snr"] == pytest.approx(40, rel=0.05)
+    assert numbers["aor"] < 0.002  # the false alarms of 88 volumes: see test_quality.py
+    assert numbers["gsr_y"] > 0.05
+    assert numbers["gsr_x"] < 0.02
+    assert 0 < numbers["efc"] < 1
+    assert numbers["fber"] > 100
     common = series + 10 * np.sin(np.arange(90) * 0.9)[:, None].astype(np.float32)
-    assert c.quality(common[2:], frame, fd_threshold=0.5)["gcor"] == pytest.approx(1 / 3, abs=0.05)
+    assert c.quality(common[2:], frame, *reference, fd_threshold=0.5)["gcor"] == pytest.approx(
+        1 / 3, abs=0.05
+    )
+    spiky = series.copy()
+    spiky[40, :200] += 200
+    more = c.quality(spiky[2:], frame, *reference, fd_threshold=0.5)["aor"] - numbers["aor"]
+    assert more == pytest.approx(0.5 / 88, rel=0.05)
+
+
+def test_axes_of_the_quality_numbers_are_the_worlds(table, reference):
+    series, _, _, frame, _ = table
+    _, mask, affine = reference
+    smooth = ndimage.gaussian_filter1d(np.random.default_rng(1).normal(0, 50, mask.shape), 1.3, axis=0) + 500
+    smooth = ndimage.gaussian_filter(smooth, [0, 0.8, 0.8])
+    numbers = c.quality(series[2:], frame, smooth, mask, affine, fd_threshold=0.5)
+    assert numbers["fwhm_y"] > 1.3 * numbers["fwhm_x"]
 
 
 @pytest.fixture(scope="module")
@@ -373,6 +411,27 @@ def test_nilearn_presets(as_fmriprep, preset):
     assert len(table) == VOLUMES
     assert {"trans_x", "rot_z_derivative1", "cosine00"} <= set(table)
     assert any("a_comp_cor" in name for name in table) == (preset == "compcor")
+
+
+def test_quality_of_the_run_is_written(fitted):
+    numbers = read_json(fitted["qc"])
+    for name in (
+        "aor",
+        "aqi",
+        "dvars_vstd",
+        "efc",
+        "fber",
+        "fwhm_avg",
+        "gcor",
+        "gsr_y",
+        "snr",
+        "tsnr",
+        "fd_mean",
+    ):
+        assert isinstance(numbers[name], float), name
+    # 6 units of noise on grey matter of 850, waves of 2 % and what motion leaves
+    assert 30 < numbers["tsnr"] < 200
+    assert 0 < numbers["aqi"] < 0.2
 
 
 def test_crown_of_the_run_is_written(fitted):
