@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 _BLOCK_MM = 4.0  # grid on which head and air are told apart
+_LEAST_AIR = 0.2  # share of what is outside the head that must hold noise to be called air
 _VOXELS = 10000  # evenly spread voxels are enough for the share of outliers and for ranks
 
 
@@ -240,7 +241,7 @@ def head_and_air(values, zooms):
     head : (X, Y, Z) bool array
     air : (X, Y, Z) bool array
         Outside the head, without blocks that are exactly 0 everywhere: those were filled in by defacing or
-        rotation and hold no noise.
+        rotation and hold no noise. Empty where these are nearly all (a background that was removed).
     """
     from scipy import ndimage
 
@@ -251,13 +252,16 @@ def head_and_air(values, zooms):
     level = blocks.mean(axis=(1, 3, 5), dtype=np.float64)
     measured = np.abs(blocks).max(axis=(1, 3, 5)) > 0
     level = np.clip(level, 0.0, np.percentile(level, 99.0))
-    counts, edges = np.histogram(level[measured], bins=256) if measured.any() else (np.ones(1), np.zeros(2))
+    counts, edges = np.histogram(level, bins=256)
     centres = 0.5 * (edges[:-1] + edges[1:])
     below, sums = np.cumsum(counts), np.cumsum(counts * centres)
     low, high = sums / np.maximum(below, 1), (sums[-1] - sums) / np.maximum(below[-1] - below, 1)
     best = int(np.argmax(below * (below[-1] - below) * (high - low) ** 2))
-    # a quarter of the way from the mean of the dark to that of the bright: tissue that receives little signal too
-    tissue = level > low[best] + 0.25 * (high[best] - low[best])
+    low, high = low[best], high[best]
+    # fat-suppressed scalp may have a tenth of the brain's signal; noise must stay below
+    dark = level[level < low + 0.25 * (high - low)]
+    noise = np.median(dark) + 4.0 * robust_spread(dark) if dark.size else 0.0
+    tissue = level > min(low + 0.25 * (high - low), max(0.1 * high, noise))
     # the skull is dark: closed first, or scalp and brain would be two pieces
     pad = 4
     closed = ndimage.binary_closing(np.pad(tissue, pad), iterations=3)[pad:-pad, pad:-pad, pad:-pad] | tissue
@@ -267,6 +271,8 @@ def head_and_air(values, zooms):
     filled = ndimage.binary_fill_holes(closed)
     head = ndimage.binary_dilation(filled)
     air = ~head & measured
+    if np.count_nonzero(air) < _LEAST_AIR * np.count_nonzero(~head):
+        air[:] = False  # what is left of it is the rim of a background that was cut off
     for axis, f in enumerate(factor):
         head, air = np.repeat(head, f, axis), np.repeat(air, f, axis)
     box = tuple(slice(0, n) for n in values.shape)

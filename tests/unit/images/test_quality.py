@@ -118,6 +118,18 @@ def test_head_and_air(zooms):
     assert values[air].std() == pytest.approx(10 * np.sqrt(2 - np.pi / 2), rel=0.03)
 
 
+def test_no_air_where_the_background_was_removed():
+    rng = np.random.default_rng(4)
+    r = np.linalg.norm((np.indices((60, 64, 68)).T - [30, 32, 34]) / 24, axis=-1).T
+    values = np.where(r < 1, 600.0 + rng.normal(0, 10, r.shape), 0)
+    values[(r > 0.8) & (r < 1)] *= 0.15  # a dim scalp is head, too
+    values[r > 1.05] = 0
+    head, air = q.head_and_air(values.astype(np.float32), (3.0, 3.0, 3.0))
+    assert head[r < 1].all()
+    assert not air.any()
+    assert np.isnan(q.fber(values, head, air))
+
+
 def test_ghost_of_a_known_height():
     mask = np.zeros((20, 24, 9), bool)
     mask[6:12, 3:9, 2:7] = True
