@@ -47,7 +47,8 @@ def test_no_pet_at_all_leaves_the_stage_out(tmp_path):
 
 def test_no_fmri_at_all_leaves_its_stages_out(tmp_path):
     jobs = planned(study(tmp_path, tree("pet_only"), "pet-only"))
-    assert stages(jobs) == {"index", "anat", "pet", "fusion", "report"}
+    assert stages(jobs) == {"index", "anat", "bold", "pet", "fusion", "report"}
+    assert {rule for rule in jobs if rule.startswith("bold_")} == {"bold_quality"}, "the T1w scans have quality too"
 
 
 def test_echoes_of_a_run_are_one_scan(tmp_path):

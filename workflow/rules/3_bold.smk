@@ -172,7 +172,7 @@ rule bold_resample:
 
 
 rule bold:
-    """Preprocess every BOLD run into every space."""
+    """Preprocess every BOLD run into every space, and gather the quality of every scan."""
     input:
         [
             path
@@ -182,3 +182,28 @@ rule bold:
                 f"<derivatives>/{{visit}}/func/{{scan}}_space-{space}_desc-preproc_bold.nii.gz",
             )
         ],
+        "<derivatives>/group/desc-quality_table.tsv",
+
+
+rule bold_quality:
+    """Gather the quality of every T1w and BOLD scan in one table and mark the outliers."""
+    input:
+        anat_qc=scans("T1w", "<derivatives>/{visit}/anat/{scan}_desc-anat_qc.json"),
+        bold_qc=scans("bold", "<derivatives>/{visit}/func/{scan}_desc-bold_qc.json"),
+    output:
+        table="<derivatives>/group/desc-quality_table.tsv",
+        sidecar="<derivatives>/group/desc-quality_table.json",
+    log:
+        "logs/bold_quality/study.log",
+    benchmark:
+        "logs/benchmarks/bold_quality/study.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(500),
+        runtime=10,
+    params:
+        code=code_digest("bold"),
+    script:
+        "../../scripts/bold_quality.py"

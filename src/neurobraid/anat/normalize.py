@@ -83,12 +83,12 @@ def labels(posteriors, mask):
 
 
 def measures(values, affine, segmentation, posteriors):
-    """Quality of a T1w image and its segmentation.
+    """Quality of a T1w image and its segmentation, with MRIQC's names and definitions.
 
     Parameters
     ----------
     values : numpy.ndarray, (X, Y, Z)
-        T1w.
+        T1w of the whole head, corrected for intensity bias.
     affine : numpy.ndarray, (4, 4)
     segmentation : numpy.ndarray, (X, Y, Z), uint8
     posteriors : numpy.ndarray, (3, X, Y, Z)
@@ -96,29 +96,44 @@ def measures(values, affine, segmentation, posteriors):
     Returns
     -------
     dict
-        ``cjv``: coefficient of joint variation of GM and WM [1]_, lower is better; ``snr_gm``, ``snr_wm``,
-        ``snr_csf``: mean over standard deviation within a tissue; ``volume_gm_ml``, …: sum of the posterior.
+        ``cjv``, ``cnr``, ``snr_gm``, ``snr_wm``, ``snr_csf``, ``snr_total``, ``snrd_gm``, … (against air), ``efc``,
+        ``fber``, ``wm2max``, ``fwhm_x``, ``fwhm_y``, ``fwhm_z``, ``fwhm_avg`` (voxels), ``icvs_gm``, … (share of the
+        intracranial volume), and ``volume_gm_ml``, …: sum of the posterior. NaN where there is no air to measure.
 
-    References
-    ----------
-    .. [1] Ganzetti M et al. (2016), Front Neuroinform 10:10.
+    Notes
+    -----
+    Definitions and papers: `neurobraid.images.quality`.
     """
-    from scipy import ndimage
+    from neurobraid.images import quality as q
 
-    millilitre = abs(np.linalg.det(affine[:3, :3])) / 1000
-    out, mean, spread = {}, {}, {}
-    for n, tissue in enumerate(TISSUES):
-        where = segmentation == n + 1
-        # away from borders, where two tissues share a voxel; a thin cortex on a coarse grid has nothing else
-        inner = ndimage.binary_erosion(where) if tissue == "WM" else where & (posteriors[n] > 0.9)
-        where = inner if inner.sum() > 50 else where
-        found = values[where]
-        mean[tissue] = float(found.mean()) if found.size else float("nan")
-        spread[tissue] = float(found.std()) if found.size else float("nan")
-        out[f"snr_{tissue.lower()}"] = mean[tissue] / spread[tissue] if spread[tissue] else float("nan")
-        out[f"volume_{tissue.lower()}_ml"] = float(posteriors[n].sum(dtype=np.float64) * millilitre)
-    contrast = abs(mean["WM"] - mean["GM"])
-    out["cjv"] = (spread["WM"] + spread["GM"]) / contrast if contrast else float("nan")
+    millilitre = float(abs(np.linalg.det(affine[:3, :3]))) / 1000
+    mask = segmentation > 0
+    box = tuple(
+        slice(found.min(initial=0), found.max(initial=0) + 1) for found in map(np.unique, np.nonzero(mask))
+    )
+    volume = {t: float(posteriors[n].sum(dtype=np.float64)) for n, t in enumerate(TISSUES)}
+    total = sum(volume.values())
+    tissue = {t: q.tissue_summary(values[box], posteriors[n][box]) for n, t in enumerate(TISSUES)}
+    head, air = q.head_and_air(values, np.linalg.norm(affine[:3, :3], axis=0))
+    noise = values[air]
+    smoothness = q.fwhm(values[box], mask[box])
+    out = {
+        "cjv": q.cjv(tissue["WM"], tissue["GM"]),
+        "cnr": q.cnr(tissue["WM"], tissue["GM"], float(noise.std()) if noise.size else np.nan),
+        "efc": q.efc(values, head | air),
+        "fber": q.fber(values, head, air),
+        "fwhm_avg": float(smoothness.mean()),
+        "wm2max": float(tissue["WM"]["median"] / np.percentile(values, 99.95)),
+    }
+    out |= {f"fwhm_{name}": float(value) for name, value in zip("xyz", smoothness, strict=True)}
+    spread = q.robust_spread(noise)
+    for name, found in tissue.items():
+        out[f"snr_{name.lower()}"] = q.snr(found["median"], found["std"], found["n"])
+        out[f"snrd_{name.lower()}"] = q.snr_dietrich(found["median"], spread)
+        out[f"icvs_{name.lower()}"] = volume[name] / total if total else float("nan")
+        out[f"volume_{name.lower()}_ml"] = volume[name] * millilitre
+    for kind in ("snr", "snrd"):
+        out[f"{kind}_total"] = float(np.mean([out[f"{kind}_{name.lower()}"] for name in TISSUES]))
     return out
 
 

@@ -11,6 +11,7 @@ log = logging.getLogger("neurobraid")
 _MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 _CUTOFF = 128.0  # s, period above which drifts are modelled by cosines
 _HEAD_RADIUS, _BRAIN_RADIUS = 50.0, 80.0  # mm, as in Power 2012 and Jenkinson 1999
+_EDGE_COMPONENTS = 24  # of the crown, as many as Patriat 2017 and fMRIPrep keep
 
 
 def framewise_displacement(motion):
@@ -62,31 +63,42 @@ def dvars(series):
     Parameters
     ----------
     series : (T, N) float32 array
-        Brain voxels.
+        Brain voxels. Voxels whose quartiles are equal are left out.
 
     Returns
     -------
     plain : (T,) array
-        In units of a run whose median intensity is 1000, NaN first.
+        In units of a run whose median over voxels and volumes is 1000, NaN first.
     standardized : (T,) array
-        Divided by what the voxels' robust variance and lag-one autocorrelation predict, NaN first.
-        Nichols, "Notes on creating a standardized version of DVARS", 2013.
+        Divided by the mean over voxels of what each voxel's robust standard deviation and lag-one
+        autocorrelation predict, NaN first.
+    voxelwise : (T,) array
+        The same with every voxel divided by its own prediction, NaN first.
+
+    Notes
+    -----
+    Power et al., NeuroImage 2012;59:2142-2154; Nichols, "Notes on creating a standardized version of DVARS",
+    2013 (arXiv 1704.01469). Quartiles are the lower order statistics, the autocorrelation is the Yule-Walker
+    estimate, as in FSL and nipype.
     """
-    mean = series.mean(axis=0, dtype=np.float64)
-    scale = 1000.0 / np.median(mean)
-    steps = np.diff(series, axis=0)
-    plain = np.full(len(series), np.nan)
-    plain[1:] = scale * np.sqrt(np.mean(np.square(steps), axis=1, dtype=np.float64))
-    low, high = np.percentile(series, [25, 75], axis=0)
-    spread = (high - low) / 1.349
-    centred = series - mean.astype(np.float32)
+    total = len(series)
+    scale = 1000.0 / float(np.median(series))
+    low, high = np.percentile(series, [25, 75], axis=0, method="lower")
+    alive = high > low
+    series, spread = series[:, alive], (high - low)[alive].astype(np.float64) / 1.349
+    empty = np.full((3, total), np.nan)
+    if not alive.any():
+        return tuple(empty)
+    centred = series - series.mean(axis=0, dtype=np.float64).astype(np.float32)
     power = np.einsum("tn,tn->n", centred, centred, dtype=np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        lag = np.einsum("tn,tn->n", centred[1:], centred[:-1], dtype=np.float64) / power
-    expected = np.sqrt(np.maximum(2.0 * (1.0 - lag), 0.0)) * spread
-    alive = (spread > 0) & np.isfinite(expected)
-    standardized = plain / (scale * expected[alive].mean()) if alive.any() else np.full(len(series), np.nan)
-    return plain, standardized
+    lag = np.einsum("tn,tn->n", centred[1:], centred[:-1], dtype=np.float64) / power
+    expected = np.sqrt(2.0 * (1.0 - lag)) * spread
+    squares = np.square(np.diff(centred, axis=0))
+    plain, standardized, voxelwise = empty
+    plain[1:] = scale * np.sqrt(squares.mean(axis=1, dtype=np.float64))
+    standardized[1:] = plain[1:] / (scale * expected.mean())
+    voxelwise[1:] = np.sqrt(squares @ (1.0 / (len(expected) * expected**2)))
+    return plain, standardized, voxelwise
 
 
 def cosines(total, tr, skip=0, cutoff=_CUTOFF):
@@ -116,8 +128,8 @@ def cosines(total, tr, skip=0, cutoff=_CUTOFF):
     return out
 
 
-def components(series, drift, share=0.5):
-    """Principal time courses of a noise mask (aCompCor).
+def components(series, drift, share=0.5, count=None):
+    """Principal time courses of a noise mask (CompCor).
 
     Parameters
     ----------
@@ -127,6 +139,8 @@ def components(series, drift, share=0.5):
         Orthonormal slow regressors, removed first.
     share : float
         Components are kept until they explain this share of the variance.
+    count : int, optional
+        So many are kept instead, whatever they explain.
 
     Returns
     -------
@@ -156,11 +170,66 @@ def components(series, drift, share=0.5):
     rank = min(values.shape[1], len(values) - drift.shape[1] - 1)
     weights, vectors = weights[:rank], vectors[:, :rank]
     explained = weights / weights.sum()
-    kept = int(np.searchsorted(np.cumsum(explained), share)) + 1
+    kept = int(np.searchsorted(np.cumsum(explained), share)) + 1 if count is None else count
     kept = min(kept, rank)
     courses = vectors[:, :kept]
     peak = courses[np.abs(courses).argmax(axis=0), np.arange(kept)]
     return courses * np.where(peak < 0, -1.0, 1.0), np.sqrt(weights), explained, kept
+
+
+def temporal_mask(series, fraction=0.02):
+    """Voxels that vary most in time, where temporal CompCor looks for noise.
+
+    Parameters
+    ----------
+    series : (T, N) float32 array
+        Brain voxels in steady state.
+    fraction : float
+        Share of the voxels to take.
+
+    Returns
+    -------
+    (N,) bool array
+        Standard deviation after removal of a quadratic trend at or above the percentile; voxels without
+        variance never.
+
+    Notes
+    -----
+    Behzadi et al., NeuroImage 2007;37:90-101 (tSTD).
+    """
+    times = np.linspace(-1.0, 1.0, len(series))
+    slow = np.linalg.qr(np.stack([np.ones_like(times), times, times**2], axis=1))[0].astype(np.float32)
+    centred = series - series.mean(axis=0, dtype=np.float64).astype(np.float32)
+    spread = (centred - slow @ (slow.T @ centred)).std(axis=0, dtype=np.float64)
+    return (spread >= np.percentile(spread, 100.0 * (1.0 - fraction))) & (
+        series.max(axis=0) > series.min(axis=0)
+    )
+
+
+def crown(brain, radius=2):
+    """Thin band around the brain, where there is no neural signal but motion and spins flowing in.
+
+    Parameters
+    ----------
+    brain : (X, Y, Z) bool array
+        Whatever may be brain: where several masks disagree, their union.
+    radius : int
+        Voxels.
+
+    Returns
+    -------
+    (X, Y, Z) bool array
+        Dilated by a ball, minus the brain.
+
+    Notes
+    -----
+    Patriat, Reynolds and Birn, NeuroImage 2017;144:74-82.
+    """
+    from scipy import ndimage
+
+    reach = np.arange(-radius, radius + 1)
+    ball = sum(g**2 for g in np.meshgrid(reach, reach, reach, indexing="ij")) <= radius**2
+    return ndimage.binary_dilation(brain, ball) & ~brain
 
 
 def noise_masks(probabilities, brain, minimum=20):
@@ -198,7 +267,7 @@ def noise_masks(probabilities, brain, minimum=20):
 
 
 def confound_table(
-    series, masks, matrices, center, tr, *, non_steady=0, fd_threshold=0.5, dvars_threshold=1.5
+    series, masks, matrices, center, tr, *, edge=None, non_steady=0, fd_threshold=0.5, dvars_threshold=1.5
 ):
     """All confounds of one run.
 
@@ -214,6 +283,8 @@ def confound_table(
         Centre of the brain, mm.
     tr : float
         s.
+    edge : (T, M) float32 array, optional
+        Voxels of the `crown`; without them there are no ``edge_comp`` columns.
     non_steady : int
         Volumes at the start not in steady state.
     fd_threshold : float
@@ -235,35 +306,33 @@ def confound_table(
     total = len(series)
     motion = parameters(matrices, center)
     both = masks["CSF"] | masks["WM"]
+    varying = temporal_mask(series[non_steady:])
     signals = {
-        "global_signal": series.mean(axis=1, dtype=np.float64),
-        "csf": series[:, masks["CSF"]].mean(axis=1, dtype=np.float64),
-        "white_matter": series[:, masks["WM"]].mean(axis=1, dtype=np.float64),
-        "csf_wm": series[:, both].mean(axis=1, dtype=np.float64),
-    }
-    words = {
-        "global_signal": "Mean signal of the brain mask",
-        "csf": "Mean signal of cerebrospinal fluid",
-        "white_matter": "Mean signal of white matter",
-        "csf_wm": "Mean signal of cerebrospinal fluid and white matter",
+        "global_signal": (slice(None), "Mean signal of the brain mask"),
+        "csf": (masks["CSF"], "Mean signal of cerebrospinal fluid"),
+        "white_matter": (masks["WM"], "Mean signal of white matter"),
+        "csf_wm": (both, "Mean signal of cerebrospinal fluid and white matter"),
+        "tcompcor": (varying, "Mean signal of the voxels that vary most in time"),
     }
     columns, description = {}, {}
 
-    def add(name, values, text, units=None):
+    def add(name, values, text, units=None, **more):
         columns[name] = np.asarray(values, dtype=np.float64)
-        description[name] = {"Description": text} | ({"Units": units} if units else {})
+        description[name] = {"Description": text} | ({"Units": units} if units else {}) | more
 
-    def add_expanded(name, values, text, units):
+    def add_expansions(name, values, text, units):
         change = np.full(total, np.nan)
         change[1:] = np.diff(values)
-        add(name, values, text, units)
         add(f"{name}_derivative1", change, f"{text}: change from the volume before", units)
         add(f"{name}_power2", values**2, f"{text}: square", f"({units})^2")
         add(f"{name}_derivative1_power2", change**2, f"{text}: square of the change", f"({units})^2")
 
-    for name, values in signals.items():
-        add_expanded(name, values, words[name], "arbitrary")
-    plain, standardized = dvars(series[non_steady:])
+    for name, (chosen, text) in signals.items():
+        values = series[:, chosen].mean(axis=1, dtype=np.float64)
+        add(name, values, text, "arbitrary", Method="Mean")
+        if name != "tcompcor":
+            add_expansions(name, values, text, "arbitrary")
+    plain, standardized, _ = dvars(series[non_steady:])
     lead = np.full(non_steady, np.nan)
     add("std_dvars", np.r_[lead, standardized], "Standardized DVARS (Nichols 2013), 1 is expected")
     add("dvars", np.r_[lead, plain], "Root mean square change, median intensity 1000")
@@ -272,27 +341,34 @@ def confound_table(
     add("rmsd", relative_rms(matrices, center), "Relative root mean square displacement (Jenkinson)", "mm")
 
     drift = cosines(total, tr, non_steady)
-    for prefix, label, mask in (
-        ("a", "combined", both),
-        ("c", "CSF", masks["CSF"]),
-        ("w", "WM", masks["WM"]),
+    dropped = 0
+    for prefix, method, label, voxels in (
+        ("t_comp_cor", "tCompCor", None, series[:, varying]),
+        ("a_comp_cor", "aCompCor", "combined", series[:, both]),
+        ("c_comp_cor", "aCompCor", "CSF", series[:, masks["CSF"]]),
+        ("w_comp_cor", "aCompCor", "WM", series[:, masks["WM"]]),
+        ("edge_comp", "EdgeRegressor", "Edge", edge),
     ):
-        found, singular, explained, kept = components(series[non_steady:, mask], drift[non_steady:])
+        if voxels is None:
+            continue
+        found, singular, explained, kept = components(
+            voxels[non_steady:], drift[non_steady:], count=_EDGE_COMPONENTS if prefix == "edge_comp" else None
+        )
         total_explained = np.cumsum(explained)
         for n in range(len(singular)):
-            name = f"{prefix}_comp_cor_{n:02d}" if n < kept else f"dropped_{prefix}{n - kept:03d}"
+            name = f"{prefix}_{n:02d}" if n < kept else f"dropped_{dropped}"
             if n < kept:
                 padded = np.zeros(total)
                 padded[non_steady:] = found[:, n]
                 columns[name] = padded
+            dropped += n >= kept
             description[name] = {
                 "CumulativeVarianceExplained": round(float(total_explained[n]), 9),
-                "Mask": label,
-                "Method": "aCompCor",
+                "Method": method,
                 "Retained": n < kept,
                 "SingularValue": round(float(singular[n]), 6),
                 "VarianceExplained": round(float(explained[n]), 9),
-            }
+            } | ({"Mask": label} if label else {})
     for n in range(drift.shape[1]):
         add(f"cosine{n:02d}", drift[:, n], f"Discrete cosine {n + 1} of the high-pass at {_CUTOFF:g} s")
     for n in range(non_steady):
@@ -300,7 +376,9 @@ def confound_table(
     for axis, name in enumerate(_MOTION):
         units = "mm" if axis < 3 else "rad"
         kind = "Translation along" if axis < 3 else "Rotation about"
-        add_expanded(name, motion[:, axis], f"{kind} {name[-1]} (RAS) from the reference", units)
+        text = f"{kind} {name[-1]} (RAS) from the reference"
+        add(name, motion[:, axis], text, units)
+        add_expansions(name, motion[:, axis], text, units)
     with np.errstate(invalid="ignore"):
         outliers = np.flatnonzero((fd > fd_threshold) | (columns["std_dvars"] > dvars_threshold))
     for n, t in enumerate(outliers):
@@ -309,40 +387,56 @@ def confound_table(
     return pd.DataFrame(columns), description
 
 
-def quality(series, table, *, fd_threshold):
-    """Run-level quality with MRIQC's names.
+def quality(series, table, reference, mask, affine, *, fd_threshold):
+    """Run-level quality with MRIQC's names and definitions (`neurobraid.images.quality`).
 
     Parameters
     ----------
-    series : (T, N) array
+    series : (T, N) float32 array
         Brain voxels, corrected for head motion, in steady state only.
     table : pandas.DataFrame
         From `confound_table`.
+    reference : (X, Y, Z) array
+        Mean image of the run, with the air around the head.
+    mask : (X, Y, Z) bool array
+        Brain.
+    affine : (4, 4) array
+        Of the reference; x, y, z below are the array axes nearest to the world's.
     fd_threshold : float
         mm.
 
     Returns
     -------
     dict
-        ``fd_mean`` mm, ``fd_num``, ``fd_perc`` %, ``fd_max`` mm, ``dvars_std``, ``dvars_nstd``, ``tsnr``
-        (median over voxels, drift removed), ``gcor``.
+        Of the series: ``fd_mean`` mm, ``fd_num``, ``fd_perc`` %, ``fd_max`` mm, ``dvars_std``, ``dvars_nstd``,
+        ``dvars_vstd``, ``tsnr`` (median over voxels), ``gcor``, ``aor``, ``aqi``; ``dvars_vstd``, ``aor`` and ``aqi``
+        from 10000 to 20000 voxels spread evenly where there are more. Of the reference: ``efc``,
+        ``fber``, ``snr``, ``fwhm_x``, ``fwhm_y``, ``fwhm_z``, ``fwhm_avg`` (voxels), ``gsr_x``, ``gsr_y``.
     """
+    import nibabel as nib
+
+    from neurobraid.images import quality as q
+
     fd = table["framewise_displacement"].to_numpy()[1:]
-    slow = np.column_stack([np.ones(len(series)), np.linspace(-1, 1, len(series))])
-    slow = np.linalg.qr(np.column_stack([slow, slow[:, 1] ** 2]))[0].astype(np.float32)
-    rest = series - slow @ (slow.T @ series)
-    spread = rest.std(axis=0, dtype=np.float64)
-    alive = spread > 0
-    mean = series.mean(axis=0, dtype=np.float64)
-    unit = rest[:, alive] / (spread[alive] * np.sqrt(len(series))).astype(np.float32)
-    common = unit.mean(axis=1, dtype=np.float64)
+    axes = [int(a) for a in np.argsort(nib.orientations.io_orientation(affine)[:, 0])]
+    brain = q.tissue_summary(reference, mask)
+    smoothness = q.fwhm(reference, mask)[axes]
     return {
-        "fd_mean": float(fd.mean()),
-        "fd_max": float(fd.max()),
-        "fd_num": int((fd > fd_threshold).sum()),
-        "fd_perc": 100.0 * float((fd > fd_threshold).mean()),
-        "dvars_std": float(np.nanmean(table["std_dvars"])),
+        "aor": float(q.outlier_fraction(series).mean()),
+        "aqi": float(q.quality_index(series).mean()),
         "dvars_nstd": float(np.nanmean(table["dvars"])),
-        "tsnr": float(np.median(mean[alive] / spread[alive])),
-        "gcor": float(common @ common),
+        "dvars_std": float(np.nanmean(table["std_dvars"])),
+        "dvars_vstd": float(np.nanmean(dvars(series[:, :: max(1, series.shape[1] // 10000)])[2])),
+        "efc": q.efc(reference),
+        "fber": q.fber(reference, mask),
+        "fd_max": float(fd.max()),
+        "fd_mean": float(fd.mean()),
+        "fd_num": int((fd > fd_threshold).sum()),
+        "fd_perc": 100.0 * float((fd > fd_threshold).sum()) / len(table),
+        "fwhm_avg": float(smoothness.mean()),
+        **{f"fwhm_{name}": float(value) for name, value in zip("xyz", smoothness, strict=True)},
+        "gcor": q.global_correlation(series),
+        **{f"gsr_{name}": q.gsr(reference, mask, axis) for name, axis in zip("xy", axes, strict=False)},
+        "snr": q.snr(brain["median"], brain["std"], brain["n"]),
+        "tsnr": float(np.median(q.temporal_snr(series))),
     }

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 
-from neurobraid.bold.confounds import confound_table, noise_masks, quality
+from neurobraid.bold.confounds import confound_table, crown, noise_masks, quality
 from neurobraid.bold.coregister import coregister
 from neurobraid.bold.echoes import COMBINATION, open_echoes, read_relaxation
 from neurobraid.bold.motion import check_volumes, read_motion
@@ -224,20 +224,25 @@ def fit_run(
     log.info("coregistration by %s, Dice of the masks %.3f", scores["coreg_method"], dice)
 
     points = grid_points(shape, affine, mask)
-    brain, read = brain_series(
-        bold, sidecars, make_route(points, distortion, relaxation), estimated["hmc"], non_steady,
-        slice_timing_enabled=slice_timing_enabled, slice_time_ref=slice_time_ref,
+    edge_points = grid_points(shape, affine, crown(mask | intensity_mask))
+    # one set of points: brain and crown share the spline filter of every volume
+    route = make_route(np.concatenate([points, edge_points]), distortion, relaxation)
+    courses, read = brain_series(
+        bold, sidecars, route, estimated["hmc"], non_steady, slice_timing_enabled=slice_timing_enabled,
+        slice_time_ref=slice_time_ref,
     )  # fmt: skip
+    brain = np.ascontiguousarray(courses[:, : len(points)])
+    edge = courses[:, len(points) :]
     tr = read["repetition_time"]
     shares = tissue_shares(points, affine[:3, :3], np.linalg.inv(matrix), maps)
     alive = brain.std(axis=0) > 0
     masks, thresholds = noise_masks(shares, alive)
     center = points.mean(axis=0)
     table, description = confound_table(
-        brain, masks, motion, center, tr, non_steady=non_steady,
+        brain, masks, motion, center, tr, edge=edge, non_steady=non_steady,
         fd_threshold=fd_threshold, dvars_threshold=dvars_threshold,
     )  # fmt: skip
-    numbers = quality(brain[non_steady:], table, fd_threshold=fd_threshold)
+    numbers = quality(brain[non_steady:], table, reference, mask, affine, fd_threshold=fd_threshold)
     numbers |= scores
     numbers |= read
     numbers |= {

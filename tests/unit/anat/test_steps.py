@@ -139,6 +139,23 @@ def test_quality_has_units_and_sense(person):
     tissues = sum(found[f"volume_{t.lower()}_ml"] for t in TISSUES)
     assert tissues == pytest.approx(found["volume_brain_mask_ml"], rel=0.02)
     assert found["registration_correlation"] > 0.8
+    names = (
+        "cjv",
+        "cnr",
+        "efc",
+        "fber",
+        "fwhm_avg",
+        "icvs_gm",
+        "snr_total",
+        "snr_wm",
+        "snrd_total",
+        "wm2max",
+    )
+    assert all(isinstance(found[name], float) for name in names), found
+    assert 0 < found["efc"] < 1
+    assert 0 < found["cjv"] < 1
+    assert found["snrd_wm"] > found["snr_wm"], "air is darker than white matter is uneven"
+    assert found["fber"] > 100
     assert found["registration_quality"] == "fast"
 
 

@@ -74,6 +74,8 @@ def test_measures_are_in_millilitres(layers):
     assert found["volume_gm_ml"] == pytest.approx((truth == 1).sum() * 15 / 1000)
     assert found["volume_csf_ml"] == pytest.approx((truth == 3).sum() * 15 / 1000)
     assert 0 < found["cjv"] < 1
+    assert sum(found[f"icvs_{t}"] for t in ("gm", "wm", "csf")) == pytest.approx(1.0)
+    assert found["icvs_gm"] == pytest.approx((truth == 1).sum() / (truth > 0).sum())
     assert found["snr_wm"] > found["snr_csf"]
 
 
