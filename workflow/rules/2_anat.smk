@@ -142,7 +142,7 @@ rule anat_adopt:
         runtime=60,
     params:
         resolution=lookup(dpath="anat/resolution", within=config),
-        quality="fast",
+        quality=lookup(dpath="anat/quality", within=config),
         code=code_digest("anat"),
     script:
         "../../scripts/anat_adopt.py"

@@ -182,7 +182,7 @@ def test_nothing_adopted_gives_a_table_too(tmp_path):
     ],
 )
 def test_folder_that_is_no_fmriprep(tmp_path, content, words):
-    raw, root = study(tmp_path)
+    _, root = study(tmp_path)
     path = root / "dataset_description.json"
     path.unlink()
     if content is not None:
@@ -193,7 +193,7 @@ def test_folder_that_is_no_fmriprep(tmp_path, content, words):
 
 
 def test_old_description_and_folder_above(tmp_path):
-    raw, root = study(tmp_path)
+    _, root = study(tmp_path)
     old = {"Name": "fMRIPrep", "PipelineDescription": {"Name": "fMRIPrep", "Version": "20.1.1"}}
     (root / "dataset_description.json").write_text(json.dumps(old))
     assert read_version(root) == "20.1.1"
@@ -202,7 +202,7 @@ def test_old_description_and_folder_above(tmp_path):
 
 
 def test_derivatives_of_another_dataset(tmp_path):
-    raw, root = study(tmp_path)
+    _, root = study(tmp_path)
     other = write_tree({"participants": {"77": ["T1w", "task-rest_bold"]}}, tmp_path / "other")
     with pytest.raises(InputError, match="at least one participant of the raw dataset"):
         read_derivatives(root, other, build_scan_table(other))
