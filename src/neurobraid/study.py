@@ -299,8 +299,9 @@ def _stored_index(link, config, table_path):
         )
     dates = {path: date.fromisoformat(day) for path, day in stored["dates"].items()}
     table = read_scan_table(table_path)
-    index = pairing.index_from_table(table, config["index"], dates, stored["not_analysed"])
     found, looked_up = _adopt(config, stored, table)
+    others = [*stored["not_analysed"], *(found or {}).get("without_raw", [])]
+    index = pairing.index_from_table(table, config["index"], dates, others)
     index = replace(index, preprocessing=decide(index.scans, index.pairing, found))
     _all_there(index.preprocessing)
     if looked_up:

@@ -15,7 +15,7 @@ import pandas as pd
 from neurobraid.bids.check import read_header
 from neurobraid.bids.entities import SCAN_KEYS, natural, parse
 from neurobraid.bids.sidecars import read_sidecar
-from neurobraid.bids.table import MISSING
+from neurobraid.bids.table import MISSING, exclusion
 from neurobraid.errors import InputError, Problem
 
 #: Where the derivatives are reached inside a study.
@@ -297,6 +297,25 @@ def _t1w_record(root, row, groups):
     return {"reason": "", "anatomy": _label(key), "files": groups[key]}
 
 
+def _without_raw(person, rows, files):
+    """Rows for the table of exclusions: runs that fMRIPrep has and the raw dataset has not."""
+    known = {
+        _key(parse(r["path"].rpartition("/")[2]).entities, _DROPPED) for r in rows if r["suffix"] == "bold"
+    }
+    reason = "fMRIPrep has it, the raw dataset has not; events and sidecars are read from there"
+    runs = {}
+    for path, name in files:
+        key = _key(name.entities, _DROPPED)
+        if (name.suffix, name.extension) == ("bold", ".nii.gz") and key not in known:
+            runs.setdefault(key, (path, name))
+    found = []
+    for key in sorted(runs, key=_label):
+        session = f"ses-{dict(key)['ses']}" if "ses" in dict(key) else MISSING
+        row = {"scan": _label(key), "suffix": "bold", "participant_id": person, "session_id": session}
+        found.append(exclusion({**row, "path": f"{LINK}/{runs[key][0]}"}, "no-raw", reason))
+    return found
+
+
 def read_derivatives(root, raw_root, table):
     """Look up every T1w and BOLD scan of a raw dataset in fMRIPrep's derivatives.
 
@@ -313,7 +332,7 @@ def read_derivatives(root, raw_root, table):
     dict
         To be stored as JSON: ``version``; ``scans``, a list with ``scan``, ``suffix``, ``reason`` (empty where the scan is
         whole) and for whole scans ``anatomy`` (which anatomical results it belongs to) and ``files`` (role to path below
-        `root`); ``warnings``.
+        `root`); ``warnings``; ``without_raw``, rows for the table of exclusions.
 
     Raises
     ------
@@ -329,11 +348,15 @@ def read_derivatives(root, raw_root, table):
             LINK, "participants", ", ".join(sorted(there, key=natural)[:6]) or "none",
             "at least one participant of the raw dataset", "set adopt.fmriprep to the derivatives of this dataset",
         )  # fmt: skip
-    records, warnings = [], []
+    records, warnings, without_raw = [], [], []
+    for person in sorted(there - set(people), key=natural):
+        without_raw += _without_raw(person, [], _walk(root, person)["func"])
     for person in people:
         files = _walk(root, person) if person in there else {"anat": [], "func": []}
         groups = _anatomies(files["anat"])
-        for row in wanted[wanted["participant_id"] == person].to_dict("records"):
+        mine = wanted[wanted["participant_id"] == person].to_dict("records")
+        without_raw += _without_raw(person, mine, files["func"])
+        for row in mine:
             if person not in there:
                 found = {"reason": "fMRIPrep has nothing of this participant"}
             elif row["suffix"] == "T1w":
@@ -346,7 +369,7 @@ def read_derivatives(root, raw_root, table):
                                  "the run is preprocessed here; run fMRIPrep again on this raw file", "warning"))
                 )  # fmt: skip
             records.append({"scan": row["scan"], "suffix": row["suffix"], **found})
-    return {"version": version, "scans": records, "warnings": warnings}
+    return {"version": version, "scans": records, "warnings": warnings, "without_raw": without_raw}
 
 
 def decide(scans, pairing, found=None):

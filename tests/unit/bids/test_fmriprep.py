@@ -164,6 +164,24 @@ def test_run_aligned_to_another_t1w_is_not_adopted(tmp_path):
     assert table.loc[("bold", "sub-01_ses-1_task-rest"), "source"] == "fmriprep"
 
 
+def test_runs_without_raw_data_are_excluded_with_a_reason(tmp_path):
+    raw, root = study(tmp_path, "sessions")
+    forget(raw, "sub-01/ses-2/func/*")
+    forget(raw, "sub-02")
+    _, found = decided(raw, root)
+    rows = {r["scan"]: r for r in found["without_raw"]}
+    assert set(rows) == {
+        "sub-01_ses-2_task-rest", "sub-02_ses-1_task-motor", "sub-02_ses-1_task-rest", "sub-02_ses-2_task-motor",
+        "sub-02_ses-2_task-rest",
+    }  # fmt: skip
+    row = rows["sub-01_ses-2_task-rest"]
+    assert (
+        row["rule"] == "no-raw"
+        and row["session_id"] == "ses-2"
+        and "the raw dataset has not" in row["reason"]
+    )
+
+
 def test_nothing_adopted_gives_a_table_too(tmp_path):
     raw = write_tree(tree("no_sessions"), tmp_path / "raw")
     index = build_index(raw)
