@@ -14,6 +14,7 @@ with job_log(snakemake.log[0]) as log:
         with atomic(snakemake.output[name]) as temporary:
             temporary.write_text(text, encoding="utf-8")
         log.info("%s: %d rows", name, text.count("\n") - 1)
-    write_json(dataset_description(snakemake.params.title), snakemake.output.description)
+    about = dataset_description(snakemake.params.title, adopted=snakemake.params.adopted)
+    write_json(about, snakemake.output.description)
     with atomic(snakemake.output.ignore) as temporary:
         temporary.write_text(BIDSIGNORE, encoding="utf-8")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from neurobraid import __version__
 
-RAW, DERIVATIVES = "bids", "results/derivatives"
+RAW, DERIVATIVES, FMRIPREP = "bids", "results/derivatives", "derivatives/fmriprep"
 
 BIDSIGNORE = (
     "".join(
@@ -51,7 +51,8 @@ def bids_uri(path, *, raw=RAW, derivatives=DERIVATIVES):
     Returns
     -------
     str
-        ``bids:raw:…`` for the raw dataset (the link is declared in the derivatives' description),
+        ``bids:raw:…`` for the raw dataset and ``bids:fmriprep:…`` for adopted derivatives (the links are declared in
+        the derivatives' description),
         ``bids::…`` for neurobraid's own derivatives, the bare file name for anything else, so that no
         absolute path is ever written.
 
@@ -67,6 +68,8 @@ def bids_uri(path, *, raw=RAW, derivatives=DERIVATIVES):
         return "bids::" + text[len(derivatives) + 1 :]
     if text.startswith(f"{raw}/"):
         return "bids:raw:" + text[len(raw) + 1 :]
+    if text.startswith(f"{FMRIPREP}/"):
+        return "bids:fmriprep:" + text[len(FMRIPREP) + 1 :]
     return Path(path).name
 
 
@@ -93,26 +96,29 @@ def sidecar(description, sources=(), **fields):
     return content
 
 
-def dataset_description(name):
+def dataset_description(name, *, adopted=False):
     """Content of the derivatives' ``dataset_description.json``.
 
     Parameters
     ----------
     name : str
         Title of the study.
+    adopted : bool
+        The study takes over derivatives of fMRIPrep.
 
     Returns
     -------
     dict
         The raw dataset is linked by a relative path, so that a moved study stays valid.
     """
+    links = {"raw": "../../bids"} | ({"fmriprep": f"../../{FMRIPREP}"} if adopted else {})
     return {
         "Name": f"{name}: derivatives",
         "BIDSVersion": "1.10.0",
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "neurobraid", "Version": __version__}],
-        "DatasetLinks": {"raw": "../../bids"},
-        "SourceDatasets": [{"URL": "bids:raw:"}],
+        "DatasetLinks": links,
+        "SourceDatasets": [{"URL": f"bids:{link}:"} for link in links],
     }
 
 

@@ -2,7 +2,9 @@
 
 import copy
 import difflib
-from dataclasses import dataclass, field
+import os
+import re
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
@@ -12,6 +14,7 @@ __all__ = ["InputError", "InputErrors", "Study", "check_config", "open_study"]
 
 CONFIG = "config"
 RAW = "bids"
+ADOPTED, FMRIPREP = "fmriprep", "derivatives/fmriprep"
 SCAN_TABLE = "config/scans.tsv"
 
 
@@ -106,6 +109,12 @@ def check_config(config, schema_path):
     return config
 
 
+def shown_config(config):
+    """The config as a report may show it: where the datasets lie is nobody's business."""
+    adopt = {"fmriprep": Path(config["adopt"]["fmriprep"]).name}
+    return {**config, "bids": Path(config["bids"]).name, "adopt": adopt}
+
+
 @dataclass(frozen=True)
 class Study:
     """Scans of a study and their pairing.
@@ -122,12 +131,19 @@ class Study:
     warnings: list = field(default_factory=list)
     _rows: dict = field(default_factory=dict, repr=False)
     _t1w: dict = field(default_factory=dict, repr=False)
+    _adopted: dict = field(default_factory=dict, repr=False)
 
     def __post_init__(self):
         for row in self.index.scans.itertuples(index=False):
             self._rows[row.suffix, row.scan] = row
         for row in self.index.pairing.itertuples(index=False):
             self._t1w[row.suffix, row.scan] = (row.t1w_visit, row.t1w_scan)
+        if self.index.preprocessing is not None:
+            from neurobraid.bids.fmriprep import files_of
+
+            for row in self.index.preprocessing.itertuples(index=False):
+                if row.source == ADOPTED:
+                    self._adopted[row.suffix, row.scan] = files_of(row.files)
 
     @property
     def participants(self):
@@ -168,15 +184,45 @@ class Study:
         table = getattr(self.index, "fieldmaps", None)
         return table is not None and bool(((table["scan"] == scan) & (table["method"] != "none")).any())
 
+    def adopted_pattern(self, suffix):
+        """Regular expression of the scans of one kind (T1w, bold) that fMRIPrep preprocessed; else it matches nothing."""
+        return "|".join(re.escape(scan) for kind, scan in self._adopted if kind == suffix) or "(?!)"
 
-def _link(dataset, link):
-    """Reach the dataset as ``bids`` inside the study, so that no absolute path enters a rule."""
+    def adopted_file(self, suffix, role, *, of_t1w=False):
+        """Input function: fMRIPrep's file in a role for the scan in the wildcards.
+
+        Parameters
+        ----------
+        suffix : {'T1w', 'bold'}
+            Kind of the scan in the wildcards.
+        role : str
+            See `neurobraid.bids.fmriprep`.
+        of_t1w : bool
+            The file of the T1w that the scan is paired with.
+
+        Returns
+        -------
+        callable
+            Wildcards to a path relative to the study, or to an empty list where fMRIPrep has no such file.
+        """
+
+        def find(wildcards):
+            kind, scan = ("T1w", self.t1w(suffix, wildcards.scan)[1]) if of_t1w else (suffix, wildcards.scan)
+            path = self._adopted[kind, scan].get(role)
+            return f"{FMRIPREP}/{path}" if path else []
+
+        return find
+
+
+def _link(dataset, link, key="bids", what="BIDS"):
+    """Reach a dataset by a link inside the study, so that no absolute path enters a rule."""
     target = Path(dataset)
     if not target.is_dir():
         raise InputError(
-            CONFIG, "bids", dataset, "an existing BIDS folder", "correct the path (relative to the study)"
+            CONFIG, key, dataset, f"an existing {what} folder", "correct the path (relative to the study)"
         )
     link = Path(link)
+    link.parent.mkdir(parents=True, exist_ok=True)
     if link.is_symlink():
         if link.resolve() == target.resolve():
             return
@@ -186,13 +232,52 @@ def _link(dataset, link):
             return
         raise InputError(link, "file", "a folder is in the way", "a link to the dataset", "move or remove it")
     # as the user wrote it: a relative path stays relative, so that study and dataset can move together
-    link.symlink_to(dataset, target_is_directory=True)
+    seen_from_link = dataset if Path(dataset).is_absolute() else os.path.relpath(dataset, link.parent)
+    link.symlink_to(seen_from_link, target_is_directory=True)
+
+
+def _adopt(config, stored, table):
+    """What fMRIPrep's derivatives hold: looked up once, then read from the notes beside the scan table.
+
+    Returns
+    -------
+    found : dict or None
+        From `neurobraid.bids.fmriprep.read_derivatives`; None where nothing is to be adopted.
+    looked_up : bool
+        The notes are to be written again.
+    """
+    from neurobraid.bids import fmriprep
+
+    folder = config["adopt"]["fmriprep"]
+    if not folder:
+        if Path(FMRIPREP).is_symlink():
+            Path(FMRIPREP).unlink()
+        return None, bool(stored.pop("adopt", None))
+    _link(folder, FMRIPREP, "adopt.fmriprep", "fMRIPrep")
+    if stored.get("adopt", {}).get("folder") == folder:
+        return stored["adopt"], False
+    stored["adopt"] = {"folder": folder, **fmriprep.read_derivatives(FMRIPREP, RAW, table)}
+    return stored["adopt"], True
+
+
+def _all_there(preprocessing):
+    """Refuse an adopted file that has gone: the scan would silently be preprocessed here instead."""
+    from neurobraid.bids.fmriprep import files_of
+
+    problems = ProblemList()
+    for row in preprocessing.itertuples(index=False):
+        for path in files_of(row.files).values():
+            if not Path(FMRIPREP, path).exists():
+                fix = f"restore it, or delete {SCAN_TABLE} to look through the derivatives again"
+                problems.add(f"{FMRIPREP}/{path}", "file", "missing", "the file adopted before", fix)
+    problems.raise_errors()
 
 
 def _stored_index(link, config, table_path):
     """Index of a real dataset: made once, then read from the study's own reviewable table."""
     from neurobraid.bids import pairing
     from neurobraid.bids.check import check_structure
+    from neurobraid.bids.fmriprep import decide
     from neurobraid.bids.table import make_table, open_dataset, read_scan_table, scan_rows
     from neurobraid.files import read_json, write_json, write_tsv
 
@@ -223,8 +308,15 @@ def _stored_index(link, config, table_path):
         )
     dates = {path: date.fromisoformat(day) for path, day in stored["dates"].items()}
     table = read_scan_table(table_path)
-    index = pairing.index_from_table(table, config["index"], dates, stored["not_analysed"])
-    return index, [Problem(**warning) for warning in stored["warnings"]]
+    found, looked_up = _adopt(config, stored, table)
+    others = [*stored["not_analysed"], *(found or {}).get("without_raw", [])]
+    index = pairing.index_from_table(table, config["index"], dates, others)
+    index = replace(index, preprocessing=decide(index.scans, index.pairing, found))
+    _all_there(index.preprocessing)
+    if looked_up:
+        write_json(stored, notes)
+    warnings = [*stored["warnings"], *(found or {}).get("warnings", [])]
+    return index, [Problem(**warning) for warning in warnings]
 
 
 def dataset_changes(link=RAW, table_path=SCAN_TABLE):
@@ -269,10 +361,17 @@ def open_study(config):
     if config["bids"]:
         _link(config["bids"], RAW)
         return Study(*_stored_index(RAW, config, Path(SCAN_TABLE)))
+    if config["adopt"]["fmriprep"]:
+        raise InputError(
+            CONFIG, "adopt.fmriprep", config["adopt"]["fmriprep"], "empty for the built-in study",
+            "set bids to the raw dataset the derivatives were made from",
+        )  # fmt: skip
+    from neurobraid.bids.fmriprep import decide
     from neurobraid.bids.pairing import index_from_table
     from neurobraid.synth.design import scan_dates, scan_table
 
     if Path(RAW).is_symlink():
         Path(RAW).unlink()
     which = (config["synth"]["size"], config["synth"]["seed"])
-    return Study(index_from_table(scan_table(*which), config["index"], scan_dates(*which)))
+    index = index_from_table(scan_table(*which), config["index"], scan_dates(*which))
+    return Study(replace(index, preprocessing=decide(index.scans, index.pairing)))

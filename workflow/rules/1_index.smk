@@ -10,11 +10,12 @@ ATLAS_FILES = {
 
 
 rule index_pair:
-    """Write the scan table, the pairing with T1w images, and the exclusions with their reasons."""
+    """Write the scan table, the pairing with T1w images, who preprocesses what, and the exclusions with their reasons."""
     output:
         scans="<index>/scans.tsv",
         pairing="<index>/pairing.tsv",
         exclusions="<index>/exclusions.tsv",
+        preprocessing="<index>/preprocessing.tsv",
         description="<derivatives>/dataset_description.json",
         ignore="<derivatives>/.bidsignore",
     log:
@@ -30,6 +31,7 @@ rule index_pair:
     params:
         tables=STUDY.index.tables(),
         title=lookup(dpath="title", within=config),
+        adopted=bool(config["adopt"]["fmriprep"]),
         code=code_digest("index"),
     script:
         "../../scripts/index_pair.py"

@@ -83,6 +83,75 @@ rule anat_normalize:
         "../../scripts/anat_normalize.py"
 
 
+rule anat_adopt:
+    """Take over the anatomy of a T1w that fMRIPrep has preprocessed, and bring it to our template."""
+    input:
+        t1w=STUDY.adopted_file("T1w", "t1w"),
+        mask=STUDY.adopted_file("T1w", "mask"),
+        gm=STUDY.adopted_file("T1w", "gm"),
+        wm=STUDY.adopted_file("T1w", "wm"),
+        csf=STUDY.adopted_file("T1w", "csf"),
+        forward=STUDY.adopted_file("T1w", "forward"),
+        inverse=STUDY.adopted_file("T1w", "inverse"),
+        description="derivatives/fmriprep/dataset_description.json",
+        validated=ancient("<index>/validation.tsv"),
+    output:
+        t1w="<derivatives>/{visit}/anat/{scan}_desc-preproc_T1w.nii.gz",
+        t1w_json="<derivatives>/{visit}/anat/{scan}_desc-preproc_T1w.json",
+        mask="<derivatives>/{visit}/anat/{scan}_desc-brain_mask.nii.gz",
+        mask_json="<derivatives>/{visit}/anat/{scan}_desc-brain_mask.json",
+        correction=f"<derivatives>/{{visit}}/anat/{{scan}}_from-MNI152NLin2009cAsym_to-{MNI}_mode-image_xfm.h5",
+        forward=f"<derivatives>/{{visit}}/anat/{{scan}}_from-T1w_to-{MNI}_mode-image_xfm.h5",
+        inverse=f"<derivatives>/{{visit}}/anat/{{scan}}_from-{MNI}_to-T1w_mode-image_xfm.h5",
+        dseg="<derivatives>/{visit}/anat/{scan}_dseg.nii.gz",
+        dseg_json="<derivatives>/{visit}/anat/{scan}_dseg.json",
+        probseg=collect(
+            "<derivatives>/{{visit}}/anat/{{scan}}_label-{tissue}_probseg.nii.gz",
+            tissue=TISSUES,
+        ),
+        probseg_json=collect(
+            "<derivatives>/{{visit}}/anat/{{scan}}_label-{tissue}_probseg.json",
+            tissue=TISSUES,
+        ),
+        mni_t1w=f"<derivatives>/{{visit}}/anat/{{scan}}_space-{MNI}_desc-preproc_T1w.nii.gz",
+        mni_t1w_json=f"<derivatives>/{{visit}}/anat/{{scan}}_space-{MNI}_desc-preproc_T1w.json",
+        mni_mask=f"<derivatives>/{{visit}}/anat/{{scan}}_space-{MNI}_desc-brain_mask.nii.gz",
+        mni_mask_json=f"<derivatives>/{{visit}}/anat/{{scan}}_space-{MNI}_desc-brain_mask.json",
+        mni_probseg=collect(
+            "<derivatives>/{{visit}}/anat/{{scan}}_space-{mni}_label-{tissue}_probseg.nii.gz",
+            mni=MNI,
+            tissue=TISSUES,
+        ),
+        mni_probseg_json=collect(
+            "<derivatives>/{{visit}}/anat/{{scan}}_space-{mni}_label-{tissue}_probseg.json",
+            mni=MNI,
+            tissue=TISSUES,
+        ),
+        qc="<derivatives>/{visit}/anat/{scan}_desc-anat_qc.json",
+    log:
+        "logs/anat_adopt/{visit}/{scan}.log",
+    benchmark:
+        "logs/benchmarks/anat_adopt/{visit}/{scan}.tsv"
+    wildcard_constraints:
+        scan=STUDY.adopted_pattern("T1w"),
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1500, 20),
+        runtime=60,
+    params:
+        resolution=lookup(dpath="anat/resolution", within=config),
+        quality=lookup(dpath="anat/quality", within=config),
+        code=code_digest("anat"),
+    script:
+        "../../scripts/anat_adopt.py"
+
+
+ruleorder: anat_adopt > anat_brain
+ruleorder: anat_adopt > anat_normalize
+
+
 rule anat:
     """Everything of stage anat."""
     input:

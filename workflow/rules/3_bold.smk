@@ -171,6 +171,88 @@ rule bold_resample:
         "../../scripts/bold_resample.py"
 
 
+rule bold_adopt:
+    """Take over a BOLD run that fMRIPrep has preprocessed, and bring it to every space."""
+    input:
+        bold=STUDY.adopted_file("bold", "bold"),
+        bold_json=STUDY.adopted_file("bold", "bold_json"),
+        mask=STUDY.adopted_file("bold", "mask"),
+        boldref=STUDY.adopted_file("bold", "boldref"),
+        native_ref=STUDY.adopted_file("bold", "native_ref"),
+        native_mask=STUDY.adopted_file("bold", "native_mask"),
+        coreg=STUDY.adopted_file("bold", "coreg"),
+        confounds=STUDY.adopted_file("bold", "confounds"),
+        confounds_json=STUDY.adopted_file("bold", "confounds_json"),
+        to_t1w=STUDY.adopted_file("bold", "inverse", of_t1w=True),
+        description="derivatives/fmriprep/dataset_description.json",
+        raw=raw("bold"),
+        sidecars=raw("bold", "sidecars"),
+        validated=ancient("<index>/validation.tsv"),
+        t1w=anatomy("bold", "desc-preproc_T1w.nii.gz"),
+        t1w_mask=anatomy("bold", "desc-brain_mask.nii.gz"),
+        warp=anatomy("bold", f"from-T1w_to-{MNI}_mode-image_xfm.h5"),
+        correction=anatomy(
+            "bold", f"from-MNI152NLin2009cAsym_to-{MNI}_mode-image_xfm.h5"
+        ),
+    output:
+        native_ref="<derivatives>/{visit}/func/{scan}_desc-coreg_boldref.nii.gz",
+        native_ref_json="<derivatives>/{visit}/func/{scan}_desc-coreg_boldref.json",
+        native_mask="<derivatives>/{visit}/func/{scan}_desc-brain_mask.nii.gz",
+        native_mask_json="<derivatives>/{visit}/func/{scan}_desc-brain_mask.json",
+        coreg="<derivatives>/{visit}/func/{scan}_from-boldref_to-T1w_mode-image_desc-coreg_xfm.txt",
+        confounds="<derivatives>/{visit}/func/{scan}_desc-confounds_timeseries.tsv",
+        confounds_json="<derivatives>/{visit}/func/{scan}_desc-confounds_timeseries.json",
+        qc="<derivatives>/{visit}/func/{scan}_desc-bold_qc.json",
+        bold=collect(
+            "<derivatives>/{{visit}}/func/{{scan}}_space-{space}_desc-preproc_bold.nii.gz",
+            space=SPACES,
+        ),
+        bold_json=collect(
+            "<derivatives>/{{visit}}/func/{{scan}}_space-{space}_desc-preproc_bold.json",
+            space=SPACES,
+        ),
+        boldref=collect(
+            "<derivatives>/{{visit}}/func/{{scan}}_space-{space}_boldref.nii.gz",
+            space=SPACES,
+        ),
+        boldref_json=collect(
+            "<derivatives>/{{visit}}/func/{{scan}}_space-{space}_boldref.json",
+            space=SPACES,
+        ),
+        mask=collect(
+            "<derivatives>/{{visit}}/func/{{scan}}_space-{space}_desc-brain_mask.nii.gz",
+            space=SPACES,
+        ),
+        mask_json=collect(
+            "<derivatives>/{{visit}}/func/{{scan}}_space-{space}_desc-brain_mask.json",
+            space=SPACES,
+        ),
+    log:
+        "logs/bold_adopt/{visit}/{scan}.log",
+    benchmark:
+        "logs/benchmarks/bold_adopt/{visit}/{scan}.tsv"
+    wildcard_constraints:
+        scan=STUDY.adopted_pattern("bold"),
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1500, 3),
+        runtime=60,
+    params:
+        spaces=SPACES,
+        resolution_mm=lookup(dpath="bold/resolution", within=config),
+        interpolation=lookup(dpath="bold/interpolation", within=config),
+        fd_threshold_mm=lookup(dpath="bold/fd_threshold_mm", within=config),
+        code=code_digest("bold"),
+    script:
+        "../../scripts/bold_adopt.py"
+
+
+ruleorder: bold_adopt > bold_fit
+ruleorder: bold_adopt > bold_resample
+
+
 rule bold:
     """Preprocess every BOLD run into every space, and gather the quality of every scan."""
     input:

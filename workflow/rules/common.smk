@@ -65,8 +65,7 @@ REST_TASKS = [
 MODELS = [record["name"] for record in config["prediction"]["models"]]
 
 
-# what a report may show: where the dataset lies is nobody's business
-SHOWN_CONFIG = {**config, "bids": Path(config["bids"]).name}
+SHOWN_CONFIG = _study.shown_config(config)
 
 
 def place(template, **wildcards):

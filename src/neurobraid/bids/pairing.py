@@ -49,15 +49,20 @@ class Index:
         One row per PET and BOLD scan of `scans`, and per one excluded for want of a T1w (``rule`` is ``excluded``).
     exclusions : pandas.DataFrame
         One row per scan left out, with ``rule`` and ``reason``.
+    preprocessing : pandas.DataFrame, optional
+        Who preprocesses each T1w and BOLD scan: see `neurobraid.bids.fmriprep.decide`.
     """
 
     scans: pd.DataFrame
     pairing: pd.DataFrame
     exclusions: pd.DataFrame
+    preprocessing: pd.DataFrame | None = None
 
     def tables(self):
-        """The three tables as TSV text, by name: what the rule that writes them depends on."""
+        """The tables as TSV text, by name: what the rule that writes them depends on."""
         tables = {"scans": self.scans, "pairing": self.pairing, "exclusions": self.exclusions}
+        if self.preprocessing is not None:
+            tables["preprocessing"] = self.preprocessing
         return {name: table.to_csv(sep="\t", index=False) for name, table in tables.items()}
 
     def files(self, root):

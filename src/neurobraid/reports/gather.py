@@ -65,6 +65,11 @@ LABELS = {
     "mask_source": ("Source of the brain mask", 0),
     "registration_correlation": ("Correlation with the template", 3),
     "registration_quality": ("Normalisation preset", 0),
+    "PreprocessedBy": ("Preprocessed by", 0),
+    "template_correction_mean_mm": ("Shift between fMRIPrep's template and ours, mean (mm)", 2),
+    "template_correction_max_mm": ("Shift between fMRIPrep's template and ours, largest (mm)", 2),
+    "composition_error_mm": ("Loss by joining two transforms, 99th percentile (mm)", 3),
+    "inverse_error_mm": ("There and back through the transforms (mm)", 3),
     "volume_brain_mask_ml": ("Brain mask (mL)", 0),
     "volume_brain_rough_ml": ("Brain mask before refinement (mL)", 0),
     "volume_gm_ml": ("Grey matter (mL)", 0),
@@ -302,6 +307,22 @@ def spell(key: str) -> str:
     words = [_WORDS.get(p.lower(), p if p.isupper() else p.lower()) for p in parts]
     text = " ".join(words)
     return text[:1].upper() + text[1:] + (f" ({unit})" if unit else "")
+
+
+def preprocessed_by(row: Mapping | None) -> str:
+    """Who preprocessed a scan, in words, from its row of the preprocessing table.
+
+    Examples
+    --------
+    >>> preprocessed_by({"source": "fmriprep", "version": "23.2.1"}), preprocessed_by({"source": "neurobraid"})
+    ('fMRIPrep 23.2.1', 'neurobraid')
+    """
+    if not row:
+        return "–"
+    if row["source"] != "fmriprep":
+        return row["source"]
+    version = row.get("version", "n/a")
+    return "fMRIPrep" if version == "n/a" else f"fMRIPrep {version}"
 
 
 def participant_facts(people, participant: str, descriptions: Mapping | None = None) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 REFERENCES = {
     "bids": "Gorgolewski KJ et al. (2016). The brain imaging data structure. Scientific Data 3:160044.",
     "snakemake": "Mölder F et al. (2021). Sustainable data analysis with Snakemake. F1000Research 10:33.",
+    "fmriprep": "Esteban O et al. (2019). fMRIPrep: a robust preprocessing pipeline for functional MRI. Nature Methods 16:111–116.",
     "n4": "Tustison NJ et al. (2010). N4ITK: improved N3 bias correction. IEEE Trans Med Imaging 29:1310–1320.",
     "template": "Fonov V et al. (2011). Unbiased average age-appropriate atlases for pediatric studies. NeuroImage 54:313–327.",
     "syn": "Avants BB et al. (2008). Symmetric diffeomorphic image registration with cross-correlation. Med Image Anal 12:26–41.",
@@ -77,7 +78,8 @@ def paragraphs(settings: Mapping, facts: Mapping) -> tuple[list[tuple[str, str]]
     facts : mapping
         ``counts`` (scans by suffix), ``participants`` (int), ``software`` (versions), ``tr`` (list of s),
         ``slice_timing`` (set of bool), ``bold_tasks``, ``tracers``, ``group_n`` (by task), ``pet_frames`` (list of int),
-        ``reference`` (names), ``models`` (prediction summaries). Missing keys mean: not part of this study.
+        ``reference`` (names), ``models`` (prediction summaries), ``preprocessing`` (rows of the table that says who
+        preprocessed which scan). Missing keys mean: not part of this study.
 
     Returns
     -------
@@ -113,7 +115,14 @@ def paragraphs(settings: Mapping, facts: Mapping) -> tuple[list[tuple[str, str]]
         )
     out.append(("Data and software", text))
 
-    if counts.get("T1w"):
+    made = facts.get("preprocessing") or []
+    theirs = {
+        s: {r["scan"] for r in made if r["source"] == "fmriprep" and r["suffix"] == s}
+        for s in ("T1w", "bold")
+    }
+    if any(theirs.values()):
+        out.append(("Derivatives taken over", _adopted(settings, made, cite)))
+    if counts.get("T1w", 0) > len(theirs["T1w"]):
         resolution = get(settings, "anat.resolution", 2)
         first = (
             f"T1w images were corrected for intensity non-uniformity with {cite('n4', 'N4')}, "
@@ -126,13 +135,13 @@ def paragraphs(settings: Mapping, facts: Mapping) -> tuple[list[tuple[str, str]]
         out.append(
             (
                 "Anatomy",
-                f"{first}brain-extracted, segmented into grey matter, white matter and cerebrospinal fluid, and normalised to "
+                f"{_others(theirs['T1w'])}{first}brain-extracted, segmented into grey matter, white matter and cerebrospinal fluid, and normalised to "
                 f"the {space} by affine and {how}; images in template space "
                 f"have {resolution:g} mm voxels.",
             )
         )
-    if counts.get("bold"):
-        out.append(("BOLD preprocessing", _bold(settings, facts, cite)))
+    if counts.get("bold", 0) > len(theirs["bold"]):
+        out.append(("BOLD preprocessing", _others(theirs["bold"]) + _bold(settings, facts, cite)))
     if facts.get("group_n") or facts.get("activation"):
         out.append(("Task activation", _activation(settings, facts, cite)))
     if facts.get("connectivity"):
@@ -142,6 +151,48 @@ def paragraphs(settings: Mapping, facts: Mapping) -> tuple[list[tuple[str, str]]
     if facts.get("models"):
         out.append(("Prediction", _prediction(facts, cite)))
     return out, [REFERENCES[key] for key in used]
+
+
+def _others(theirs) -> str:
+    """Opening of a paragraph that does not hold for adopted scans."""
+    return "This holds for the scans that were not taken over from fMRIPrep. " if theirs else ""
+
+
+def _people(scans, limit: int = 12) -> str:
+    """Participants of scans, in words; only their number where there are many."""
+    names = list(dict.fromkeys(scan.split("_")[0] for scan in scans))
+    return words(names) if len(names) <= limit else f"{len(names)} participants"
+
+
+def _adopted(settings, made, cite) -> str:
+    """Whose scans come from fMRIPrep, with its version, and what was done to them here."""
+    told, kinds = [], {"T1w": "T1-weighted", "bold": "BOLD"}
+    versions = dict.fromkeys(r["version"] for r in made if r["source"] == "fmriprep")
+    for version in versions:
+        mine = [r for r in made if r["source"] == "fmriprep" and r["version"] == version]
+        parts = [
+            f"{sum(r['suffix'] == s for r in mine)} {label}"
+            for s, label in kinds.items()
+            if any(r["suffix"] == s for r in mine)
+        ]
+        name = cite("fmriprep", "fMRIPrep") + ("" if version == "n/a" else f", version {version}")
+        told.append(
+            f"{words(parts)} scans of {_people(r['scan'] for r in mine)} were preprocessed with {name}."
+        )
+    text = " ".join(told)
+    own = [r for r in made if r["source"] != "fmriprep"]
+    if own:
+        text += f" The other {len(own)} T1-weighted and BOLD scans ({_people(r['scan'] for r in own)}) were preprocessed as follows."
+    return (
+        text
+        + " fMRIPrep normalises to MNI152NLin2009cAsym; in every participant that space was registered to the "
+        + cite("template", "MNI152 (2009a, symmetric) template")
+        + " with its normalised T1w (affine and "
+        + cite("syn", "symmetric diffeomorphic registration")
+        + f", preset “{get(settings, 'anat.quality', 'standard')}”). Adopted T1w images were interpolated once; adopted BOLD series, "
+        f"already interpolated by fMRIPrep, once more to {get(settings, 'bold.resolution', 3):g} mm in template space. Confounds are "
+        "fMRIPrep's."
+    )
 
 
 def _bold(settings, facts, cite) -> str:

@@ -17,6 +17,7 @@ from neurobraid.reports.gather import (
     json_of,
     participant_facts,
     plain_table,
+    preprocessed_by,
     quality_rows,
     quality_warnings,
     scan_of,
@@ -188,9 +189,11 @@ class _Participant:
             section.add(
                 Table(["Characteristic", "Value"], [list(f) for f in facts], "From participants.tsv.")
             )
+        made = {(r["suffix"], r["scan"]): r for r in self.mine("preprocessing")}
         rows = []
         for row in scans:
             pair = pairing.get((row["suffix"], row["scan"]), {})
+            maker = made.get((row["suffix"], row["scan"]))
             rule = pair.get("rule", "")
             cross = rule not in ("", "same-session")
             rows.append(
@@ -202,16 +205,22 @@ class _Participant:
                         without_dates(pair.get("reason", "–")),
                         tone="warn" if cross else "mute" if not pair else "",
                     ),
+                    # PET is always processed here
+                    preprocessed_by(maker or {"source": "neurobraid"}),
                 ]
             )
         if rows:
             section.add(
                 Table(
-                    ["Scan", "Kind", "Paired T1w", "Why"],
+                    ["Scan", "Kind", "Paired T1w", "Why", "Preprocessed by"],
                     rows,
-                    "Scans analysed, and the T1w each one is paired with.",
+                    "Scans analysed, the T1w each one is paired with, and who preprocessed it.",
                 )
             )
+        if any(r["source"] == "fmriprep" for r in made.values()):
+            own = [r for r in made.values() if r["source"] != "fmriprep"]
+            for row in own:
+                section.add(Note(f"{row['scan']} was preprocessed here: {without_dates(row['reason'])}."))
         left = [
             [
                 r["scan"] if r["scan"] != "n/a" else r["participant_id"],

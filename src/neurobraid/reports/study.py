@@ -10,7 +10,15 @@ import numpy as np
 from neurobraid import __version__
 from neurobraid.files import read_json, write_json
 from neurobraid.reports import figures, methods, run_record, spec
-from neurobraid.reports.gather import Inputs, entities_of, plain_table, scan_of, table, without_dates
+from neurobraid.reports.gather import (
+    Inputs,
+    entities_of,
+    plain_table,
+    preprocessed_by,
+    scan_of,
+    table,
+    without_dates,
+)
 from neurobraid.reports.pages import (
     Cell,
     Code,
@@ -137,6 +145,7 @@ class _Study:
         self.scans = self._rows("scans")
         self.excluded = self._rows("exclusions")
         self.pairing = self._rows("pairing")
+        self.preprocessing = self._rows("preprocessing")
         self.people = list(dict.fromkeys(row["participant_id"] for row in self.scans))
         self.models = [read_json(path) for path in inputs.all("summaries")]
         self._confounds = {scan_of(p): p for p in inputs.all("confounds")}
@@ -321,6 +330,7 @@ class _Study:
                 numeric=("Days apart",), compact=True,
             )  # fmt: skip
             section.add(Fold(f"Pairing of all {plural(len(rows), 'BOLD and PET scan')}", [block]))
+        self._preprocessing(section)
         validation = self._rows("validation")
         if validation:
             heads = list(validation[0])
@@ -331,6 +341,30 @@ class _Study:
                 compact=True,
             )
             section.add(Fold(f"Check of the raw data, {plural(len(validation), 'line')}", [block]))
+
+    def _preprocessing(self, section):
+        """Who preprocessed whose scans, where fMRIPrep's derivatives were taken over."""
+        if not any(r["source"] == "fmriprep" for r in self.preprocessing):
+            return
+        people = {}
+        for row in self.preprocessing:
+            people.setdefault(row["scan"].split("_")[0], {}).setdefault(preprocessed_by(row), []).append(row)
+        rows = []
+        for person in (p for p in self.people if p in people):
+            for maker, made in people[person].items():
+                counts = [
+                    plural(sum(r["suffix"] == s for r in made), f"{KINDS[s]} scan") for s in ("T1w", "bold")
+                ]
+                reasons = dict.fromkeys(without_dates(r["reason"]) for r in made if r["source"] != "fmriprep")
+                name = Cell(person, href=f"{person}.html")
+                rows.append([name, maker, *counts, Cell("; ".join(reasons) or "–")])
+        heads = ["Participant", "Preprocessed by", "T1w", "BOLD", "Why not adopted"]
+        table = Table(heads, rows, "Who preprocessed the T1w and BOLD scans of each participant.")
+        section.add(
+            table
+            if len(rows) <= 20
+            else Fold(f"Who preprocessed {plural(len(rows), 'participant')}", [table])
+        )
 
     def _flow(self):
         gone = {}
@@ -1059,7 +1093,9 @@ class _Study:
             "software": self.record.get("software", {}),
             "tr": [s["RepetitionTime"] for s in sidecars if "RepetitionTime" in s],
             "slice_timing": {
-                bool(s["SliceTimingCorrected"]) for s in sidecars if "SliceTimingCorrected" in s
+                bool(s["SliceTimingCorrected"])
+                for s in sidecars
+                if "SliceTimingCorrected" in s and "PreprocessedBy" not in s
             },
             "activation": {t: len(self.who("bold", task=t)) for t in tasks if self.of("bold", task=t)},
             "group_n": {
@@ -1079,6 +1115,7 @@ class _Study:
             },
             "reference": next((list(p["ReferenceRegions"]) for p in pet if p.get("ReferenceRegions")), None),
             "models": self.models,
+            "preprocessing": self.preprocessing,
         }
 
     # -------------------------------------------------------------- provenance
