@@ -400,7 +400,9 @@ def decide(scans, pairing, found=None):
     for row in scans.itertuples(index=False):
         if row.suffix not in ("T1w", "bold"):
             continue
-        record = known.get((row.suffix, row.scan), {"reason": "not known when fMRIPrep's folder was read"})
+        # the folder was read image by image; here the echoes of a run are one scan
+        image = parse(row.path.partition(";")[0].rpartition("/")[2]).scan
+        record = known.get((row.suffix, image), {"reason": "not known when fMRIPrep's folder was read"})
         reason = record["reason"]
         if found is None:
             reason = "adopt.fmriprep is not set"

@@ -19,9 +19,10 @@ import numpy as np
 from neurobraid.bids.entities import parse
 from neurobraid.bids.fmriprep import TEMPLATE, read_version
 from neurobraid.bold.confounds import quality
-from neurobraid.bold.fit import merge_sidecars, task_name
+from neurobraid.bold.fit import task_name
 from neurobraid.bold.resample import T1W, make_target, t1w_grid
 from neurobraid.bold.sampling import Sampler
+from neurobraid.bold.series import merge_sidecars
 from neurobraid.bold.writing import series_writer
 from neurobraid.errors import InputError
 from neurobraid.files import atomic, read_json, read_tsv, write_json

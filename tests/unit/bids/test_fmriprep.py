@@ -141,8 +141,8 @@ def test_runs_echoes_and_order_of_entities(tmp_path):
     for path in func.glob("*space-T1w_desc-optcom*"):
         path.rename(func / path.name.replace("space-T1w_desc-optcom", "desc-optcom_space-T1w"))
     table, _ = decided(raw, root)
-    assert table.loc[("bold", "sub-01_task-rest_run-01_echo-2"), "source"] == "fmriprep"
-    assert "desc-optcom_space-T1w" in table.loc[("bold", "sub-01_task-rest_run-01_echo-2"), "files"]
+    assert table.loc[("bold", "sub-01_task-rest_run-01"), "source"] == "fmriprep"
+    assert "desc-optcom_space-T1w" in table.loc[("bold", "sub-01_task-rest_run-01"), "files"]
 
 
 def test_sources_say_which_t1w_went_in(tmp_path):
