@@ -8,16 +8,14 @@ reading, and compilation: every step warms up first) and the peak memory of the 
 
 import json
 import os
+import resource
 import sys
 import time
 from pathlib import Path
 
 # before any library is imported: one thread for everybody
-for _name in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
-    os.environ[f"{_name}_NUM_THREADS"] = "1"
+os.environ.update({f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")})
 os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
-
-import resource
 
 import numpy as np
 

@@ -91,7 +91,7 @@ class Person:
         -------
         T1w
         """
-        shape = tuple(int(round(n / voxel)) for n in (176, 216, 184))
+        shape = tuple(round(n / voxel) for n in (176, 216, 184))
         middle = self.t1w_from_mni.apply(np.array([[0.0, -14.0, 3.0]]))[0]
         shape, affine = scanner_grid(shape, voxel, "RAS", center=middle)
         rng = self.random("t1w")

@@ -21,12 +21,10 @@ import time
 from pathlib import Path
 
 # before numpy is imported: the figures are for one core
-for _name in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
-    os.environ[f"{_name}_NUM_THREADS"] = "1"
+os.environ.update({f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")})
 os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "src"))
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
 from phantoms import BOLD_MM, TR, Person, template_warp
@@ -36,6 +34,7 @@ from neurobraid.images.rigid import displacement
 from neurobraid.images.templates import template
 from neurobraid.images.transforms import apply_affine
 
+ROOT = Path(__file__).resolve().parents[1]
 GAMMA = (0.7, 1.4, 0.85, 1.2, 0.6)
 """Change of the T1w intensities in the normalisation, by seed."""
 
@@ -66,6 +65,7 @@ class Bench:
         self._anatomy, self._people = {}, {}
 
     def person(self, seed):
+        """The person of a seed."""
         if seed not in self._people:
             self._people = {seed: Person(seed)}  # one is kept: each holds its head
         return self._people[seed]
