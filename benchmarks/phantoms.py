@@ -201,6 +201,82 @@ class Person:
             series[..., t] = np.hypot(signal + noise[0], noise[1])
         return Series(series, affine, poses, points)
 
+    def field_hz(self, points):
+        """Off-resonance in Hz at points of the T1w space: the sinus, the ear canals, and what shimming has left."""
+        x, y, z = self.mni_from_t1w.apply(points).T
+        sinus = 130 * np.exp(-((x / 20) ** 2) - ((y - 40) / 20) ** 2 - ((z + 28) / 16) ** 2)
+        ears = -90 * np.exp(-(((np.abs(x) - 50) / 16) ** 2) - ((y + 18) / 16) ** 2 - ((z + 36) / 14) ** 2)
+        return sinus + ears + 8 + 0.5 * y - 0.3 * x + 0.006 * (z * z - 900)
+
+    def distorted(self, readout_s=0.045, sign=-1):
+        """Take an echo-planar reference with the distortion of `field_hz` along its second axis.
+
+        Every voxel reads the place whose shifted position it is, found by iteration, divided by the local stretch.
+
+        Parameters
+        ----------
+        readout_s : float
+            Total readout time, s.
+        sign : {1, -1}
+            1: phase encoding along growing index (``j``), -1: ``j-``.
+
+        Returns
+        -------
+        image : (X, Y, Z) float32 array
+        affine : (4, 4) array
+        hz : (X, Y, Z) float32 array
+            True field on the grid of the undistorted image.
+        brain : (X, Y, Z) bool array
+            On the same grid.
+        """
+        shape, affine = self._scanner("epi", (0.0, 0.0, 0.0))
+        rng = self.random("epi")
+        seen = grid_points(shape, np.eye(4))
+        shift = lambda ijk: sign * readout_s * self.field_hz(apply_affine(affine, ijk))  # noqa: E731
+        along, true = np.array([0.0, 1.0, 0.0]), seen.copy()
+        for _ in range(30):
+            true = seen - shift(true)[:, None] * along
+        stretch = 1 + (shift(true + 0.05 * along) - shift(true - 0.05 * along)) / 0.1
+        coefficients, grid = self._baseline
+        ijk = apply_affine(np.linalg.inv(grid) @ affine, true)
+        image = (sample(coefficients, ijk, 3, prefiltered=True) / np.clip(stretch, 0.2, None)).reshape(shape)
+        noise = rng.standard_normal((2, *shape), dtype=np.float32)
+        hz = self.field_hz(apply_affine(affine, seen)).reshape(shape).astype(np.float32)
+        brain = resample_image(template("brain", 2.0), shape, affine, self.mni_from_t1w) > 0.5
+        return np.hypot(image + noise[0], noise[1]).astype(np.float32), affine, hz, brain
+
+    def undistorted(self):
+        """The scan of `distorted` without distortion and noise, (X, Y, Z) float32."""
+        return self._volume(self._scanner("epi", (0.0, 0.0, 0.0))[1], np.eye(4), np.float32(1.0))
+
+    def fieldmap(self, seconds=0.00246):
+        """Take the two gradient echoes of a phase-difference field map, the head having moved a little.
+
+        Parameters
+        ----------
+        seconds : float
+            Between the echoes.
+
+        Returns
+        -------
+        magnitude : (X, Y, Z) float32 array
+        phase : (X, Y, Z) float32 array
+            Difference in rad, wrapped.
+        affine : (4, 4) array
+        """
+        rng = self.random("fieldmap")
+        center = self.brain_points().mean(0)
+        pose = rigid(np.concatenate([_direction(rng) * 1.5, _direction(rng) * np.deg2rad(1.5)]), center)
+        shape, affine = scanner_grid((68, 72, 48), 3.0, "RAS", center=center, tilt=(-5.0, 0.0, 1.0))
+        home = apply_affine(np.linalg.inv(pose) @ affine, grid_points(shape, np.eye(4)))
+        coefficients, grid = self._baseline
+        magnitude = sample(coefficients, apply_affine(np.linalg.inv(grid), home), 3, prefiltered=True)
+        echoes = 12.0 * (rng.standard_normal((2, len(home))) + 1j * rng.standard_normal((2, len(home))))
+        echoes[0] += magnitude
+        echoes[1] += 0.9 * magnitude * np.exp(2j * np.pi * seconds * self.field_hz(home))
+        phase = np.angle(echoes[1] * np.conj(echoes[0])).reshape(shape)
+        return np.abs(echoes[0]).reshape(shape).astype(np.float32), phase.astype(np.float32), affine
+
     def reference(self):
         """Take a BOLD reference of the head in another position than the T1w image.
 
