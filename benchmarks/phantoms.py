@@ -65,8 +65,8 @@ class Person:
         """Generator of random numbers for one purpose, independent of all others."""
         return np.random.default_rng([self.seed, *purpose.encode()])
 
-    def exact(self, mni, iterations=8):
-        """Points of the T1w space for template points, to well below a micrometre (fixed-point iteration)."""
+    def exact(self, mni, iterations=16):
+        """Points of the T1w space for template points, to a micrometre (fixed-point iteration)."""
         inverse = np.linalg.inv(self.mni_from_t1w.matrix)[:3, :3]
         points = self.t1w_from_mni.apply(mni)
         for _ in range(iterations):
