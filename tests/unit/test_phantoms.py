@@ -64,8 +64,11 @@ def test_labels_and_brain_lie_on_the_image(person):
     means = [values[scan.labels == n].mean() for n in (3, 1, 2)]  # CSF, GM, WM
     assert means[0] < means[1] < means[2]
     assert not scan.labels[~scan.brain].any()
-    ijk = np.rint(apply_affine(np.linalg.inv(scan.image.affine), person.brain_points())).astype(int)
-    assert scan.brain[tuple(ijk.T)].mean() > 0.97
+    back, shares = np.linalg.inv(scan.image.affine), []
+    for shift in (0.0, 6.0, -6.0):  # at 3 mm some points of the very edge round to the outside
+        ijk = np.rint(apply_affine(back, person.brain_points() + shift)).astype(int)
+        shares.append(scan.brain[tuple(ijk.T)].mean())
+    assert shares[0] > 0.95 and max(shares[1:]) < 0.90
 
 
 def test_field_map_holds_the_field(person):
