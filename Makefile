@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CORES ?= 2
 QUIET := PIP_DISABLE_PIP_VERSION_CHECK=1
 
-.PHONY: help env env-test demo test lint format lock clean
+.PHONY: help env env-test demo test lint format lock clean peers benchmark-preprocessing
 
 help:
 	@echo "make demo   run the built-in study and print where its report is"
@@ -44,6 +44,17 @@ format: env-test
 lock:
 	uv pip compile pyproject.toml --extra slurm --extra build --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet --output-file envs/requirements.lock
 	uv pip compile pyproject.toml --extra slurm --extra build --extra test --constraint envs/requirements.lock --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet --output-file envs/requirements-test.lock
+
+# the libraries that neurobraid's preprocessing is measured beside, in an environment of their own
+.venv-peers/.done: envs/peers.txt
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	$(QUIET) .venv-peers/bin/python -m pip install --quiet -r envs/peers.txt
+	touch $@
+
+peers: .venv-peers/.done
+
+benchmark-preprocessing: env peers
+	$(BIN)/python benchmarks/preprocessing.py --peers .venv-peers/bin/python
 
 clean:
 	rm -rf .snakemake results logs bids
