@@ -27,8 +27,15 @@ from neurobraid.reports.pages import (
     number,
     write,
 )
-from neurobraid.reports.participant import BP, KINDS, _template, binding_limit, matrix_picture
-from neurobraid.reports.planes import Volume
+from neurobraid.reports.participant import (
+    BP,
+    KINDS,
+    _template,
+    binding_limit,
+    matrix_picture,
+    template_brain,
+)
+from neurobraid.reports.planes import Volume, distance_from
 
 FEATURE_SETS = {
     "dummy": "no information (dummy)",
@@ -593,7 +600,7 @@ class _Study:
         peak = float(np.nanmax(z.data)) if z.data.size else float("nan")
         section.add(
             self.gallery.show(
-                figures.statistic_map(z, self._background(), threshold=shown),
+                figures.statistic_map(z, *self._background(), threshold=shown),
                 f"study_task-{task}_contrast-{name}_z.png",
                 f"Group z map of contrast {name} of task {task} on fourteen axial slices of the template.",
                 f"Group activation, task {task}, contrast {name} (n = {n}; one-sample test, two-sided). Colours: |z| ≥ "
@@ -646,9 +653,9 @@ class _Study:
             compact=len(rows) > 12,
         )
 
-    def _background(self) -> Volume:
+    def _background(self) -> tuple[Volume, Volume]:
         if not hasattr(self, "_template"):
-            self._template = _template("T1w")[0]
+            self._template = _template("T1w")[0], distance_from(template_brain())
         return self._template
 
     # ------------------------------------------------------------ connectivity
@@ -724,7 +731,7 @@ class _Study:
                     self.gallery.show(
                         figures.intensity_map(
                             volume.with_data(mean.astype(np.float32)),
-                            self._background(),
+                            *self._background(),
                             label=BP,
                             limits=(0.0, top),
                             show_from=0.1 * top,
