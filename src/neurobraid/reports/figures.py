@@ -6,6 +6,7 @@ Anatomical pictures have left on the left and are cut in millimetres (see `neuro
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -856,14 +857,9 @@ def fd_distribution(runs: Sequence[tuple[str, str, np.ndarray]], threshold: floa
             fontsize=8,
             va="center",
         )
-        many = len(people) > 14
-        axes.set_xticks(
-            ticks,
-            people,
-            rotation=90 if many else 35,
-            ha="center" if many else "right",
-            **({} if many else {"rotation_mode": "anchor"}),
-        )
+        # short names stand level as long as they fit beside each other
+        level = max(map(len, people)) * len(people) <= 90
+        axes.set_xticks(ticks, people, rotation=0 if level else 90)
         axes.set_ylabel("framewise displacement (mm)")
         axes.set_ylim(0, top)
         axes.set_xlim(-0.8, at - 0.7)
@@ -871,6 +867,65 @@ def fd_distribution(runs: Sequence[tuple[str, str, np.ndarray]], threshold: floa
         if handles:
             axes.legend(handles.values(), handles.keys(), ncols=6, loc="lower left", bbox_to_anchor=(0, 1.03))
         return figure
+
+
+def quality_strips(panels: Sequence[tuple[str, Sequence[tuple[str, np.ndarray, Sequence[str]]]]]) -> Figure:
+    """Every scan's value of every quality measure: one panel per measure, one box with its points per kind of scan.
+
+    Parameters
+    ----------
+    panels : sequence of (label, kinds)
+        Label of the measure with unit, and for each kind of scan its name, the values (N,) and a name for each point:
+        empty for scans that do not stand out. NaN is ignored.
+    """
+    with style.look():
+        across = 4
+        down = -(-len(panels) // across)
+        figure = style.new_figure(style.WIDTH, 1.9 * down + 0.1, layout="constrained")
+        grid = np.atleast_1d(figure.subplots(down, across, squeeze=False)).ravel()
+        for axes, (label, kinds) in zip(grid, panels, strict=False):
+            for at, (_, values, names) in enumerate(kinds):
+                good = np.isfinite(values)
+                if not good.any():
+                    continue
+                colour = style.CYCLE[at % len(style.CYCLE)]
+                axes.boxplot(
+                    values[good],
+                    positions=[at],
+                    widths=0.5,
+                    showfliers=False,
+                    patch_artist=True,
+                    boxprops={"facecolor": colour, "edgecolor": colour, "alpha": 0.25},
+                    medianprops={"color": style.INK, "linewidth": 1.4},
+                    whiskerprops={"color": colour},
+                    capprops={"color": colour},
+                    manage_ticks=False,
+                )
+                _strip(axes, at, values, names, colour)
+            axes.set_title(textwrap.fill(label, 28), fontsize=8.5, weight="normal")
+            axes.set_xlim(-0.6, len(kinds) - 0.1)
+            axes.set_xticks(range(len(kinds)), [kind for kind, *_ in kinds], fontsize=7.5)
+            axes.tick_params(axis="y", labelsize=7)
+            axes.grid(axis="y")
+        for axes in grid[len(panels) :]:
+            axes.set_axis_off()
+        return figure
+
+
+def _strip(axes, at, values, names, colour) -> None:
+    """Points beside each other by a fixed pattern; those with a name stand out and carry it."""
+    spread = 0.16 * np.sin(2.4 * np.arange(len(values)))
+    out = np.array([bool(name) for name in names]) & np.isfinite(values)
+    axes.plot(at + spread[~out], values[~out], "o", color=colour, markersize=2.6, alpha=0.7)
+    axes.plot(at + spread[out], values[out], "o", color=style.VERMILION, markersize=4)
+    # names of points nearly on top of each other would hide each other: the farthest ones are written
+    middle = np.nanmedian(values)
+    reach = np.nanmax(np.abs(values - middle)) or 1.0
+    taken: list[float] = []
+    for n in sorted(np.flatnonzero(out), key=lambda n: -abs(values[n] - middle)):
+        if all(abs(values[n] - other) > 0.16 * reach for other in taken):
+            axes.text(at + spread[n] + 0.07, values[n], names[n], fontsize=6.5, color=style.INK, va="center")
+            taken.append(values[n])
 
 
 def regional_box(values: pd.DataFrame, *, label: str, count: int = 30) -> Figure:

@@ -148,7 +148,7 @@ def quality_rows(files: Mapping[str, dict]) -> dict[str, list[list[Cell]]]:
     Returns
     -------
     dict of str to list of list of Cell
-        In the order of `neurobraid.reports.measures`: label, one value per scan, key, meaning. Groups without a measure are
+        In the order of `neurobraid.reports.measures`: label with key and meaning below, and one value per scan. Groups without a measure are
         left out; keys that are not known there are spelt out under "Other measures", text among them under the settings.
     """
     columns = {name: flat(content) for name, content in files.items()}
@@ -157,7 +157,8 @@ def quality_rows(files: Mapping[str, dict]) -> dict[str, list[list[Cell]]]:
     groups = {group: [] for group in GROUPS}
     for key in sorted(keys, key=lambda k: ORDER.get(k, len(ORDER))):
         known = MEASURES.get(key)
-        cells = [Cell(known.label if known else spell(key))]
+        about = f"{key}: {known.meaning}" if known and known.meaning else key
+        cells = [Cell(known.label if known else spell(key), note=about)]
         words = False
         for column in columns.values():
             value = column.get(key)
@@ -165,7 +166,6 @@ def quality_rows(files: Mapping[str, dict]) -> dict[str, list[list[Cell]]]:
             shown = known.digits if known else _digits(value)
             tone = "mute" if value is None else "warn" if key == "mask_plausible" and not value else ""
             cells.append(Cell(number(value, shown), tone=tone))
-        cells += [Cell(key, tone="key"), Cell(known.meaning if known else "", tone="text")]
         groups[known.group if known else FOLDED if words else OTHER].append(cells)
     return {group: rows for group, rows in groups.items() if rows}
 

@@ -67,7 +67,7 @@ _MOTION = {
         2,
         "change of the signal from volume to volume, by its expectation (Nichols 2017); 1 without artefact",
     ),
-    "dvars_nstd": ("DVARS, not standardised", 1, "the same in units of the image"),
+    "dvars_nstd": ("DVARS, not standardised", 1, "the same for a run whose median is 1000"),
     "dvars_vstd": ("DVARS, voxelwise standardised", 2, "the same, every voxel by its own noise"),
     "aor": (
         "Outlier ratio",
@@ -103,6 +103,18 @@ _SIGNAL = {
         "mean by standard deviation within the tissue; higher is better",
     ),
     "snr_total": ("SNR, mean of tissues", 2, "mean of the tissues' SNR; higher is better"),
+    "snrd_gm": (
+        "SNR against air, grey matter",
+        1,
+        "signal of the tissue by the noise in air (Dietrich et al. 2007)",
+    ),
+    "snrd_wm": ("SNR against air, white matter", 1, "signal of the tissue by the noise in air"),
+    "snrd_csf": ("SNR against air, CSF", 1, "signal of the tissue by the noise in air"),
+    "snrd_total": (
+        "SNR against air, mean of tissues",
+        1,
+        "mean of the tissues' SNR against air; higher is better",
+    ),
     "cnr": ("Contrast to noise", 2, "difference of grey and white matter by the noise; higher is better"),
     "cjv": (
         "Coefficient of joint variation",
@@ -127,16 +139,16 @@ _SIGNAL = {
         "signal of the ghost by that of the brain, phase encoding y; lower is better",
     ),
     "fwhm_avg": (
-        "Smoothness (mm)",
+        "Smoothness (voxels)",
         2,
         "full width at half maximum of the spatial correlation, mean of the axes",
     ),
-    "fwhm_x": ("Smoothness along x (mm)", 2, "full width at half maximum of the spatial correlation"),
-    "fwhm_y": ("Smoothness along y (mm)", 2, "full width at half maximum of the spatial correlation"),
-    "fwhm_z": ("Smoothness along z (mm)", 2, "full width at half maximum of the spatial correlation"),
+    "fwhm_x": ("Smoothness along x (voxels)", 2, "full width at half maximum of the spatial correlation"),
+    "fwhm_y": ("Smoothness along y (voxels)", 2, "full width at half maximum of the spatial correlation"),
+    "fwhm_z": ("Smoothness along z (voxels)", 2, "full width at half maximum of the spatial correlation"),
     "inu_med": ("Bias field, median", 3, "median of the estimated bias field in the brain; 1 without bias"),
     "inu_range": ("Bias field, range", 3, "5th to 95th percentile of the bias field; lower is better"),
-    "wm2max": ("White matter to maximum", 3, "median white matter by the 95th percentile of the image"),
+    "wm2max": ("White matter to maximum", 3, "median white matter by the 99.95th percentile of the image"),
 }
 _REGISTRATION = {
     "coreg_method": (
@@ -184,6 +196,9 @@ _TISSUE = {
     "volume_gm_ml": ("Grey matter (mL)", 0, "sum of the tissue probability"),
     "volume_wm_ml": ("White matter (mL)", 0, "sum of the tissue probability"),
     "volume_csf_ml": ("Cerebrospinal fluid (mL)", 0, "sum of the tissue probability"),
+    "icvs_gm": ("Share of grey matter", 3, "of the intracranial volume"),
+    "icvs_wm": ("Share of white matter", 3, "of the intracranial volume"),
+    "icvs_csf": ("Share of CSF", 3, "of the intracranial volume"),
     "volume_tiv_ml": ("Total intracranial volume (mL)", 0, "grey and white matter and cerebrospinal fluid"),
     "mask_volume_ml": ("BOLD brain mask (mL)", 0, "T1w brain mask where the BOLD image has signal"),
     "mask_plausible": ("Brain mask plausible", 0, "no: look at the outline before using this participant"),
@@ -224,5 +239,11 @@ MEASURES: dict[str, Measure] = {
     )
     for key, entry in entries.items()
 }
+
+#: parts of another measure, left out where measures of all scans are drawn side by side
+PARTS = frozenset(
+    {"fd_num", "fd_max", "dvars_nstd", "fwhm_x", "fwhm_y", "fwhm_z"}
+    | {f"{kind}_{tissue}" for kind in ("snr", "snrd", "icvs") for tissue in ("gm", "wm", "csf")}
+)
 
 ORDER = {key: place for place, key in enumerate(MEASURES)}

@@ -76,12 +76,13 @@ def number(value, digits: int = 2, unit: str = "") -> str:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a table: text, perhaps a link, perhaps a tone (``good``, ``warn``, ``bad``, ``mute``)."""
+    """One cell of a table: text, perhaps a link, a tone (``good``, ``warn``, ``bad``, ``mute``), a remark below in small."""
 
     text: str
     href: str = ""
     tone: str = ""
     title: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -226,12 +227,18 @@ class Gallery:
         Where the files go.
     page : path-like
         The page that shows them; links are relative to it.
+
+    Attributes
+    ----------
+    bytes : int
+        Size of all figures saved so far.
     """
 
     def __init__(self, folder, page):
         self.folder = Path(folder)
         self.page = Path(page)
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.bytes = 0
 
     def show(self, figure, name: str, alt: str, caption: str) -> Picture:
         """Save a figure as ``name`` (with extension) and return the block that shows it."""
@@ -262,6 +269,7 @@ class Gallery:
         return Flicker(name, files, tuple(names), alt, caption, width, height)
 
     def _link(self, path) -> str:
+        self.bytes += path.stat().st_size
         return path.resolve().relative_to(self.page.resolve().parent).as_posix()
 
 

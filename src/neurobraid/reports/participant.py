@@ -70,7 +70,7 @@ def write_participant(
     for name, title, lead in spec.PARTICIPANT:
         section = Section(name, title, lead)
         if name == "provenance":
-            _provenance(section, run_record_)
+            _provenance(section, run_record_, job.gallery.bytes)
         else:
             getattr(job, name)(section)
         sections.append(section)
@@ -88,12 +88,12 @@ def write_participant(
     )
 
 
-def _provenance(section: Section, files: list[dict]) -> None:
+def _provenance(section: Section, files: list[dict], weight: int) -> None:
     rows = [[f["file"], number(f["bytes"]), Cell(f["sha256"])] for f in files]
     section.add(
         Note(
             f"Made by neurobraid {__version__} from {len(files)} files. Versions of all software and the settings of the run "
-            "are in the study report."
+            f"are in the study report. The figures of this page take {number(weight / 1e6, 1)} MB."
         ),
         Fold(
             "Files behind this page, with SHA-256",
@@ -293,16 +293,19 @@ class _Participant:
         for scan, content in columns.items():
             for text in quality_warnings(content):
                 section.add(Note(f"{scan}: {without_dates(text)}", "warn"))
-        names = [c.removeprefix(f"{self.participant}_") for c in columns]
-        heads, groups = ["Measure", *names, "Key", "What it says"], quality_rows(columns)
+        # a run's name may break between its entities, not within one
+        names = [
+            c.removeprefix(f"{self.participant}_").replace("-", "\N{NON-BREAKING HYPHEN}").replace("_", " ")
+            for c in columns
+        ]
+        heads, groups = ["Measure", *names], quality_rows(columns)
         folded = groups.pop(FOLDED, None)
         rows = [row for group, found in groups.items() for row in ([Cell(group)], *found)]
         if rows:
-            note = "Keys are those of the quality file, and of MRIQC where it has the metric."
-            section.add(Table(heads, rows, f"{caption}.", numeric=tuple(names), note=note))
+            remark = " Below each measure its key in the quality file, which is that of MRIQC where it has the metric."
+            section.add(Table(heads, rows, f"{caption}.{remark}", numeric=tuple(names)))
         if folded:
-            # settings explain themselves
-            block = Table(heads[:-2], [row[:-2] for row in folded], numeric=tuple(names), compact=True)
+            block = Table(heads, folded, numeric=tuple(names), compact=True)
             section.add(Fold(f"{caption}: settings and counts", [block]))
 
     def bold(self, section):

@@ -267,6 +267,17 @@ def charts():
             frames, regions=["a"], reference="reference", fits={"a": np.array([1.0, 2.5, 2.0])}
         ),
         "fd": figures.fd_distribution([("sub-1", "motor", np.array([0.1, np.nan, 4.0, 0.2]))], 0.5),
+        "quality": figures.quality_strips(
+            [
+                (
+                    "mean FD (mm)",
+                    [
+                        ("rest", np.array([0.1, 0.2, 0.9, np.nan]), ["", "", "03", ""]),
+                        ("motor", np.full(3, 0.2), [""] * 3),
+                    ],
+                )
+            ]
+        ),
         "box": figures.regional_box(table, label="BPND (unitless)"),
         "bars": figures.regional_bars(pd.Series({"a": 1.0, "b": np.nan}), None, label="BPND (unitless)"),
         "scores": figures.scores(
@@ -281,9 +292,23 @@ def charts():
 
 def test_every_chart_has_labelled_axes():
     for name, figure in charts().items():
-        labels = [a.get_xlabel() for a in figure.axes] + [a.get_ylabel() for a in figure.axes]
+        labels = [text for a in figure.axes for text in (a.get_xlabel(), a.get_ylabel(), a.get_title("left"))]
         assert any(labels), name
-        assert figure.axes[-1].get_xlabel() or name in ("box", "bars", "fd", "motion with carpets"), name
+        assert figure.axes[-1].get_xlabel() or name in (
+            "box",
+            "bars",
+            "fd",
+            "quality",
+            "motion with carpets",
+        ), name
+
+
+def test_scans_that_stand_out_carry_their_name():
+    values = np.array([0.1, 0.2, 0.9, 0.89, np.nan])
+    figure = figures.quality_strips([("mean FD (mm)", [("rest", values, ["", "", "03", "04", "05"])])])
+    # 04 lies on 03, 05 has no value
+    assert [t.get_text() for t in figure.axes[0].texts] == ["03"]
+    assert [len(line.get_xdata()) for line in figure.axes[0].lines[-2:]] == [3, 2]
 
 
 def test_files_are_the_same_bytes_each_time(tmp_path):

@@ -211,6 +211,41 @@ def test_study_page_shows_everything(study, config):
     assert listed["bids:raw:sub-01/anat/sub-01_T1w.nii.gz"] == raw
 
 
+def test_quality_of_all_scans_names_who_stands_out(study, config, tmp_path):
+    import pandas as pd
+
+    people = [f"sub-{n:02d}" for n in range(1, 7)]
+    rows = [
+        {"bids_name": f"{p}_task-rest_bold", "participant_id": p, "session_id": "n/a", "suffix": "bold", "task": "rest",
+         "fd_mean": 0.1 + 0.01 * n + (n == 3), "tsnr": 60.0 + n, "snr_gm": np.nan, "novel": 2.0 * n,
+         "flags": "fd_mean;novel" if n == 3 else "none", "outlier": "true" if n == 3 else "false"}
+        for n, p in enumerate(people)
+    ]  # fmt: skip
+    rows += [
+        {"bids_name": f"{p}_T1w", "participant_id": p, "session_id": "n/a", "suffix": "T1w", "task": "n/a", "snr_gm": 12.0,
+         "flags": "n/a", "outlier": "n/a"}
+        for p in people[:2]
+    ]  # fmt: skip
+    path = Path("results/derivatives/group/desc-quality_table.tsv")
+    write_tsv(pd.DataFrame(rows), path)
+    path.with_suffix(".json").write_text(json.dumps({"FlagLimit": 2.5}))
+    shared = {k: study[1][k] for k in ("scans", "pairing", "exclusions")}
+    page = study_page(shared, config, quality=str(path))
+    read = check(page)
+    assert [i["src"].rpartition("/")[2] for i in read.images if "quality" in i["src"]] == [
+        "study_quality_bold.svg"
+    ]
+    assert "Scans that stand out: 1 of 8" in read.text
+    assert "Mean FD (mm): 1.130 (median 0.130); Novel: 6.000 (median 5.000)" in read.text
+    assert "More than 2.5 robust standard deviations" in read.text
+    assert "2 scans of kinds with too few scans cannot be judged" in read.text
+    assert "sub-04.html#bold" in read.links
+    for row in rows:
+        row["flags"] = "none"
+    write_tsv(pd.DataFrame(rows), path)
+    assert "No scan stands out" in check(study_page(shared, config, quality=str(path))).text
+
+
 def test_study_of_one_participant_says_why_group_stages_are_missing(study, config):
     inputs = {
         k: v
@@ -251,14 +286,17 @@ def test_nothing_survives_is_said(study, config):
 def test_everything_in_a_page_is_escaped():
     nasty = "<img src=x onerror=alert(1)>"
     table = Table(
-        ["a", nasty], [[nasty, Cell(nasty, href='x" onclick="y', title=nasty)]], caption=nasty, note=nasty
+        ["a", nasty],
+        [[nasty, Cell(nasty, href='x" onclick="y', title=nasty, note=nasty)]],
+        caption=nasty,
+        note=nasty,
     )
     source = render(
         Page(nasty, nasty, "study", [Section("s", nasty, nasty, [table, Note(nasty)])], [(nasty, "x")], nasty)
     )
     assert "<img" not in source
     assert 'onclick="y' not in source
-    assert source.count("&lt;img") == 17
+    assert source.count("&lt;img") == 18
 
 
 @pytest.mark.parametrize(

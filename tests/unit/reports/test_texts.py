@@ -109,11 +109,11 @@ def test_quality_numbers_are_joined_by_name():
     )
     texts = {group: [[c.text for c in row] for row in rows] for group, rows in groups.items()}
     assert list(texts) == ["Head motion", "Signal", "Other measures", "Settings and counts"]
-    assert texts["Head motion"][0][:4] == ["Mean FD (mm)", "0.200", "n/a", "fd_mean"]
-    assert texts["Signal"][0][:4] == ["Temporal SNR", "61.2", "n/a", "tsnr"]
-    assert "higher is better" in texts["Signal"][0][4]
-    assert ["Number of frames", "n/a", "4", "n_frames", ""] in texts["Other measures"]
-    assert texts["Settings and counts"] == [["Fov", "partial", "n/a", "fov", ""]]
+    assert texts["Head motion"] == [["Mean FD (mm)", "0.200", "n/a"]]
+    assert texts["Signal"] == [["Temporal SNR", "61.2", "n/a"]]
+    assert groups["Signal"][0][0].note.startswith("tsnr: mean by standard deviation over time")
+    assert ["Number of frames", "n/a", "4"] in texts["Other measures"]
+    assert texts["Settings and counts"] == [["Fov", "partial", "n/a"]]
     assert quality_warnings({"warnings": ["late", 1]}) == ["late", "1"]
     assert spell("fd_max_mm") == "FD max (mm)"
 
