@@ -13,6 +13,11 @@ RAW_TABLES = {
 }
 # scans whose kinetics are modelled; without SRTM there is no binding to show
 SRTM = ["SRTM"] if "SRTM" in config["pet"]["models"] else []
+# endings of what the rules of earlier stages make: a page shows the reference before distortion correction, and the
+# quality of all scans side by side, where a rule makes them
+MADE = [str(path) for made in workflow.rules for path in made.output]
+HMC_BOLDREF = any(path.endswith("_desc-hmc_boldref.nii.gz") for path in MADE)
+QUALITY_TABLE = any(path.endswith("/group/desc-quality_table.tsv") for path in MADE)
 
 
 # kind of file, kind of scan, template, filters: a page gets what its participant has
@@ -27,6 +32,17 @@ PAGE_RECORDS = [
         "boldref_xfm",
         "bold",
         f"{FUNC_FILE}_from-boldref_to-T1w_mode-image_desc-coreg_xfm.txt",
+        {},
+    ),
+    *(
+        [("boldref_hmc", "bold", f"{FUNC_FILE}_desc-hmc_boldref.nii.gz", {})]
+        if HMC_BOLDREF
+        else []
+    ),
+    (
+        "hmc",
+        "bold",
+        f"{FUNC_FILE}_from-orig_to-boldref_mode-image_desc-hmc_xfm.txt",
         {},
     ),
     ("bold_mask", "bold", f"{FUNC_FILE}_desc-brain_mask.nii.gz", {}),
@@ -99,7 +115,17 @@ PAGE_RECORDS = [
     ),
 ]
 PAGE_KINDS = dict.fromkeys(
-    ["raw_t1w", "raw_bold", "raw_pet", "tacs", "srtm", "srtm_json", "fits", "bpnd_map"]
+    [
+        "raw_t1w",
+        "raw_bold",
+        "raw_pet",
+        "boldref_hmc",
+        "tacs",
+        "srtm",
+        "srtm_json",
+        "fits",
+        "bpnd_map",
+    ]
     + ["activation", "relmat", "coverage"]
     + [kind for kind, *_ in PAGE_RECORDS]
 )
@@ -138,6 +164,8 @@ rule report_participant:
         anat_qc=lookup(dpath="{participant}/anat_qc", within=PAGE_FILES),
         boldref=lookup(dpath="{participant}/boldref", within=PAGE_FILES),
         boldref_xfm=lookup(dpath="{participant}/boldref_xfm", within=PAGE_FILES),
+        boldref_hmc=lookup(dpath="{participant}/boldref_hmc", within=PAGE_FILES),
+        hmc=lookup(dpath="{participant}/hmc", within=PAGE_FILES),
         bold_mask=lookup(dpath="{participant}/bold_mask", within=PAGE_FILES),
         bold_json=lookup(dpath="{participant}/bold_json", within=PAGE_FILES),
         confounds=lookup(dpath="{participant}/confounds", within=PAGE_FILES),
@@ -202,6 +230,7 @@ rule report_study:
         bold_json=[path for files in PAGE_FILES.values() for path in files["bold_json"]],
         bold_qc=[path for files in PAGE_FILES.values() for path in files["bold_qc"]],
         pet_qc=[path for files in PAGE_FILES.values() for path in files["pet_qc"]],
+        quality=["<derivatives>/group/desc-quality_table.tsv"] if QUALITY_TABLE else [],
         group_z=[
             f"<derivatives>/group/task-{task}_space-{MNI}_contrast-{contrast}_stat-z_statmap.nii.gz"
             for task in group_tasks()

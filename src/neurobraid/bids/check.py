@@ -15,6 +15,7 @@ import os
 from pathlib import Path
 
 from neurobraid.bids.entities import name_problems, natural, parse, suggest
+from neurobraid.bids.headers import FORM_GAP_MM, LARGEST_VALUE, form_gap
 from neurobraid.bids.sidecars import applying, metadata, read_sidecar
 from neurobraid.bids.table import (
     IMAGE_EXTENSIONS,
@@ -333,6 +334,10 @@ def scan_errors(root, row, *, needs_events=False, tr_tolerance=TR_TOLERANCE_S):
                 problems.add(
                     path, f"voxel size along {axis}", f"{size:g} mm", "above 0", "correct the header (pixdim)"
                 )
+        if header["form_gap"] is not None and header["form_gap"] > FORM_GAP_MM:
+            found = f"up to {header['form_gap']:.1f} mm apart"
+            fix = "look at the alignment in the report; the sform is used. Remove the wrong one (code 0) when it is known"
+            problems.add(path, "sform and qform", found, f"within {FORM_GAP_MM:g} mm", fix, level="warning")
     if row["suffix"] == "bold":
         problems.extend(_bold_errors(path, header, meta, where, tr_tolerance))
         problems.extend(_events_errors(root, row, header, meta, needed=needs_events))
@@ -418,7 +423,8 @@ def read_header(path, name=None):
     -------
     dict
         ``shape`` (tuple), ``zooms`` (mm), ``tr`` (s, or None when the header does not say), ``unit`` (of time, as the
-        header says), ``dtype``, ``offset`` (of the voxels, bytes).
+        header says), ``dtype``, ``offset`` (of the voxels, bytes), ``slope`` and ``inter`` (of stored values),
+        ``form_gap`` (mm, see `neurobraid.bids.headers.form_gap`).
 
     Raises
     ------
@@ -450,6 +456,12 @@ def read_header(path, name=None):
             raise ValueError("no NIfTI header")
         shape, dtype = tuple(int(n) for n in header.get_data_shape()), header.get_data_dtype()
         unit = header.get_xyzt_units()[1]
+        gap = form_gap(header)
+        slope, inter = (float(header[key]) for key in ("scl_slope", "scl_inter"))
+        # NIfTI: a slope of 0, or none, means stored values as they are
+        slope, inter = (
+            (slope, inter) if math.isfinite(slope) and slope and math.isfinite(inter) else (1.0, 0.0)
+        )
     except (EOFError, OSError, zlib.error) as error:
         text = str(error).replace(str(path), name)
         raise InputError(name, "file", f"damaged at its beginning ({text})", "a NIfTI image", copy) from error
@@ -470,6 +482,9 @@ def read_header(path, name=None):
         "unit": unit,
         "dtype": dtype,
         "offset": int(header["vox_offset"]),
+        "slope": slope,
+        "inter": inter,
+        "form_gap": gap,
     }
 
 
@@ -794,7 +809,7 @@ def image_errors(root, row):
     Returns
     -------
     ProblemList
-        Errors: a damaged or truncated file, a volume without variation (all PET frames at once only), NaN or infinite
+        Errors: a damaged or truncated file, values beyond all reason (a damaged scale factor), a volume without variation (all PET frames at once only), NaN or infinite
         voxels in T1w or BOLD, volumes of PET wholly so. Warnings: single empty PET frames, some NaN voxels in PET.
     """
     import gzip
@@ -814,7 +829,7 @@ def image_errors(root, row):
     volumes = math.prod(header["shape"][3:])
     size = math.prod(spatial) * header["dtype"].itemsize
     real = header["dtype"].kind in "iuf"
-    constant, infinite, worst = [], [], 0
+    constant, infinite, worst, largest = [], [], 0, 0.0
     complete = 0
     full = Path(root) / path
     opened = gzip.open(full, "rb") if path.endswith(".gz") else open(full, "rb")  # noqa: SIM115
@@ -830,6 +845,9 @@ def image_errors(root, row):
                     continue
                 values = np.frombuffer(block, header["dtype"])
                 low, high = values.min(), values.max()
+                for end in (float(low), float(high)):
+                    if math.isfinite(end):
+                        largest = max(largest, abs(end * header["slope"] + header["inter"]))
                 if low == high:
                     constant.append(volume)
                 # min and max are NaN when any voxel is, so finite volumes cost no further pass
@@ -854,6 +872,10 @@ def image_errors(root, row):
         shape = " x ".join(map(str, header["shape"]))
         problems.add(path, "voxel data", found, f"the {shape} voxels of the header", copy)
         return problems
+    if largest > LARGEST_VALUE:
+        found = f"up to {largest:.2g} (scl_slope {header['slope']:g})"
+        fix = "convert the image again: its scale factor is damaged"
+        problems.add(path, "voxel values", found, f"below {LARGEST_VALUE:g}", fix)
     which = f" in volume{'s' if volumes > 1 else ''} " if volumes > 1 else ""
     if constant:
         everything = len(constant) == volumes

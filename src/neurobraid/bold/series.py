@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from neurobraid.bids.headers import FORM_GAP_MM, LARGEST_VALUE, form_gap
 from neurobraid.bids.sidecars import applying
 from neurobraid.errors import InputError
 from neurobraid.files import read_json
@@ -108,8 +109,9 @@ def read_series(path, metadata):
     Raises
     ------
     InputError
-        Not 4D, fewer than ten volumes, truncated, volumes of NaN or without signal, no repetition time,
-        header and sidecar disagree on it, slice times of wrong number or outside the repetition time.
+        Not 4D, fewer than four voxels along an axis, fewer than ten volumes, truncated, volumes of NaN or without
+        signal, values beyond all reason, no repetition time, header and sidecar disagree on it, slice times of wrong
+        number or outside the repetition time.
     """
     from neurobraid.images.io import load
 
@@ -125,16 +127,26 @@ def read_series(path, metadata):
             path, "volumes", shape[3], "at least 10",
             "give the whole run, or list the scan under index.exclude in the config",
         )  # fmt: skip
+    if min(shape[:3]) < 4:
+        raise InputError(
+            path, "dimensions", " x ".join(map(str, shape[:3])), "at least 4 voxels along every axis",
+            "head motion cannot be estimated in so thin a slab: exclude the scan (index.exclude)",
+        )  # fmt: skip
     tr = _repetition_time(path, image.header, metadata)
     times, axis = _slice_times(path, metadata, shape, tr)
     try:
-        data = np.asarray(image.dataobj, dtype=np.float32, order="F")
+        # a damaged scale factor overflows; that is found in the values
+        with np.errstate(over="ignore"):
+            data = np.asarray(image.dataobj, dtype=np.float32, order="F")
     except (EOFError, OSError, ValueError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(
             path, "voxel data", f"truncated ({error})", "a complete file", "copy the file again"
         ) from None
     series = Series(data, np.asarray(image.affine, np.float64), tr, times, axis, dict(metadata))
-    _check_voxels(path, series)
+    gap = form_gap(image.header)
+    if gap is not None and gap > FORM_GAP_MM:
+        series.notes.append(f"sform and qform differ by up to {gap:.1f} mm; the sform is used")
+    _check_voxels(path, series, image.dataobj.slope)
     return series
 
 
@@ -198,8 +210,14 @@ def _slice_times(path, metadata, shape, tr):
     return (times[::-1].copy() if direction.endswith("-") else times), axis
 
 
-def _check_voxels(path, series):
+def _check_voxels(path, series, slope):
     data = series.data
+    # a damaged scale factor makes infinity of whole numbers, which would look like a failed conversion
+    if slope is not None and abs(slope) > 1e6 and max(float(data.max()), -float(data.min())) > LARGEST_VALUE:
+        raise InputError(
+            path, "scl_slope", f"{slope:g}", f"a scale factor that keeps voxels below {LARGEST_VALUE:g}",
+            "convert the run again: the scale factor in the header is damaged",
+        )  # fmt: skip
     sums = np.array([data[..., t].sum(dtype=np.float64) for t in range(data.shape[3])])
     if not np.isfinite(sums).all():
         counts = np.array([np.count_nonzero(~np.isfinite(data[..., t])) for t in range(data.shape[3])])

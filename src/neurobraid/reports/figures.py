@@ -6,12 +6,13 @@ Anatomical pictures have left on the left and are cut in millimetres (see `neuro
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neurobraid.reports import style
-from neurobraid.reports.planes import Cut, Sheet, Volume, bounding_box, even_cuts, sheet
+from neurobraid.reports.planes import SHOWN_MM, Cut, Sheet, Volume, bounding_box, even_cuts, sheet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 #: part of MNI space that holds the brain of the template, mm
 MNI_BOX = np.array([[-80.0, -114.0, -72.0], [80.0, 80.0, 88.0]])
 TISSUES = {"GM": (1, style.BLUE), "WM": (2, style.ORANGE), "CSF": (3, style.GREEN)}
+
+#: the same colours, bright enough for thin lines on dark anatomy
+LINES = {"GM": style.SKY, "WM": style.ORANGE, "CSF": style.LIME}
 
 
 def _scale(values: np.ndarray, low: float = 1.0, high: float = 99.7) -> tuple[float, float]:
@@ -70,18 +74,42 @@ class _Canvas:
             )
 
     def grey(
-        self, number: int, drawn: Sheet, volume: Volume, limits: tuple[float, float] | None = None
+        self,
+        number: int,
+        drawn: Sheet,
+        volume: Volume,
+        near: Volume,
+        limits: tuple[float, float] | None = None,
+        reach: float = SHOWN_MM,
     ) -> None:
-        """Draw a volume in grey, and the names of the cuts."""
-        values = drawn.read(volume, fill=0.0)
+        """Draw a volume in grey as far as it is near the brain (mm), and the names of the cuts.
+
+        There is no way to draw a head without ``near``, so no figure can show a face.
+        """
+        values = np.where(drawn.near(near, min(reach, SHOWN_MM)), drawn.read(volume, fill=0.0), 0.0)
         bottom, top = limits or _scale(values)
         axes = self.axes[number]
         axes.imshow(values, cmap="gray", vmin=bottom, vmax=top, aspect="auto")
+        self.name_cuts(number, drawn)
+
+    def name_cuts(self, number: int, drawn: Sheet) -> None:
+        """Write the position of every cut, and which side is which."""
+        axes = self.axes[number]
         for row, column, cut in drawn.places:
             self._label(axes, column + 3, row + 3, cut.label, "top", "left")
         for row, left, right in drawn.rows():
             self._label(axes, left + 3, row - 3, "L", "bottom", "left")
             self._label(axes, right - 3, row - 3, "R", "bottom", "right")
+
+    def legend(self, number: int, entries: Sequence[tuple[str, str]]) -> None:
+        """Name the colours of a sheet's lines at the right end of its heading."""
+        from matplotlib.lines import Line2D
+
+        handles = [Line2D([], [], color=colour, linewidth=2.4, label=name) for name, colour in entries]
+        self.axes[number].legend(
+            handles=handles, ncols=len(handles), loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.15,
+            borderpad=0.1, handlelength=1.4, columnspacing=1.4, fontsize=8.5,
+        )  # fmt: skip
 
     @staticmethod
     def _label(axes, x: float, y: float, text: str, va: str, ha: str) -> None:
@@ -102,20 +130,21 @@ class _Canvas:
             )
 
 
-def _orthogonal(box: np.ndarray, count: int = 7, spacing: float = 1.0) -> Sheet:
-    """Two rows: axial and sagittal-to-coronal cuts of a box."""
+def _orthogonal(box: np.ndarray, axial: int, coronal: int, sagittal: int, spacing: float = 1.0) -> Sheet:
+    """Two rows: axial cuts, and coronal and sagittal cuts, of a box."""
+    middle = _middle(box)
+    # to the side of the midline: there is no cortex to judge in the fissure
+    across = [
+        Cut("x", middle + 8) if abs(cut.at - middle) < 8 else cut
+        for cut in even_cuts(box, "x", sagittal, (0.24, 0.24))
+    ]
     return sheet(
-        [
-            even_cuts(box, "z", count),
-            [*even_cuts(box, "y", (count + 1) // 2), *even_cuts(box, "x", count // 2, (0.2, 0.2))],
-        ],
-        box,
-        spacing,
+        [even_cuts(box, "z", axial), [*even_cuts(box, "y", coronal, (0.16, 0.16)), *across]], box, spacing
     )
 
 
-def anatomy(t1w: Volume, mask: Volume, tissue: Volume) -> Figure:
-    """T1-weighted image with the brain outline (upper part) and the three tissue classes (lower part).
+def brain_outline(t1w: Volume, mask: Volume, near: Volume) -> Figure:
+    """T1-weighted image with the outline of the brain mask, in three planes.
 
     Parameters
     ----------
@@ -123,40 +152,52 @@ def anatomy(t1w: Volume, mask: Volume, tissue: Volume) -> Figure:
         Bias-corrected head.
     mask : Volume
         Brain mask, 0 or 1.
-    tissue : Volume
-        Labels 1 grey matter, 2 white matter, 3 cerebrospinal fluid.
+    near : Volume
+        Distance from the brain mask, mm (`neurobraid.reports.planes.distance_from`); farther parts stay black.
     """
     with style.look():
-        from matplotlib.colors import to_rgba
-
-        box = bounding_box(mask, margin=14.0)
-        upper = _orthogonal(box)
-        lower = sheet([even_cuts(box, "z", 7)], box)
-        canvas = _Canvas([upper, lower], ["Brain mask outline", "Tissue classes"])
-        brain = t1w.data[t1w.data > 0]
-        limits = (0.0, float(np.percentile(brain, 99.5))) if brain.size else (0.0, 1.0)
-        canvas.grey(0, upper, t1w, limits)
-        canvas.contour(0, upper.read(mask, fill=0.0), style.ORANGE, width=1.1)
-        canvas.grey(1, lower, t1w, limits)
-        labels = lower.read(tissue, order=0, fill=0.0)
-        colours = np.zeros((*labels.shape, 4))
-        for number, (name, (value, colour)) in enumerate(TISSUES.items()):
-            colours[labels == value] = to_rgba(colour, 0.5)
-            canvas.figure.text(
-                1 - 0.055 * (len(TISSUES) - number),
-                canvas.axes[1].get_position().y1 + 0.006,
-                f"\N{BLACK SQUARE} {name}",
-                color=colour,
-                fontsize=8.5,
-                weight="bold",
-                va="bottom",
-            )
-        canvas.axes[1].imshow(colours, aspect="auto")
+        drawn = _orthogonal(bounding_box(mask, margin=13.0), 7, 4, 3)
+        canvas = _Canvas([drawn], ["T1w"])
+        canvas.grey(0, drawn, t1w, near)
+        canvas.contour(0, drawn.read(mask, fill=0.0), style.ORANGE, width=1.1)
+        canvas.legend(0, [("brain mask", style.ORANGE)])
         return canvas.figure
 
 
-def normalisation(t1w: Volume, template: Volume, edge: Volume) -> Figure:
-    """Normalised T1w and the template under the same outline of the template's white matter.
+def tissue_outlines(t1w: Volume, mask: Volume, tissue: Volume, near: Volume) -> Figure:
+    """T1-weighted image with the outlines of the three tissue classes, in three planes.
+
+    Parameters
+    ----------
+    t1w : Volume
+        Bias-corrected head.
+    mask : Volume
+        Brain mask, 0 or 1; sets the view.
+    tissue : Volume
+        Labels 1 grey matter, 2 white matter, 3 cerebrospinal fluid.
+    near : Volume
+        Distance from the brain mask, mm.
+    """
+    with style.look():
+        drawn = _orthogonal(bounding_box(mask, margin=3.0), 5, 3, 2, spacing=0.8)
+        canvas = _Canvas([drawn], ["T1w"])
+        canvas.grey(0, drawn, t1w, near, reach=3.0)
+        # outlines on top of each other are drawn from the outside in, so that the thin white matter is not hidden
+        for name in ("CSF", "GM", "WM"):
+            canvas.contour(
+                0, drawn.read(labelled(tissue, TISSUES[name][0]), fill=0.0), LINES[name], width=0.9
+            )
+        canvas.legend(0, list(LINES.items()))
+        return canvas.figure
+
+
+def labelled(tissue: Volume, *values: int) -> Volume:
+    """Return the voxels that carry one of some labels, as 0 or 1."""
+    return tissue.with_data(np.isin(np.round(tissue.data), values).astype(np.float32))
+
+
+def normalisation(t1w: Volume, template: Volume, edge: Volume, near: Volume) -> tuple[Figure, Figure]:
+    """Normalised T1w, and the template in the same place, both under the outline of the template's white matter.
 
     Parameters
     ----------
@@ -166,52 +207,68 @@ def normalisation(t1w: Volume, template: Volume, edge: Volume) -> Figure:
         Template T1w.
     edge : Volume
         Template white-matter probability, 0 to 1; outlined at 0.5.
+    near : Volume
+        Distance from the template's brain, mm.
+
+    Returns
+    -------
+    Figure and Figure
+        Of one size, to be shown in turn.
     """
-    return _pair(
-        t1w,
-        template,
-        edge,
-        MNI_BOX,
-        ("Participant's T1w in MNI space", "MNI152 template"),
-        style.SKY,
+    drawn = _orthogonal(MNI_BOX, 6, 3, 3)
+    lines = [("template white matter", style.SKY, edge)]
+    return (
+        _overlay(t1w, "Participant's T1w in template space", drawn, near, lines),
+        _overlay(template, "MNI152 template", drawn, near, lines),
     )
 
 
 def registration(
-    moving: Volume,
-    t1w: Volume,
-    edge: Volume,
-    mask: Volume,
+    first: Volume,
+    second: Volume,
     names: tuple[str, str],
-    colour: str = style.ORANGE,
-) -> Figure:
-    """Image brought to the T1w, and the T1w itself, under the same outline taken from the T1w.
+    lines: Sequence[tuple[str, str, Volume]],
+    mask: Volume,
+    near: Volume,
+    extra: Sequence[tuple[str, str, Volume]] = (),
+) -> tuple[Figure, Figure]:
+    """Two images in the space of the T1w under the same outlines.
 
     Parameters
     ----------
-    moving : Volume
-        Reference image with its ``matrix`` (points of the T1w to points of the image).
-    t1w, edge, mask : Volume
-        T1w, the mask whose edge is drawn (white matter for BOLD, brain for PET), and the brain mask that sets the view.
+    first, second : Volume
+        A reference image with its ``matrix`` (points of the T1w to points of the image), and the T1w; or one reference
+        image before and after a correction.
     names : (str, str)
-        Headings of the two rows.
-    colour : str
+        Headings.
+    lines : sequence of (str, str, Volume)
+        Name, colour and a map, 0 to 1, whose edge is drawn on both.
+    mask : Volume
+        Brain mask of the T1w; sets the view.
+    near : Volume
+        Distance from that mask, mm.
+    extra : sequence of (str, str, Volume)
+        Edges drawn on the second image alone.
+
+    Returns
+    -------
+    Figure and Figure
+        Of one size, to be shown in turn.
     """
-    return _pair(moving, t1w, edge, bounding_box(mask, margin=8.0), names, colour)
+    drawn = _orthogonal(bounding_box(mask, margin=6.0), 6, 3, 3)
+    return (
+        _overlay(first, names[0], drawn, near, lines, reach=6.0),
+        _overlay(second, names[1], drawn, near, [*lines, *extra], reach=6.0),
+    )
 
 
-def _pair(
-    upper: Volume, lower: Volume, edge: Volume, box: np.ndarray, names: tuple[str, str], colour: str
-) -> Figure:
+def _overlay(volume: Volume, name: str, drawn: Sheet, near: Volume, lines, reach: float = SHOWN_MM) -> Figure:
     with style.look():
-        drawn = sheet(
-            [[*even_cuts(box, "z", 4), *even_cuts(box, "y", 2, (0.3, 0.3)), Cut("x", _middle(box) + 8)]], box
-        )
-        canvas = _Canvas([drawn, drawn], names)
-        line = drawn.read(edge, fill=0.0)
-        for number, volume in enumerate((upper, lower)):
-            canvas.grey(number, drawn, volume)
-            canvas.contour(number, line, colour, width=0.75)
+        canvas = _Canvas([drawn], [name])
+        canvas.grey(0, drawn, volume, near, reach=reach)
+        for _, colour, edge in lines:
+            canvas.contour(0, drawn.read(edge, fill=0.0), colour, width=0.75)
+        canvas.legend(0, [(label, colour) for label, colour, _ in lines])
         return canvas.figure
 
 
@@ -219,9 +276,50 @@ def _middle(box: np.ndarray) -> float:
     return float(np.round(box[:, 0].mean()))
 
 
+def _round_up(value: float) -> float:
+    """The next end of a colour bar whose quarters are short numbers."""
+    step = 10.0 ** np.floor(np.log10(max(value, 1e-6)))
+    return float(next(step * m for m in (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8, 10, 12) if step * m >= value))
+
+
+def signal_map(values: Volume, mask: Volume, *, label: str, count: int = 12) -> Figure:
+    """Map of a signal property inside the brain, such as temporal signal-to-noise ratio.
+
+    Parameters
+    ----------
+    values : Volume
+        NaN outside the brain.
+    mask : Volume
+        Brain mask in the shown space; sets the view.
+    label : str
+        Colour-bar heading, with unit if there is one.
+    count : int
+        Axial cuts, in two rows.
+    """
+    with style.look():
+        import matplotlib
+
+        box = bounding_box(mask, margin=3.0)
+        drawn = sheet(_two_rows(even_cuts(box, "z", count)), box)
+        canvas = _Canvas([drawn], bars=1)
+        picture = drawn.read(values, order=0)
+        good = values.data[np.isfinite(values.data)]
+        top = _round_up(float(np.percentile(good, 98))) if good.size else 1.0
+        cmap = matplotlib.colormaps["viridis"]
+        canvas.axes[0].imshow(picture, cmap=cmap, vmin=0, vmax=top, aspect="auto")
+        canvas.name_cuts(0, drawn)
+        bar = canvas.bars[0]
+        bar.imshow(
+            np.linspace(0, top, 256)[:, None], origin="lower", extent=(0, 1, 0, top), aspect="auto", cmap=cmap
+        )
+        _bar_ticks(bar, np.linspace(0, top, 5), label)
+        return canvas.figure
+
+
 def statistic_map(
     statistic: Volume,
     background: Volume,
+    near: Volume,
     *,
     threshold: float,
     label: str = "z",
@@ -237,6 +335,8 @@ def statistic_map(
         z or t values; NaN and 0 mean outside the mask.
     background : Volume
         Anatomy.
+    near : Volume
+        Distance from the brain, mm; the anatomy is shown near it only.
     threshold : float
         Smallest absolute value shown; written on the colour bar.
     label : str
@@ -252,7 +352,7 @@ def statistic_map(
         rows = [list(cuts)] if cuts else _two_rows(even_cuts(box, "z", 14, (0.16, 0.1)))
         drawn = sheet(rows, box)
         canvas = _Canvas([drawn], bars=1)
-        canvas.grey(0, drawn, background)
+        canvas.grey(0, drawn, background, near)
         values = drawn.read(statistic, fill=0.0)
         size = np.abs(np.nan_to_num(statistic.data))
         shown = size[size >= threshold]
@@ -301,6 +401,7 @@ def _bar_ticks(bar, ticks, label) -> None:
 def intensity_map(
     values: Volume,
     background: Volume,
+    near: Volume,
     *,
     label: str,
     limits: tuple[float, float],
@@ -315,6 +416,8 @@ def intensity_map(
     ----------
     values : Volume
     background : Volume
+    near : Volume
+        Distance from the brain, mm; the anatomy is shown near it only.
     label : str
         Colour-bar heading, with unit if there is one.
     limits : (float, float)
@@ -333,7 +436,7 @@ def intensity_map(
 
         drawn = sheet(_two_rows(even_cuts(box, "z", count, (0.16, 0.1))), box)
         canvas = _Canvas([drawn], bars=1)
-        canvas.grey(0, drawn, background)
+        canvas.grey(0, drawn, background, near)
         picture = drawn.read(values)
         start = limits[0] if show_from is None else show_from
         picture = np.where(picture > start, picture, np.nan)
@@ -355,84 +458,114 @@ def motion(
     seconds: np.ndarray,
     fd_threshold: float,
     dvars_threshold: float | None = None,
-    carpet: tuple[np.ndarray, np.ndarray] | None = None,
+    carpets: Sequence[tuple[str, np.ndarray]] = (),
+    tissue: np.ndarray | None = None,
 ) -> Figure:
-    """Head motion of one BOLD run above the signal of its voxels.
+    """Head motion of one BOLD run and its global signal, above the signal of its voxels.
 
     Parameters
     ----------
     confounds : pandas.DataFrame
-        Columns ``trans_*`` (mm), ``rot_*`` (rad), ``framewise_displacement`` (mm), ``std_dvars``.
+        Columns ``trans_*`` (mm), ``rot_*`` (rad), ``framewise_displacement`` (mm), ``std_dvars``, ``global_signal``.
     seconds : (T,) ndarray
         Time of every volume, s.
     fd_threshold : float
         mm, drawn as a line.
     dvars_threshold : float, optional
         Standardised DVARS, drawn as a line.
-    carpet : (V, T) ndarray and (V,) ndarray of int, optional
-        Signals in standard deviations and the tissue of each row (1 GM, 2 WM, 3 CSF), sorted by tissue.
+    carpets : sequence of (str, (V, T) ndarray)
+        Heading and signals in standard deviations, one picture each, in the order to be shown.
+    tissue : (V,) ndarray of int, optional
+        Tissue of each row of the carpets (1 GM, 2 WM, 3 CSF), sorted.
     """
     with style.look():
-        rows = [1.1, 1.0, 0.8] + ([1.7] if carpet is not None else [])
-        figure = style.new_figure(style.WIDTH, 1.25 * sum(rows) + 0.4, layout="constrained")
-        figure.get_layout_engine().set(h_pad=0.02, hspace=0.02)
-        axes = figure.subplots(len(rows), 1, sharex=True, gridspec_kw={"height_ratios": rows})
-        for name, colour in zip("xyz", (style.BLUE, style.VERMILION, style.GREEN), strict=True):
-            if f"trans_{name}" in confounds:
-                axes[0].plot(seconds, confounds[f"trans_{name}"], color=colour, label=f"shift {name}")
-            if f"rot_{name}" in confounds:
-                turn = np.rad2deg(confounds[f"rot_{name}"].to_numpy(dtype=float))
-                axes[0].plot(
-                    seconds, turn, color=colour, label=f"turn {name}", linestyle=(0, (2, 1.2)), linewidth=1
-                )
-        axes[0].set_ylabel("mm / degrees")
-        axes[0].legend(ncols=6, loc="lower left", bbox_to_anchor=(0, 0.97), borderaxespad=0, handlelength=1.6)
-        _trace(axes[1], seconds, confounds, "framewise_displacement", "FD (mm)", fd_threshold, style.INK)
-        _trace(axes[2], seconds, confounds, "std_dvars", "std. DVARS", dvars_threshold, style.PURPLE)
-        if carpet is not None:
-            values, tissue = carpet
-            step = float(np.median(np.diff(seconds))) if len(seconds) > 1 else 1.0
-            extent = (seconds[0] - step / 2, seconds[-1] + step / 2, len(values), 0)
-            shown = axes[3].imshow(
-                values,
-                cmap="gray",
-                vmin=-2,
-                vmax=2,
-                aspect="auto",
-                extent=extent,
-                interpolation="antialiased",
-            )
-            axes[3].set_yticks([])
-            for spine in ("left", "bottom"):
-                axes[3].spines[spine].set_visible(False)
-            marks = []
-            for name, (value, colour) in TISSUES.items():
-                at = np.flatnonzero(tissue == value)
-                if len(at):
-                    axes[3].plot(
-                        [-0.006] * 2,
-                        [at[0], at[-1] + 1],
-                        transform=axes[3].get_yaxis_transform(),
-                        color=colour,
-                        linewidth=6,
-                        clip_on=False,
-                        solid_capstyle="butt",
+        from matplotlib.colors import Normalize
+
+        heights = [1.0, 1.0, 0.8, 0.8, 0.8, *[1.7] * len(carpets)]
+        figure = style.new_figure(
+            style.WIDTH, 1.2 * sum(heights) + 0.4 + 0.15 * len(carpets), layout="constrained"
+        )
+        figure.get_layout_engine().set(h_pad=0.03, hspace=0.02)
+        axes = figure.subplots(len(heights), 1, sharex=True, gridspec_kw={"height_ratios": heights})
+        for row, (kind, word, unit, scale) in enumerate(
+            [("trans", "shift", "mm", 1.0), ("rot", "turn", "degrees", np.rad2deg(1.0))]
+        ):
+            for name, colour in zip("xyz", (style.BLUE, style.VERMILION, style.GREEN), strict=True):
+                if f"{kind}_{name}" in confounds:
+                    axes[row].plot(
+                        seconds, scale * confounds[f"{kind}_{name}"].to_numpy(float), color=colour, label=name
                     )
-                    marks.append(((at[0] + at[-1]) / 2, name))
-            axes[3].set_yticks([m for m, _ in marks], [n for _, n in marks])
-            axes[3].tick_params(axis="y", length=0, pad=8)
-            figure.colorbar(shown, ax=axes[3], pad=0.01, fraction=0.02, label="signal (SD)", ticks=[-2, 0, 2])
+            axes[row].axhline(0, color=style.LINE, linewidth=0.8, zorder=0)
+            axes[row].set_ylabel(f"{word}\n({unit})")
+        if axes[0].lines[1:]:
+            axes[0].legend(
+                ncols=3, loc="lower left", bbox_to_anchor=(0, 0.97), borderaxespad=0, handlelength=1.6
+            )
+        _trace(axes[2], seconds, confounds, "framewise_displacement", "FD\n(mm)", fd_threshold, style.INK)
+        _trace(axes[3], seconds, confounds, "std_dvars", "std. DVARS", dvars_threshold, style.INK)
+        axes[4].set_ylabel("global signal\n(% of mean)")
+        if "global_signal" in confounds and np.nanmean(confounds["global_signal"]) > 0:
+            values = confounds["global_signal"].to_numpy(float)
+            axes[4].plot(seconds, 100 * (values / np.nanmean(values) - 1), color=style.INK, linewidth=1)
+            axes[4].axhline(0, color=style.LINE, linewidth=0.8, zorder=0)
+        else:
+            _absent(axes[4])
+        step = float(np.median(np.diff(seconds))) if len(seconds) > 1 else 1.0
+        for axis, (heading, values) in zip(axes[5:], carpets, strict=True):
+            _carpet(axis, values, tissue, (seconds[0] - step / 2, seconds[-1] + step / 2), heading)
+        if len(carpets):
+            from matplotlib.cm import ScalarMappable
+
+            greys = ScalarMappable(Normalize(-2, 2), cmap="gray")
+            figure.colorbar(
+                greys, ax=list(axes[5:]), pad=0.01, fraction=0.02, label="signal (SD)", ticks=[-2, 0, 2]
+            )
+        figure.align_ylabels(list(axes[:5]))
         axes[-1].set_xlabel("time (s)")
         axes[-1].set_xlim(seconds[0], seconds[-1])
         return figure
 
 
+def _carpet(axes, values, tissue, span, heading) -> None:
+    """Voxels by volumes in grey, with the tissues marked on the left."""
+    axes.imshow(
+        values,
+        cmap="gray",
+        vmin=-2,
+        vmax=2,
+        aspect="auto",
+        extent=(*span, len(values), 0),
+        interpolation="antialiased",
+    )
+    axes.set_title(heading, fontsize=9, pad=3)
+    for spine in ("left", "bottom"):
+        axes.spines[spine].set_visible(False)
+    marks = []
+    for name, (value, colour) in TISSUES.items():
+        at = np.flatnonzero(tissue == value)
+        if len(at):
+            axes.plot(
+                [-0.006] * 2,
+                [at[0], at[-1] + 1],
+                transform=axes.get_yaxis_transform(),
+                color=colour,
+                linewidth=6,
+                clip_on=False,
+                solid_capstyle="butt",
+            )
+            marks.append(((at[0] + at[-1]) / 2, name))
+    axes.set_yticks([m for m, _ in marks], [n for _, n in marks])
+    axes.tick_params(axis="y", length=0, pad=8)
+
+
+def _absent(axes) -> None:
+    axes.text(0.5, 0.5, "not estimated", transform=axes.transAxes, ha="center", va="center", color=style.SOFT)
+
+
 def _trace(axes, seconds, confounds, column, label, threshold, colour) -> None:
     axes.set_ylabel(label)
     if column not in confounds:
-        axes.text(
-            0.5, 0.5, "not estimated", transform=axes.transAxes, ha="center", va="center", color=style.SOFT
-        )
+        _absent(axes)
         return
     values = confounds[column].to_numpy(dtype=float)
     axes.plot(seconds, values, color=colour, linewidth=1)
@@ -546,7 +679,8 @@ def matrix(
             names.append(name)
             start += count
         axes.set_yticks(ticks, names)
-        axes.set_xticks(ticks, names, rotation=35, ha="right", rotation_mode="anchor")
+        # upright names of neighbouring narrow blocks stand beside each other, slanted ones run into each other
+        axes.set_xticks(ticks, names, rotation=90)
         axes.tick_params(length=0)
         for spine in axes.spines.values():
             spine.set_visible(False)
@@ -723,14 +857,9 @@ def fd_distribution(runs: Sequence[tuple[str, str, np.ndarray]], threshold: floa
             fontsize=8,
             va="center",
         )
-        many = len(people) > 14
-        axes.set_xticks(
-            ticks,
-            people,
-            rotation=90 if many else 35,
-            ha="center" if many else "right",
-            **({} if many else {"rotation_mode": "anchor"}),
-        )
+        # short names stand level as long as they fit beside each other
+        level = max(map(len, people)) * len(people) <= 90
+        axes.set_xticks(ticks, people, rotation=0 if level else 90)
         axes.set_ylabel("framewise displacement (mm)")
         axes.set_ylim(0, top)
         axes.set_xlim(-0.8, at - 0.7)
@@ -738,6 +867,65 @@ def fd_distribution(runs: Sequence[tuple[str, str, np.ndarray]], threshold: floa
         if handles:
             axes.legend(handles.values(), handles.keys(), ncols=6, loc="lower left", bbox_to_anchor=(0, 1.03))
         return figure
+
+
+def quality_strips(panels: Sequence[tuple[str, Sequence[tuple[str, np.ndarray, Sequence[str]]]]]) -> Figure:
+    """Every scan's value of every quality measure: one panel per measure, one box with its points per kind of scan.
+
+    Parameters
+    ----------
+    panels : sequence of (label, kinds)
+        Label of the measure with unit, and for each kind of scan its name, the values (N,) and a name for each point:
+        empty for scans that do not stand out. NaN is ignored.
+    """
+    with style.look():
+        across = 4
+        down = -(-len(panels) // across)
+        figure = style.new_figure(style.WIDTH, 1.9 * down + 0.1, layout="constrained")
+        grid = np.atleast_1d(figure.subplots(down, across, squeeze=False)).ravel()
+        for axes, (label, kinds) in zip(grid, panels, strict=False):
+            for at, (_, values, names) in enumerate(kinds):
+                good = np.isfinite(values)
+                if not good.any():
+                    continue
+                colour = style.CYCLE[at % len(style.CYCLE)]
+                axes.boxplot(
+                    values[good],
+                    positions=[at],
+                    widths=0.5,
+                    showfliers=False,
+                    patch_artist=True,
+                    boxprops={"facecolor": colour, "edgecolor": colour, "alpha": 0.25},
+                    medianprops={"color": style.INK, "linewidth": 1.4},
+                    whiskerprops={"color": colour},
+                    capprops={"color": colour},
+                    manage_ticks=False,
+                )
+                _strip(axes, at, values, names, colour)
+            axes.set_title(textwrap.fill(label, 28), fontsize=8.5, weight="normal")
+            axes.set_xlim(-0.6, len(kinds) - 0.1)
+            axes.set_xticks(range(len(kinds)), [kind for kind, *_ in kinds], fontsize=7.5)
+            axes.tick_params(axis="y", labelsize=7)
+            axes.grid(axis="y")
+        for axes in grid[len(panels) :]:
+            axes.set_axis_off()
+        return figure
+
+
+def _strip(axes, at, values, names, colour) -> None:
+    """Points beside each other by a fixed pattern; those with a name stand out and carry it."""
+    spread = 0.16 * np.sin(2.4 * np.arange(len(values)))
+    out = np.array([bool(name) for name in names]) & np.isfinite(values)
+    axes.plot(at + spread[~out], values[~out], "o", color=colour, markersize=2.6, alpha=0.7)
+    axes.plot(at + spread[out], values[out], "o", color=style.VERMILION, markersize=4)
+    # names of points nearly on top of each other would hide each other: the farthest ones are written
+    middle = np.nanmedian(values)
+    reach = np.nanmax(np.abs(values - middle)) or 1.0
+    taken: list[float] = []
+    for n in sorted(np.flatnonzero(out), key=lambda n: -abs(values[n] - middle)):
+        if all(abs(values[n] - other) > 0.16 * reach for other in taken):
+            axes.text(at + spread[n] + 0.07, values[n], names[n], fontsize=6.5, color=style.INK, va="center")
+            taken.append(values[n])
 
 
 def regional_box(values: pd.DataFrame, *, label: str, count: int = 30) -> Figure:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from neurobraid.bids.entities import RAW_KEYS, natural, parse
 from neurobraid.files import read_json, read_tsv
+from neurobraid.reports.measures import FOLDED, GROUPS, MEASURES, ORDER, OTHER
 from neurobraid.reports.pages import Cell, number
 
 #: Columns of participants.tsv that are never shown, whatever they hold.
@@ -23,77 +24,7 @@ _DATE = re.compile(
 )
 
 #: How the keys of the quality files are called on a page: label, decimals.
-LABELS = {
-    "mean_fd": ("Mean FD (mm)", 3),
-    "median_fd": ("Median FD (mm)", 3),
-    "max_fd": ("Largest FD (mm)", 2),
-    "fd_mean": ("Mean FD (mm)", 3),
-    "fd_perc": ("Volumes above the FD threshold (%)", 1),
-    "fd_max": ("Largest FD (mm)", 2),
-    "fd_mean_mm": ("Mean FD between frames (mm)", 3),
-    "fd_max_mm": ("Largest FD between frames (mm)", 2),
-    "dvars_nstd": ("DVARS, not standardised (mean)", 1),
-    "dvars_vstd": ("DVARS, standardised by voxel (mean)", 2),
-    "aor": ("Outliers per volume, share of voxels", 4),
-    "aqi": ("Volumes against the median volume (1 - rank correlation)", 4),
-    "gcor": ("Global correlation", 3),
-    "gsr_x": ("Ghost to signal, left to right", 3),
-    "gsr_y": ("Ghost to signal, back to front", 3),
-    "snr": ("Spatial SNR", 1),
-    "cjv": ("Coefficient of joint variation, GM and WM", 3),
-    "cnr": ("Contrast to noise, GM and WM", 2),
-    "efc": ("Entropy focus criterion", 3),
-    "fber": ("Energy of foreground to background", 0),
-    "fwhm_avg": ("Smoothness, FWHM (voxels)", 2),
-    "fwhm_x": ("Smoothness left to right, FWHM (voxels)", 2),
-    "fwhm_y": ("Smoothness back to front, FWHM (voxels)", 2),
-    "fwhm_z": ("Smoothness foot to head, FWHM (voxels)", 2),
-    "icvs_gm": ("Grey matter, share of the intracranial volume", 3),
-    "icvs_wm": ("White matter, share of the intracranial volume", 3),
-    "icvs_csf": ("Cerebrospinal fluid, share of the intracranial volume", 3),
-    "snr_gm": ("SNR of grey matter", 1),
-    "snr_wm": ("SNR of white matter", 1),
-    "snr_csf": ("SNR of cerebrospinal fluid", 1),
-    "snr_total": ("SNR, mean of the tissues", 1),
-    "snrd_gm": ("SNR against air, grey matter", 1),
-    "snrd_wm": ("SNR against air, white matter", 1),
-    "snrd_csf": ("SNR against air, cerebrospinal fluid", 1),
-    "snrd_total": ("SNR against air, mean of the tissues", 1),
-    "wm2max": ("White matter to brightest voxels", 2),
-    "mask_agreement_dice": ("Agreement of two brain masks (Dice)", 3),
-    "mask_plausible": ("Brain mask plausible", 0),
-    "mask_source": ("Source of the brain mask", 0),
-    "registration_correlation": ("Correlation with the template", 3),
-    "registration_quality": ("Normalisation preset", 0),
-    "PreprocessedBy": ("Preprocessed by", 0),
-    "template_correction_mean_mm": ("Shift between fMRIPrep's template and ours, mean (mm)", 2),
-    "template_correction_max_mm": ("Shift between fMRIPrep's template and ours, largest (mm)", 2),
-    "composition_error_mm": ("Loss by joining two transforms, 99th percentile (mm)", 3),
-    "inverse_error_mm": ("There and back through the transforms (mm)", 3),
-    "volume_brain_mask_ml": ("Brain mask (mL)", 0),
-    "volume_brain_rough_ml": ("Brain mask before refinement (mL)", 0),
-    "volume_gm_ml": ("Grey matter (mL)", 0),
-    "volume_wm_ml": ("White matter (mL)", 0),
-    "volume_csf_ml": ("Cerebrospinal fluid (mL)", 0),
-    "coreg_dice": ("Overlap of brain masks, BOLD and T1w (Dice)", 3),
-    "coreg_mi": ("Mutual information with the T1w", 3),
-    "coreg_method": ("Registration to the T1w", 0),
-    "bbr_contrast_percent": ("Contrast across the WM edge (%)", 1),
-    "bbr_cost": ("Boundary cost", 3),
-    "bbr_cost_initial": ("Boundary cost before refinement", 3),
-    "bbr_points": ("Points of the boundary", 0),
-    "fd_threshold_mm": ("FD threshold (mm)", 2),
-    "non_steady_state_volumes": ("Volumes not in steady state", 0),
-    "max_displacement_mm": ("Largest displacement (mm)", 2),
-    "units_found": ("Unit in the file", 0),
-    "brain_in_fov": ("Share of the brain in the field of view", 3),
-    "brain_suv_mean": ("Mean SUV of the brain", 2),
-    "coreg_mutual_information": ("Mutual information with the T1w", 3),
-    "fd_num": ("Volumes above the FD threshold", 0),
-    "tsnr": ("Temporal SNR (median)", 1),
-    "tsnr_median": ("Temporal SNR (median)", 1),
-    "dvars_std": ("Standardised DVARS (mean)", 2),
-}
+LABELS = {key: (measure.label, measure.digits) for key, measure in MEASURES.items()}
 
 
 def listed(value) -> list[str]:
@@ -206,35 +137,37 @@ def flat(content: Mapping, prefix: str = "") -> dict[str, object]:
 NOT_QUALITY = ("description", "sources", "version", "generated", "spatialreference", "warnings", "caveat")
 
 
-def quality_rows(files: Mapping[str, dict], labels: Mapping | None = None) -> list[list[Cell]]:
-    """Rows of a table of quality numbers, one row per measure and one column per scan.
+def quality_rows(files: Mapping[str, dict]) -> dict[str, list[list[Cell]]]:
+    """Rows of the tables of quality numbers by group, one row per measure and one column per scan.
 
     Parameters
     ----------
     files : mapping of str to dict
         Content of the quality file of each column.
-    labels : mapping, optional
-        Key to (label, decimals); other keys are spelt out.
 
     Returns
     -------
-    list of list of Cell
+    dict of str to list of list of Cell
+        In the order of `neurobraid.reports.measures`: label with key and meaning below, and one value per scan. Groups without a measure are
+        left out; keys that are not known there are spelt out under "Other measures", text among them under the settings.
     """
-    labels = {**LABELS, **(labels or {})}
     columns = {name: flat(content) for name, content in files.items()}
     keys = list(dict.fromkeys(key for column in columns.values() for key in column))
-    rows = []
-    for key in keys:
-        if any(word in key.lower() for word in NOT_QUALITY):
-            continue
-        label, digits = labels.get(key, (spell(key), None))
-        cells = [Cell(label)]
+    keys = [key for key in keys if not any(word in key.lower() for word in NOT_QUALITY)]
+    groups = {group: [] for group in GROUPS}
+    for key in sorted(keys, key=lambda k: ORDER.get(k, len(ORDER))):
+        known = MEASURES.get(key)
+        about = f"{key}: {known.meaning}" if known and known.meaning else key
+        cells = [Cell(known.label if known else spell(key), note=about)]
+        words = False
         for column in columns.values():
             value = column.get(key)
-            shown = digits if digits is not None else _digits(value)
-            cells.append(Cell(number(value, shown), tone="mute" if value is None else ""))
-        rows.append(cells)
-    return rows
+            words = words or isinstance(value, str | bool)
+            shown = known.digits if known else _digits(value)
+            tone = "mute" if value is None else "warn" if key == "mask_plausible" and not value else ""
+            cells.append(Cell(number(value, shown), tone=tone))
+        groups[known.group if known else FOLDED if words else OTHER].append(cells)
+    return {group: rows for group, rows in groups.items() if rows}
 
 
 def quality_warnings(content: Mapping) -> list[str]:

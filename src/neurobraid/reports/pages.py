@@ -76,12 +76,13 @@ def number(value, digits: int = 2, unit: str = "") -> str:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a table: text, perhaps a link, perhaps a tone (``good``, ``warn``, ``bad``, ``mute``)."""
+    """One cell of a table: text, perhaps a link, a tone (``good``, ``warn``, ``bad``, ``mute``), a remark below in small."""
 
     text: str
     href: str = ""
     tone: str = ""
     title: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,26 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Flicker:
+    """Two figure files of one size in one place, shown in turn: what moves between them is not aligned.
+
+    Without scripts: the picture flickers while it is pointed at or when "Flicker" is chosen, and stands still for readers
+    who prefer reduced motion; on paper the two stand below each other.
+    """
+
+    id: str
+    files: tuple[str, str]
+    names: tuple[str, str]
+    alt: str
+    caption: str
+    width: int
+    height: int
+    kind: str = "flicker"
+
+
+@dataclass(frozen=True)
 class Table:
-    """Rows of cells under headings; columns named in ``numeric`` are set right."""
+    """Rows of cells under headings; columns named in ``numeric`` are set right. A row of one cell heads a group of rows."""
 
     columns: list[str]
     rows: list[list]
@@ -208,19 +227,50 @@ class Gallery:
         Where the files go.
     page : path-like
         The page that shows them; links are relative to it.
+
+    Attributes
+    ----------
+    bytes : int
+        Size of all figures saved so far.
     """
 
     def __init__(self, folder, page):
         self.folder = Path(folder)
         self.page = Path(page)
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.bytes = 0
 
     def show(self, figure, name: str, alt: str, caption: str) -> Picture:
         """Save a figure as ``name`` (with extension) and return the block that shows it."""
         path = style.save(figure, self.folder / name)
         width, height = (round(side * style.DPI) for side in figure.get_size_inches())
-        link = path.resolve().relative_to(self.page.resolve().parent).as_posix()
-        return Picture(link, alt, caption, width, height)
+        return Picture(self._link(path), alt, caption, width, height)
+
+    def flicker(self, pair, name: str, parts, names, alt: str, caption: str) -> Flicker:
+        """Save two figures of one size and return the block that shows them in turn.
+
+        Parameters
+        ----------
+        pair : (Figure, Figure)
+        name : str
+            Start of the file names, without extension.
+        parts : (str, str)
+            Ends of the file names: ``<name>_<part>.png``.
+        names : (str, str)
+            What the buttons say.
+        alt, caption : str
+        """
+        paths = [
+            style.save(figure, self.folder / f"{name}_{part}.png")
+            for figure, part in zip(pair, parts, strict=True)
+        ]
+        width, height = (round(side * style.DPI) for side in pair[0].get_size_inches())
+        files = tuple(self._link(path) for path in paths)
+        return Flicker(name, files, tuple(names), alt, caption, width, height)
+
+    def _link(self, path) -> str:
+        self.bytes += path.stat().st_size
+        return path.resolve().relative_to(self.page.resolve().parent).as_posix()
 
 
 def _final(value):

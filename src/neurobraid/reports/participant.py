@@ -8,9 +8,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from neurobraid import __version__
+from neurobraid.errors import InputError
 from neurobraid.files import write_json
-from neurobraid.reports import figures, run_record, spec
-from neurobraid.reports.carpet import carpet
+from neurobraid.reports import figures, run_record, spec, style
+from neurobraid.reports.carpet import pick_voxels, scaled, signals, spread, temporal_snr
 from neurobraid.reports.gather import (
     Inputs,
     entities_of,
@@ -25,6 +26,7 @@ from neurobraid.reports.gather import (
     table,
     without_dates,
 )
+from neurobraid.reports.measures import FOLDED
 from neurobraid.reports.pages import (
     Cell,
     Fold,
@@ -38,10 +40,13 @@ from neurobraid.reports.pages import (
     number,
     write,
 )
-from neurobraid.reports.planes import Volume
+from neurobraid.reports.planes import Volume, distance_from
 
 KINDS = {"T1w": "T1w", "bold": "BOLD", "pet": "PET"}
 BP = "BP$_{ND}$"
+SHOWN = "Parts more than 12 mm from the brain are left out, so that no face is shown."
+#: slow drifts that the second carpet is without, Hz
+CARPET_HIGH_PASS_HZ = 0.008
 
 
 def write_participant(
@@ -66,7 +71,7 @@ def write_participant(
     for name, title, lead in spec.PARTICIPANT:
         section = Section(name, title, lead)
         if name == "provenance":
-            _provenance(section, run_record_)
+            _provenance(section, run_record_, job.gallery.bytes)
         else:
             getattr(job, name)(section)
         sections.append(section)
@@ -84,12 +89,12 @@ def write_participant(
     )
 
 
-def _provenance(section: Section, files: list[dict]) -> None:
+def _provenance(section: Section, files: list[dict], weight: int) -> None:
     rows = [[f["file"], number(f["bytes"]), Cell(f["sha256"])] for f in files]
     section.add(
         Note(
             f"Made by neurobraid {__version__} from {len(files)} files. Versions of all software and the settings of the run "
-            "are in the study report."
+            f"are in the study report. The figures of this page take {number(weight / 1e6, 1)} MB."
         ),
         Fold(
             "Files behind this page, with SHA-256",
@@ -103,7 +108,7 @@ class _Participant:
 
     def __init__(self, participant, inputs, gallery, config):
         self.participant, self.inputs, self.gallery, self.config = participant, inputs, gallery, config
-        self._volumes = {}
+        self._volumes, self._near = {}, {}
 
     # ------------------------------------------------------------------ shared
 
@@ -122,6 +127,12 @@ class _Participant:
             self._volumes[path] = Volume.read(path)
         volume = self._volumes[path]
         return volume if matrix is None else Volume(volume.data, volume.affine, matrix)
+
+    def near(self, path) -> Volume:
+        """Distance from a brain mask, mm: figures show a head only near its brain."""
+        if path not in self._near:
+            self._near[path] = distance_from(self.volume(path))
+        return self._near[path]
 
     def mine(self, kind):
         """Rows of an index table that belong to this participant, as text."""
@@ -245,40 +256,66 @@ class _Participant:
             if len(scans) > 1:
                 section.add(Heading(scan))
             t1w, mask, tissue = (self.inputs.find(k, scan) for k in ("t1w", "brain", "dseg"))
-            if mask and tissue:
-                drawn = figures.anatomy(self.volume(t1w), self.volume(mask), self.volume(tissue))
+            if t1w and mask:
+                section.add(
+                    self.gallery.show(
+                        figures.brain_outline(self.volume(t1w), self.volume(mask), self.near(mask)),
+                        f"{scan}_T1w_mask.png",
+                        f"Axial, coronal and sagittal slices of the T1w of {scan} with the outline of the brain mask.",
+                        f"{scan}: T1w after bias correction with the outline of the brain mask. {SHOWN} Slice positions in mm.",
+                    )
+                )
+            if t1w and mask and tissue:
+                drawn = figures.tissue_outlines(
+                    self.volume(t1w), self.volume(mask), self.volume(tissue), self.near(mask)
+                )
                 section.add(
                     self.gallery.show(
                         drawn,
-                        f"{scan}_T1w_anatomy.png",
-                        f"Slices of the T1w of {scan} with the outline of the brain mask, and the same image with tissue classes.",
-                        f"{scan}: T1w after bias correction with the outline of the brain mask (above) and tissue classes grey "
-                        "matter, white matter and cerebrospinal fluid (below). Slice positions in mm.",
+                        f"{scan}_T1w_tissues.png",
+                        f"Axial, coronal and sagittal slices of the T1w of {scan} with the outlines of grey matter, white matter "
+                        "and cerebrospinal fluid.",
+                        f"{scan}: the same T1w with the outlines of the most probable tissue: grey matter (GM), white matter (WM) "
+                        "and cerebrospinal fluid (CSF). Slice positions in mm.",
                     )
                 )
             normal = self.inputs.find("t1w_mni", scan)
             if normal:
-                drawn = figures.normalisation(self.volume(normal), *_template("T1w", "WM"))
+                drawn = figures.normalisation(
+                    self.volume(normal), *_template("T1w", "WM"), distance_from(template_brain())
+                )
                 section.add(
-                    self.gallery.show(
+                    self.gallery.flicker(
                         drawn,
-                        f"{scan}_T1w_normalised.png",
-                        f"Slices of the normalised T1w of {scan} above the template, both with the same white-matter outline.",
-                        f"{scan}: T1w in template space (above) and the MNI152 template (below). Both carry the outline of the "
-                        "template's white matter (probability 0.5).",
+                        f"{scan}_T1w_normalised",
+                        ("participant", "template"),
+                        ("T1w in template space", "MNI152 template"),
+                        f"Axial, coronal and sagittal slices of {scan} with the outline of the template's white matter.",
+                        f"{scan}: T1w in template space, and the MNI152 template. Both carry the outline of the template's white "
+                        "matter (probability 0.5). Slice positions in mm (MNI152).",
                     )
                 )
-        self._quality(section, "anat_qc", "Quality numbers of the anatomy.")
+        self._quality(section, "anat_qc", "Quality numbers of the anatomy")
 
     def _quality(self, section, kind, caption):
         columns = {scan: json_of(self.inputs.find(kind, scan)) for scan in self.inputs.scans(kind)}
-        rows = quality_rows(columns)
         for scan, content in columns.items():
             for text in quality_warnings(content):
                 section.add(Note(f"{scan}: {without_dates(text)}", "warn"))
+        # a run's name may break between its entities, not within one
+        names = [
+            c.removeprefix(f"{self.participant}_").replace("-", "\N{NON-BREAKING HYPHEN}").replace("_", " ")
+            for c in columns
+        ]
+        heads, groups = ["Measure", *names], quality_rows(columns)
+        folded = groups.pop(FOLDED, None)
+        rows = [row for group, found in groups.items() for row in ([Cell(group)], *found)]
         if rows:
-            names = [c.removeprefix(f"{self.participant}_") for c in columns]
-            section.add(Table(["Measure", *names], rows, caption, numeric=tuple(names)))
+            remark = " Below each measure its key in the quality file, which is that of MRIQC where it has the metric."
+            section.add(Table(heads, rows, f"{caption}.{remark}", numeric=tuple(names)))
+        if folded:
+            block = Table(heads, folded, numeric=tuple(names), compact=True)
+            section.add(Fold(f"{caption}: settings and counts", [block]))
 
     def bold(self, section):
         """Coregistration and motion of every run."""
@@ -288,80 +325,116 @@ class _Participant:
             return
         for scan in scans:
             section.add(Heading(scan))
-            self._coregistration(
-                section, "bold", scan, "boldref", "boldref_xfm", "BOLD reference in T1w space"
-            )
+            self._coregistration(section, "bold", scan, "boldref", "boldref_xfm")
+            self._distortion(section, scan)
             self._motion(section, scan)
-        self._quality(section, "bold_qc", "Quality numbers of the BOLD runs.")
+        self._quality(section, "bold_qc", "Quality numbers of the BOLD runs")
 
-    def _coregistration(self, section, suffix, scan, kind, transform, name):
+    def _anatomy_of(self, suffix, scan):
+        """T1w name and the files T1w, brain mask and tissue that go with a scan; None where one is missing."""
+        paired = self.t1w_of(suffix, scan)
+        files = [self.inputs.find(k, paired) if paired else None for k in ("t1w", "brain", "dseg")]
+        return (paired, *files) if all(files) else None
+
+    def _tissue_edges(self, tissue):
+        labels = self.volume(tissue)
+        return [
+            ("pial surface", style.SKY, figures.labelled(labels, 1, 2)),
+            ("white matter", style.ORANGE, figures.labelled(labels, 2)),
+        ]
+
+    def _coregistration(self, section, suffix, scan, kind, transform):
         from neurobraid.images.transforms import read_affines
 
         moving, matrix = self.inputs.find(kind, scan), self.inputs.find(transform, scan)
-        paired = self.t1w_of(suffix, scan)
-        t1w, mask, tissue = (
-            self.inputs.find(k, paired) if paired else None for k in ("t1w", "brain", "dseg")
-        )
-        if not all((moving, matrix, t1w, mask, tissue)):
+        anatomy = self._anatomy_of(suffix, scan)
+        if not all((moving, matrix, anatomy)):
             return
-        matter = self.volume(tissue)
+        paired, t1w, mask, tissue = anatomy
+        to_scan = read_affines(matrix)[0]
         bold = suffix == "bold"
-        edge = matter.with_data((matter.data == 2).astype(np.float32)) if bold else self.volume(mask)
+        if bold:
+            lines = self._tissue_edges(tissue)
+            own = self.inputs.find("bold_mask", scan)
+            extra = [("BOLD brain mask", style.LIME, self.volume(own, to_scan))] if own else []
+            what = "the white matter and the pial surface of the T1w"
+            tail = (
+                "; the T1w also that of the BOLD brain mask, which leaves out what has no BOLD signal"
+                if own
+                else ""
+            )
+        else:
+            lines, extra = [("T1w brain mask", style.SKY, self.volume(mask))], []
+            what, tail = "the brain mask of the T1w", ""
         drawn = figures.registration(
-            self.volume(moving, read_affines(matrix)[0]),
+            self.volume(moving, to_scan),
             self.volume(t1w),
-            edge,
+            (f"{KINDS[suffix]} reference in T1w space", "T1w"),
+            lines,
             self.volume(mask),
-            (name, "T1w"),
-            "#ffb000" if bold else "#56d4e9",
+            self.near(mask),
+            extra,
         )
-        what = "white matter" if bold else "brain mask"
         section.add(
-            self.gallery.show(
+            self.gallery.flicker(
                 drawn,
-                f"{scan}_{suffix}_coregistration.png",
-                f"Slices of the {KINDS[suffix]} reference of {scan} above the T1w, both with the outline of the T1w's {what}.",
-                f"{scan}: {KINDS[suffix]} reference image brought to the T1w {paired} (above) and that T1w (below), both with "
-                f"the outline of the T1w's {what}. Rigid alignment.",
+                f"{scan}_{suffix}_coregistration",
+                ("reference", "T1w"),
+                (f"{KINDS[suffix]} reference", "T1w"),
+                f"Axial, coronal and sagittal slices of {scan} with the outline of {what}.",
+                f"{scan}: {KINDS[suffix]} reference image in the space of the T1w {paired}, and that T1w. Both carry the outline "
+                f"of {what}{tail}. Rigid alignment; slice positions in mm.",
+            )
+        )
+
+    def _distortion(self, section, scan):
+        """The reference before and after the correction of susceptibility distortion, where there was one."""
+        from neurobraid.images.transforms import read_affines
+
+        method = json_of(self.inputs.find("bold_qc", scan)).get("sdc_method")
+        before, after = self.inputs.find("boldref_hmc", scan), self.inputs.find("boldref", scan)
+        matrix, anatomy = self.inputs.find("boldref_xfm", scan), self._anatomy_of("bold", scan)
+        if method in (None, "", "none", "None", "n/a") or not all((before, after, matrix, anatomy)):
+            return
+        _, _, mask, tissue = anatomy
+        to_scan = read_affines(matrix)[0]
+        drawn = figures.registration(
+            self.volume(before, to_scan),
+            self.volume(after, to_scan),
+            ("BOLD reference before distortion correction", "BOLD reference after distortion correction"),
+            self._tissue_edges(tissue),
+            self.volume(mask),
+            self.near(mask),
+        )
+        section.add(
+            self.gallery.flicker(
+                drawn,
+                f"{scan}_bold_distortion",
+                ("before", "after"),
+                ("Before correction", "After correction"),
+                f"Axial, coronal and sagittal slices of the BOLD reference of {scan} with the outlines of white matter and pial "
+                "surface of the T1w.",
+                f"{scan}: BOLD reference before and after the correction of susceptibility distortion ({method}), both in the "
+                "space of the T1w with the outlines of its white matter and its pial surface. Slice positions in mm.",
             )
         )
 
     def _motion(self, section, scan):
-        confounds = table(self.inputs.find("confounds", scan))
+        path = self.inputs.find("confounds", scan)
+        confounds = table(path)
         info = sidecar_of(self.inputs, "bold_json", scan) or json_of(self.inputs.find("bold_json", scan))
-        raw = self.inputs.find("raw_bold", scan)
-        tr, series = info.get("RepetitionTime"), None
-        picture = None
-        if raw:
-            from neurobraid.images import io
-
-            image = io.load(raw)
-            tr = tr or float(image.header.get_zooms()[3])
-            mask, tissue, matrix = (
-                self.inputs.find("bold_mask", scan),
-                None,
-                self.inputs.find("boldref_xfm", scan),
-            )
-            paired = self.t1w_of("bold", scan)
-            tissue = self.inputs.find("dseg", paired) if paired else None
-            if mask and tissue and matrix:
-                from neurobraid.images.transforms import read_affines
-
-                # stored integers halve the memory; the carpet is scaled to standard deviations anyway
-                series = np.asarray(image.dataobj.get_unscaled())
-                to_t1w = np.linalg.inv(read_affines(matrix)[0])
-                picture = carpet(series, self.volume(mask), self.volume(tissue, to_t1w))
-        tr = float(tr or 1.0)
         count = len(confounds)
+        run = self._recorded(scan, count)
+        tr = float(info.get("RepetitionTime") or (run and run["tr"]) or 1.0)
+        carpets, tissue, tail = self._carpets(scan, run, confounds, tr, path) if run else ([], None, "")
         threshold = float(self.setting("bold", "fd_threshold_mm", default=0.5))
-        if picture is not None and picture[0].shape[1] != count:
-            picture = None
         drawn = figures.motion(
             confounds,
             seconds=np.arange(count) * tr,
             fd_threshold=threshold,
             dvars_threshold=self.setting("bold", "std_dvars_threshold", default=None),
-            carpet=picture,
+            carpets=carpets,
+            tissue=tissue,
         )
         fd = confounds.get("framewise_displacement")
         share = (
@@ -369,18 +442,111 @@ class _Participant:
             if fd is None
             else f" {int((fd > threshold).sum())} of {count} volumes are above {threshold:g} mm."
         )
-        tail = (
-            " Below, the recorded signal before correction: voxels by tissue, in standard deviations."
-            if picture
-            else ""
-        )
         section.add(
             self.gallery.show(
                 drawn,
                 f"{scan}_bold_motion.png",
-                f"Head motion, framewise displacement, DVARS{' and carpet of voxel signals' if picture else ''} of {scan} over time.",
-                f"{scan}: estimated shifts (mm) and turns (degrees), framewise displacement (FD; Power et al. 2012) and "
-                f"standardised DVARS; dashed lines are the thresholds of the configuration.{share}{tail}",
+                f"Head shifts and turns, framewise displacement, DVARS, global signal{' and carpets of voxel signals' if carpets else ''} "
+                f"of {scan} over time.",
+                f"{scan}: estimated shifts and turns about x (left to right), y and z, framewise displacement (FD; Power et al. "
+                "2012), standardised DVARS, and mean signal of the brain; dashed lines are the thresholds of the "
+                f"configuration.{share}{tail}",
+            )
+        )
+        if run:
+            self._tsnr(section, scan, run)
+
+    def _recorded(self, scan, count):
+        """Raw run with its mask and transform, if all are there and fit each other."""
+        from neurobraid.images import io
+        from neurobraid.images.transforms import read_affines
+
+        raw, mask, matrix = (self.inputs.find(k, scan) for k in ("raw_bold", "bold_mask", "boldref_xfm"))
+        anatomy = self._anatomy_of("bold", scan)
+        if not all((raw, mask, matrix, anatomy)):
+            return None
+        image = io.load(raw)
+        if (
+            len(image.shape) != 4
+            or image.shape[3] != count
+            or image.shape[:3] != self.volume(mask).data.shape
+            or count < 3
+        ):
+            return None
+        confounds = table(self.inputs.find("confounds", scan))
+        early = [c for c in confounds if c.startswith("non_steady_state_outlier")]
+        slope, offset = image.dataobj.slope or 1.0, image.dataobj.inter or 0.0
+        return {
+            # stored integers halve the memory; what is shown does not depend on their scale
+            "series": np.asarray(image.dataobj.get_unscaled()),
+            "offset": float(offset / slope),
+            "tr": float(image.header.get_zooms()[3]),
+            "mask": self.volume(mask),
+            "matrix": read_affines(matrix)[0],
+            "anatomy": anatomy,
+            "keep": ~(confounds[early].to_numpy(float) > 0).any(axis=1) if early else np.ones(count, bool),
+        }
+
+    def _carpets(self, scan, run, confounds, tr, path):
+        """Carpets before and after, tissue of their rows, and the sentences about them."""
+        from neurobraid.bold.nuisance import cosine_basis, select
+        from neurobraid.connectivity.denoise import STRATEGIES
+        from neurobraid.images.transforms import read_affines
+
+        mask, keep, anatomy = run["mask"], run["keep"], run["anatomy"]
+        picked = pick_voxels(mask, self.volume(anatomy[3], np.linalg.inv(run["matrix"])))
+        if picked is None or keep.sum() < 3:
+            return [], None, ""
+        voxels, tissue = picked
+        recorded = signals(run["series"], voxels)
+        # one scale for both pictures: standard deviations of the recorded signal
+        unit = spread(recorded, keep)
+        before = scaled(recorded, unit, keep)
+        tail = " Below, the recorded signal of voxels by tissue, in standard deviations without linear trend"
+        name = self.setting("connectivity", "strategy", default="simple")
+        groups = list(STRATEGIES[name].groups if name in STRATEGIES else STRATEGIES["simple"].groups)
+        hmc = self.inputs.find("hmc", scan)
+        try:
+            regressors = select(confounds, groups, path).to_numpy(float)
+            motion = read_affines(hmc) if hmc else None
+        except InputError:
+            # confounds of other software may lack columns: then there is no picture of what they explain
+            return [("Recorded signal", before)], tissue, f"{tail}."
+        basis = cosine_basis(len(confounds), tr, CARPET_HIGH_PASS_HZ).to_numpy()
+        regressors = np.column_stack([regressors, basis])
+        fits = keep.sum() > regressors.shape[1] + 2
+        if not fits or (motion is not None and len(motion) != len(confounds)):
+            return [("Recorded signal", before)], tissue, f"{tail}."
+        after = scaled(signals(run["series"], voxels, mask.affine, motion), unit, keep, regressors)
+        what = {"motion24": "24 motion parameters", "csfwm": "CSF and white-matter signals",
+                "csfwm8": "CSF and white-matter signals with their expansions", "global_signal": "global signal",
+                "compcor": "CompCor components"}  # fmt: skip
+        listed = ", ".join(what.get(g, g) for g in groups)
+        listed = f"{listed} and cosines" if listed else "cosines"
+        lost = 100 * (1 - float(after[:, keep].var() / max(before[:, keep].var(), 1e-12)))
+        done = "realigned (linear interpolation) and " if motion is not None else ""
+        tail += (
+            f"; and the same voxels {done}without the confounds of the connectivity strategy {name} ({listed} up to "
+            f"{CARPET_HIGH_PASS_HZ:g} Hz; {regressors.shape[1]} regressors for {int(keep.sum())} volumes), on the same grey scale. "
+            f"The variance shown falls by {number(lost, 0)} %."
+        )
+        return [("Recorded signal", before), (f"After regression of confounds ({name})", after)], tissue, tail
+
+    def _tsnr(self, section, scan, run):
+        mask = run["mask"]
+        values = temporal_snr(run["series"], mask.data > 0.5, run["keep"], run["offset"])
+        if not np.isfinite(values).any():
+            return
+        section.add(
+            self.gallery.show(
+                figures.signal_map(
+                    Volume(values, mask.affine, run["matrix"]), self.volume(run["anatomy"][2]), label="tSNR"
+                ),
+                f"{scan}_bold_tsnr.png",
+                f"Axial slices of the temporal signal-to-noise ratio of {scan}.",
+                f"{scan}: temporal signal-to-noise ratio of the recorded signal, before motion correction (mean by standard "
+                f"deviation around the linear trend), in the space of the T1w; median {number(float(np.nanmedian(values)), 1)}. "
+                "Holes and stripes show lost signal, spikes and slices that drop out. Slice positions in mm.",
             )
         )
 
@@ -405,7 +571,7 @@ class _Participant:
                 )
             return
         threshold = float(self.setting("report", "contrast_threshold_z", default=3.1))
-        background = self._mni_background()
+        background, near = self._mni_background()
         section.add(
             Note(
                 f"Thresholds here are for looking only: |z| ≥ {threshold:g}, not corrected for multiple comparisons. "
@@ -418,7 +584,7 @@ class _Participant:
             z = self.volume(path)
             peak = float(np.nanmax(z.data)) if np.isfinite(z.data).any() else float("nan")
             low = float(np.nanmin(z.data)) if np.isfinite(z.data).any() else float("nan")
-            drawn = figures.statistic_map(z, background, threshold=threshold)
+            drawn = figures.statistic_map(z, background, near, threshold=threshold)
             section.add(
                 self.gallery.show(
                     drawn,
@@ -430,9 +596,10 @@ class _Participant:
                 )
             )
 
-    def _mni_background(self) -> Volume:
+    def _mni_background(self) -> tuple[Volume, Volume]:
+        """Anatomy in template space, and the distance from the template's brain."""
         normal = self.inputs.all("t1w_mni")
-        return self.volume(normal[0]) if normal else _template("T1w")[0]
+        return self.volume(normal[0]) if normal else _template("T1w")[0], distance_from(template_brain())
 
     def connectivity(self, section):
         """Matrices of every resting run."""
@@ -486,7 +653,7 @@ class _Participant:
         for scan in scans:
             if len(scans) > 1:
                 section.add(Heading(scan))
-            self._coregistration(section, "pet", scan, "petref", "petref_xfm", "PET reference in T1w space")
+            self._coregistration(section, "pet", scan, "petref", "petref_xfm")
             frames, confounds = (
                 table(self.inputs.find("pet_frames", scan)),
                 table(self.inputs.find("pet_confounds", scan)),
@@ -505,7 +672,7 @@ class _Participant:
                 )
             self._curves(section, scan)
             self._binding_map(section, scan)
-        self._quality(section, "pet_qc", "Quality numbers of the PET scans.")
+        self._quality(section, "pet_qc", "Quality numbers of the PET scans")
 
     def _curves(self, section, scan):
         for atlas in self.inputs.values("tacs", "seg"):
@@ -565,7 +732,7 @@ class _Participant:
         section.add(
             self.gallery.show(
                 figures.intensity_map(
-                    values, self._mni_background(), label=BP, limits=(0.0, top), show_from=0.1 * top
+                    values, *self._mni_background(), label=BP, limits=(0.0, top), show_from=0.1 * top
                 ),
                 f"{scan}_pet_bpndmap.png",
                 f"Map of BPND of {scan} on axial slices of the normalised T1w.",
@@ -582,6 +749,13 @@ def _template(*kinds) -> list[Volume]:
     from neurobraid.images.templates import template
 
     return [Volume.of(template(kind, 1)) for kind in kinds]
+
+
+def template_brain() -> Volume:
+    """Brain mask of the template, coarse enough to be quick."""
+    from neurobraid.images.templates import template
+
+    return Volume.of(template("brain", 2.0))
 
 
 def _median_fd(path) -> float | None:

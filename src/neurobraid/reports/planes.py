@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 AXES = {"x": 0, "y": 1, "z": 2}
+#: how far from the brain a head is shown, mm: skull and scalp over the brain, but neither eyes, nose nor mouth
+SHOWN_MM = 12.0
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Cut:
     @property
     def label(self) -> str:
         """Text such as ``z = −12``, with a true minus sign."""
-        return f"{self.axis} = {self.at:.0f}".replace("-", "\N{MINUS SIGN}")
+        return f"{self.axis} = {round(self.at)}".replace("-", "\N{MINUS SIGN}")
 
 
 def bounding_box(mask: Volume, margin: float = 6.0) -> np.ndarray:
@@ -99,6 +101,37 @@ def bounding_box(mask: Volume, margin: float = 6.0) -> np.ndarray:
     if mask.matrix is not None:
         world = (np.linalg.inv(mask.matrix) @ np.c_[world, np.ones(8)].T).T[:, :3]
     return np.array([world.min(axis=0) - margin, world.max(axis=0) + margin])
+
+
+def distance_from(mask: Volume, reach: float = SHOWN_MM, spacing: float = 2.0) -> Volume:
+    """Return the distance from a brain mask around it, by which figures leave out the face.
+
+    Parameters
+    ----------
+    mask : Volume
+        Voxels above 0.5 count.
+    reach : float
+        The distance is known at least this far from the mask, mm.
+    spacing : float
+        Voxel edge of the result, mm; half of it is the accuracy.
+
+    Returns
+    -------
+    Volume
+        float32, mm, 0 in the mask, on a grid of the shown space that holds mask and reach; infinite everywhere if the
+        mask is empty, so that a figure without a known brain shows no head at all.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    box = bounding_box(mask, reach + 2 * spacing)
+    shape = np.ceil((box[1] - box[0]) / spacing).astype(int) + 1
+    affine = np.diag([spacing, spacing, spacing, 1.0])
+    affine[:3, 3] = box[0]
+    where = np.stack(np.meshgrid(*(np.arange(n) * spacing for n in shape), indexing="ij"), -1) + box[0]
+    inside = sample(mask, where, fill=0.0) > 0.5
+    if not inside.any():
+        return Volume(np.full(shape, np.inf, np.float32), affine)
+    return Volume(distance_transform_edt(~inside, sampling=spacing).astype(np.float32), affine)
 
 
 def even_cuts(box: np.ndarray, axis: str, count: int, trim: tuple[float, float] = (0.12, 0.12)) -> list[Cut]:
@@ -230,6 +263,10 @@ class Sheet:
             part = sample_plane(volume, cut, self.box, self.spacing, order, fill)
             canvas[top : top + part.shape[0], left : left + part.shape[1]] = part
         return canvas
+
+    def near(self, distance: Volume, reach: float = SHOWN_MM) -> np.ndarray:
+        """Pixels no farther from the brain than ``reach`` mm; (H, W) bool (see `distance_from`)."""
+        return self.read(distance, fill=np.inf) <= reach
 
     def rows(self) -> list[tuple[int, int, int]]:
         """Bottom, left and right pixel of every row of cuts that has cuts showing left and right."""

@@ -8,13 +8,13 @@ PARTICIPANT = (
     (
         "anatomy",
         "Anatomy",
-        "Check that the outline follows the brain, and that the sulci of both rows of the normalised "
-        "image meet the same lines.",
+        "Check that the outline follows the brain, that the lines meet the tissues, and that nothing jumps between the "
+        "normalised image and the template.",
     ),
     (
         "bold",
         "BOLD preprocessing",
-        "For every run: alignment to the T1w, head motion, and the recorded signal.",
+        "For every run: alignment to the T1w, head motion, and the signal before and after the confounds are removed.",
     ),
     ("activation", "Task activation", ""),
     ("connectivity", "Functional connectivity", ""),

@@ -11,14 +11,21 @@ from neurobraid import __version__
 from neurobraid.files import read_json, write_json
 from neurobraid.reports import figures, methods, run_record, spec
 from neurobraid.reports.gather import (
+    LABELS,
+    NOT_QUALITY,
     Inputs,
     entities_of,
+    flat,
+    json_of,
     plain_table,
     preprocessed_by,
     scan_of,
+    sidecar_of,
+    spell,
     table,
     without_dates,
 )
+from neurobraid.reports.measures import MEASURES, ORDER, PARTS
 from neurobraid.reports.pages import (
     Cell,
     Code,
@@ -35,8 +42,15 @@ from neurobraid.reports.pages import (
     number,
     write,
 )
-from neurobraid.reports.participant import BP, KINDS, _template, binding_limit, matrix_picture
-from neurobraid.reports.planes import Volume
+from neurobraid.reports.participant import (
+    BP,
+    KINDS,
+    _template,
+    binding_limit,
+    matrix_picture,
+    template_brain,
+)
+from neurobraid.reports.planes import Volume, distance_from
 
 FEATURE_SETS = {
     "dummy": "no information (dummy)",
@@ -64,6 +78,8 @@ LIMITS = {
 SMALL = 30
 LISTED_CLUSTERS = 25
 CHECK_SHARE = 20.0
+#: rows of a table beyond which it is folded
+LONG = 15
 
 
 def write_study(inputs: Mapping, *, page, figures_dir, record, config: Mapping) -> None:
@@ -131,6 +147,12 @@ def interval(score: Mapping, metric: str) -> tuple[float, float, float]:
     )
 
 
+def _short(name: str) -> str:
+    """What tells a scan from the others of its kind: ``sub-02_task-rest_run-1_bold`` -> ``02 run-1``."""
+    parts = [p for p in name.split("_")[:-1] if not p.startswith("task-")]
+    return " ".join([parts[0].removeprefix("sub-"), *parts[1:]])
+
+
 def plural(count: int, word: str) -> str:
     """``1 scan``, ``2 scans``."""
     return f"{count} {word}{'' if count == 1 else 's'}"
@@ -171,6 +193,12 @@ class _Study:
         """One line under the title."""
         kinds = [KINDS[s] for s in ("T1w", "bold", "pet") if self.of(s)]
         return f"Study report · {plural(len(self.people), 'participant')} · {methods.words(kinds)}"
+
+    def _with_unit(self, column: str) -> str:
+        """A column of participants.tsv with its unit from the JSON beside it, for an axis."""
+        described = json_of(next(iter(self.inputs.all("participants_json")), None)).get(column, {})
+        unit = described.get("Units") if isinstance(described, Mapping) else None
+        return f"{column} ({unit})" if unit else column
 
     # ----------------------------------------------------------------- summary
 
@@ -475,6 +503,7 @@ class _Study:
                     "of the run written above.",
                 )
             )
+        self._side_by_side(section)
         self._bold_table(section)
         self._scan_table(
             section,
@@ -504,6 +533,83 @@ class _Study:
         )
         if not fd and not self.inputs.all("pet_qc"):
             section.add(Note("There is no BOLD or PET scan whose quality could be shown.", "missing"))
+
+    def _side_by_side(self, section):
+        """Every measure of every scan, and who stands out, from the table that the workflow wrote."""
+        path = next(iter(self.inputs.all("quality")), None)
+        found = table(path)
+        if found is None or not len(found):
+            return
+        texts = plain_table(path)
+        tasks = texts["task"] if "task" in texts else texts["suffix"].where(False, "n/a")
+        kinds = texts["suffix"].map(lambda s: KINDS.get(s, s)).where(tasks == "n/a", tasks)
+        flags = [
+            set() if names in ("n/a", "none", "") else set(names.split(";"))
+            for names in texts.get("flags", [""] * len(texts))
+        ]
+        fixed = {"bids_name", "participant_id", "session_id", "suffix", "task", "flags", "outlier"}
+        metrics = sorted(
+            (c for c in found if c not in fixed and found[c].notna().any()),
+            key=lambda c: ORDER.get(c, len(ORDER)),
+        )
+        for suffix in dict.fromkeys(texts["suffix"]):
+            rows = np.flatnonzero(texts["suffix"] == suffix)
+            named = set().union(*(flags[n] for n in rows))
+            shown = [m for m in metrics if m not in PARTS or m in named]
+            shown = [m for m in shown if found[m].iloc[rows].notna().any()]
+            panels = []
+            for metric in shown:
+                label = MEASURES[metric].label if metric in MEASURES else spell(metric)
+                groups = []
+                for kind in dict.fromkeys(kinds.iloc[rows]):
+                    mine = [n for n in rows if kinds.iloc[n] == kind]
+                    names = [_short(texts["bids_name"][n]) if metric in flags[n] else "" for n in mine]
+                    groups.append((kind, found[metric].to_numpy(float)[mine], names))
+                panels.append((label, groups))
+            if panels:
+                word = KINDS.get(suffix, suffix)
+                section.add(
+                    self.gallery.show(
+                        figures.quality_strips(panels),
+                        f"study_quality_{suffix}.svg",
+                        f"Boxes and points of {len(panels)} quality measures of the {word} scans.",
+                        f"Quality of {plural(len(rows), word + ' scan')}: boxes to the quartiles, whiskers to the farthest "
+                        "value within one and a half box heights, one point per scan. Named in orange: scans that stand out in the bad direction.",
+                    )
+                )
+        self._flagged(section, found, texts, kinds, flags)
+
+    def _flagged(self, section, found, texts, kinds, flags):
+        rows = []
+        for n in (n for n, names in enumerate(flags) if names):
+            mates = (kinds == kinds.iloc[n]).to_numpy()
+            said = []
+            for metric in sorted(flags[n] & set(found), key=lambda c: ORDER.get(c, len(ORDER))):
+                known = MEASURES.get(metric)
+                label, digits = (known.label, known.digits) if known else (spell(metric), 3)
+                middle = float(found.loc[mates, metric].median())
+                said.append(
+                    f"{label}: {number(float(found[metric][n]), digits)} (median {number(middle, digits)})"
+                )
+            anchor = {"bold": "bold", "pet": "pet"}.get(texts["suffix"][n], "anatomy")
+            name = Cell(texts["bids_name"][n], href=f"{texts['participant_id'][n]}.html#{anchor}")
+            rows.append([name, kinds.iloc[n], Cell("; ".join(said), tone="text")])
+        limit = sidecar_of(self.inputs, "quality").get("FlagLimit", 3)
+        few = sum(names == "n/a" for names in texts.get("flags", []))
+        tail = f" {plural(few, 'scan')} of kinds with too few scans cannot be judged." if few else ""
+        if rows:
+            block = Table(
+                ["Scan", "Kind", "What stands out"],
+                rows,
+                f"Scans that stand out: {len(rows)} of {len(texts)}.",
+                note=f"More than {limit:g} robust standard deviations from the median of scans of the same kind, in the bad "
+                f"direction. Look at their pages before leaving them in or out.{tail}",
+            )
+            section.add(
+                block if len(rows) <= LONG else Fold(f"All {len(rows)} scans that stand out", [block])
+            )
+        else:
+            section.add(Note(f"No scan stands out among those of its kind.{tail}"))
 
     def _bold_table(self, section):
         above, fd = self._above(), self._fd()
@@ -537,11 +643,11 @@ class _Study:
             ]
             caption = f"Quality of the BOLD runs. “check”: more than {CHECK_SHARE:g} % of volumes above the FD threshold."
             block = Table(heads, rows, caption, numeric=tuple(heads[1:-1]), compact=len(rows) > 20)
-            section.add(block if len(rows) <= 40 else Fold(f"Quality of all {len(rows)} BOLD runs", [block]))
+            section.add(
+                block if len(rows) <= LONG else Fold(f"Quality of all {len(rows)} BOLD runs", [block])
+            )
 
     def _scan_table(self, section, kind, label, wanted):
-        from neurobraid.reports.gather import LABELS, NOT_QUALITY, flat, spell
-
         contents = {scan: read_json(self.inputs.find(kind, scan)) for scan in self.inputs.scans(kind)}
         if not contents:
             return
@@ -574,7 +680,10 @@ class _Study:
                 row.append(Cell(number(value, 2 if digits is None else digits), tone="warn" if odd else ""))
             rows.append(row)
         caption = f"Quality of the {label} scans. Marked: more than four robust standard deviations from the median."
-        section.add(Table(heads, rows, caption, numeric=tuple(heads[1:]), compact=len(rows) > 20))
+        block = Table(heads, rows, caption, numeric=tuple(heads[1:]), compact=len(rows) > 20)
+        section.add(
+            block if len(rows) <= LONG else Fold(f"Quality of all {len(rows)} {label} scans", [block])
+        )
 
     # -------------------------------------------------------------- activation
 
@@ -627,7 +736,7 @@ class _Study:
         peak = float(np.nanmax(z.data)) if z.data.size else float("nan")
         section.add(
             self.gallery.show(
-                figures.statistic_map(z, self._background(), threshold=shown),
+                figures.statistic_map(z, *self._background(), threshold=shown),
                 f"study_task-{task}_contrast-{name}_z.png",
                 f"Group z map of contrast {name} of task {task} on fourteen axial slices of the template.",
                 f"Group activation, task {task}, contrast {name} (n = {n}; one-sample test, two-sided). Colours: |z| ≥ "
@@ -680,9 +789,9 @@ class _Study:
             compact=len(rows) > 12,
         )
 
-    def _background(self) -> Volume:
+    def _background(self) -> tuple[Volume, Volume]:
         if not hasattr(self, "_template"):
-            self._template = _template("T1w")[0]
+            self._template = _template("T1w")[0], distance_from(template_brain())
         return self._template
 
     # ------------------------------------------------------------ connectivity
@@ -758,7 +867,7 @@ class _Study:
                     self.gallery.show(
                         figures.intensity_map(
                             volume.with_data(mean.astype(np.float32)),
-                            self._background(),
+                            *self._background(),
                             label=BP,
                             limits=(0.0, top),
                             show_from=0.1 * top,
@@ -1064,7 +1173,7 @@ class _Study:
                     figures.predicted_against_true(
                         mean["target"].to_numpy(float),
                         mean["prediction"].to_numpy(float),
-                        label=str(settings.get("target", "target")),
+                        label=self._with_unit(str(settings.get("target", "target"))),
                     ),
                     f"{stem}_predicted.svg",
                     f"Held-out predictions against true {settings.get('target')}.",

@@ -32,6 +32,8 @@ BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW, BLACK = (
     "#f0e442",
     "#000000",
 )
+#: a light green for lines on dark pictures, where GREEN is lost
+LIME = "#4ade80"
 CYCLE = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, SOFT)
 
 #: width of a full-width figure in inches; the pages show it at about 1000 CSS pixels
@@ -168,7 +170,7 @@ def _few_colours(rgb):
     value = rgb.astype(np.int32)
     packed = (value[..., 0] << 16) | (value[..., 1] << 8) | value[..., 2]
     vivid = np.ptp(value, axis=-1) > 10
-    exact = [int(colour[1:], 16) for colour in (INK, SOFT, ACCENT, *CYCLE[:6])]
+    exact = [int(colour[1:], 16) for colour in (INK, SOFT, ACCENT, LIME, YELLOW, *CYCLE[:6])]
     room = 256 - GREYS - len(exact)
     index = np.round(value.mean(axis=-1) * (GREYS - 1) / 255).astype(np.uint8)
     ramp = np.round(np.linspace(0, 255, GREYS)).astype(np.uint8)

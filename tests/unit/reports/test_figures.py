@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.ndimage import distance_transform_edt
 
 from neurobraid.reports import figures, style
-from neurobraid.reports.carpet import carpet
-from neurobraid.reports.planes import Cut, Volume, bounding_box, even_cuts, sample, sheet
+from neurobraid.reports.carpet import pick_voxels, scaled, signals, spread, temporal_snr
+from neurobraid.reports.planes import Cut, Volume, bounding_box, distance_from, even_cuts, sample, sheet
 
 SHAPE = (7, 8, 9)
 
@@ -71,6 +72,7 @@ def test_even_cuts_stay_inside():
     cuts = even_cuts(np.array([[0.0, 0, -50], [0, 0, 50]]), "z", 5, (0.1, 0.2))
     assert [c.at for c in cuts] == [-40, -22, -5, 12, 30]
     assert cuts[0].label == "z = −40"
+    assert Cut("x", -0.3).label == "x = 0"
 
 
 def test_carpet_sorts_by_tissue_and_scales(ramp):
@@ -80,21 +82,125 @@ def test_carpet_sorts_by_tissue_and_scales(ramp):
     wave = np.sin(9 * time)
     wave -= (wave @ time) / (time @ time) * time
     series = 100.0 + 30 * time + tissue[..., None] * wave
-    values, names = carpet(series, ramp.with_data(tissue > 0), ramp.with_data(tissue), rows=60)
+    voxels, names = pick_voxels(ramp.with_data(tissue > 0), ramp.with_data(tissue), rows=60)
     assert (np.diff(names) >= 0).all()
     assert set(names) == {1, 2, 3}
     assert len(names) <= 63
+    assert (tissue[tuple(voxels.T)] == names).all()
+    keep = np.ones(20, bool)
+    values = signals(series, voxels)
+    unit = spread(values, keep)
     expected = (wave - wave.mean()) / wave.std()
-    assert np.allclose(values, expected, atol=1e-4)
-    assert carpet(series[:5], ramp.with_data(tissue > 0), ramp.with_data(tissue)) is None
-    assert carpet(series, ramp.with_data(tissue * 0), ramp.with_data(tissue)) is None
+    assert np.allclose(scaled(values, unit, keep), expected, atol=1e-4)
+    assert pick_voxels(ramp.with_data(tissue * 0), ramp.with_data(tissue)) is None
+    assert pick_voxels(ramp.with_data(tissue > 0), ramp.with_data(tissue * 0)) is None
 
 
 def test_carpet_survives_nan_and_constant_voxels(ramp):
     series = np.full((*SHAPE, 6), 5.0)
     series[2, 2, 2] = np.nan
-    values, _ = carpet(series, ramp.with_data(np.ones(SHAPE)), ramp.with_data(np.ones(SHAPE)), rows=1000)
-    assert np.isfinite(values).all()
+    voxels, _ = pick_voxels(ramp.with_data(np.ones(SHAPE)), ramp.with_data(np.ones(SHAPE)), rows=1000)
+    values, keep = signals(series, voxels), np.ones(6, bool)
+    assert (scaled(values, spread(values, keep), keep) == 0).all()
+
+
+def test_carpet_after_regression_keeps_what_confounds_do_not_explain():
+    rng = np.random.default_rng(4)
+    time = np.arange(80)
+    wave, nuisance = np.sin(time / 3.0), rng.standard_normal((80, 2))
+    own = np.array([[1.0], [2.0], [0.5]]) * wave
+    values = 500 + 0.3 * time + own + np.array([[4.0, -2], [1, 5], [3, 3]]) @ nuisance.T
+    values[:, 0] += 400.0
+    keep = time > 0
+    unit = spread(values, keep)
+    before = scaled(values, unit, keep)
+    after = scaled(values, unit, keep, np.column_stack([nuisance, np.ones(80)]))
+    assert np.allclose(before[:, keep].std(axis=1), 1, atol=1e-5)
+    left = (own / unit)[:, keep]
+    assert all(np.corrcoef(a, b)[0, 1] > 0.99 for a, b in zip(after[:, keep], left, strict=True))
+    assert np.allclose(after[:, keep].std(axis=1), left.std(axis=1), rtol=0.05)
+
+
+def test_carpet_follows_the_head(ramp):
+    rng = np.random.default_rng(1)
+    start = rng.uniform(50, 100, SHAPE)
+    # the second volume shows everything one voxel further along the first axis
+    series = np.stack([start, np.roll(start, 1, axis=0)], axis=-1)
+    step = np.eye(4)
+    step[:3, 3] = ramp.affine[:3, 0]
+    voxels = np.array([[2, 3, 4], [4, 1, 2]])
+    moved = signals(series, voxels, ramp.affine, np.array([np.eye(4), step]))
+    assert np.allclose(moved[:, 0], moved[:, 1])
+    assert not np.allclose(*signals(series, voxels).T)
+
+
+def test_temporal_snr_is_that_of_the_file_and_ignores_drift():
+    rng = np.random.default_rng(2)
+    noise = np.array([5.0, 10.0, 20.0, 40.0])
+    stored = np.rint(1000 + noise[:, None, None, None] * rng.standard_normal((4, 5, 6, 400))).astype(np.int16)
+    stored = stored + np.arange(400, dtype=np.int16) // 4
+    stored[..., 0] = 3000
+    keep = np.arange(400) > 0
+    mask = np.ones((4, 5, 6), bool)
+    mask[0, 0, 0] = False
+    found = temporal_snr(stored, mask, keep)
+    assert np.isnan(found[0, 0, 0])
+    assert np.allclose(np.nanmedian(found, axis=(1, 2)) * noise, 1050, rtol=0.06)
+    # a file of slope 0.5 and intercept 100 holds 0.5 (stored + 200)
+    shifted = temporal_snr(stored, mask, keep, offset=200.0)
+    assert np.allclose(np.nanmedian(shifted, axis=(1, 2)) * noise, 1250, rtol=0.06)
+
+
+def head_with_a_face():
+    """A head of 2 mm voxels: a brain, scalp around it, and a very bright face in front and below."""
+    shape = (90, 110, 100)
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    affine[:3, 3] = [-90, -120, -110]
+    where = np.moveaxis(np.indices(shape), 0, -1) * 2.0 + affine[:3, 3]
+    brain = (where**2 / np.array([62.0, 80.0, 60.0]) ** 2).sum(-1) < 1
+    distance = distance_transform_edt(~brain, sampling=2.0)
+    head = np.where(brain, 100.0, np.where(distance < 10, 60.0, 0.0))
+    # eyes to chin: everything in front of and below the brain that is farther than the scalp over it
+    face = (distance > 14) & (where[..., 1] > 0) & (where[..., 2] < 20) & (np.abs(where[..., 0]) < 60)
+    head = np.where(face, 1000.0, head).astype(np.float32)
+    tissue = np.where(brain, 1 + (where[..., 2] > 0), 0).astype(np.float32)
+    return Volume(head, affine), Volume(brain.astype(np.float32), affine), Volume(tissue, affine)
+
+
+def test_no_figure_shows_a_face():
+    head, brain, tissue = head_with_a_face()
+    assert (head.data == 1000).sum() > 10_000
+    near = distance_from(brain)
+    shift = np.eye(4)
+    shift[:3, 3] = [6, -4, 8]
+    moving = Volume(head.data, shift @ head.affine, shift)
+    lines = [("edge", style.ORANGE, brain)]
+    drawn = {
+        "mask": [figures.brain_outline(head, brain, near)],
+        "tissue": [figures.tissue_outlines(head, brain, tissue, near)],
+        "normalised": figures.normalisation(head, brain, brain, near),
+        "registration": figures.registration(moving, head, ("a", "b"), lines, brain, near),
+        "z": [figures.statistic_map(brain, head, near, threshold=3.0, cuts=[Cut("z", -30.0), Cut("x", 6.0)])],
+        "map": [figures.intensity_map(brain, head, near, label="x", limits=(0, 2), show_from=1.5)],
+    }
+    for name, each in drawn.items():
+        for number, figure in enumerate(each):
+            values = figure.axes[0].images[0].get_array()
+            assert values.max() > 0, name
+            assert values.max() < 150, f"{name} {number} shows the face"
+    # and the test can fail: the same cuts without the limit do show it
+    box = bounding_box(brain, margin=13.0)
+    assert sheet([even_cuts(box, "x", 3)], box).read(head, fill=0.0).max() == 1000
+
+
+def test_distance_from_the_brain_is_in_mm_of_the_shown_space():
+    _, brain, _ = head_with_a_face()
+    near = distance_from(brain)
+    points = np.array([[0.0, 0, 0], [70, 0, 0], [0, 0, 66], [0, -88, 0], [0, 0, 500]])
+    found = sample(near, points, fill=np.inf)
+    assert np.allclose(found[:4], [0, 8, 6, 8], atol=2.1)
+    assert found[4] == np.inf
+    assert np.isinf(distance_from(brain.with_data(brain.data * 0)).data).all()
 
 
 def test_regions_are_ordered_by_structure_side_and_position():
@@ -115,7 +221,10 @@ def test_statistic_map_hides_what_is_below_the_threshold(ramp):
     values = np.zeros(SHAPE, np.float32)
     values[2, 3, 2], values[4, 5, 2] = 5.0, 2.0
     box = np.array([[-40.0, -45, -25], [40, 45, 70]])
-    figure = figures.statistic_map(ramp.with_data(values), ramp, threshold=3.0, box=box, cuts=[Cut("z", 0.0)])
+    near = ramp.with_data(np.zeros(SHAPE))
+    figure = figures.statistic_map(
+        ramp.with_data(values), ramp, near, threshold=3.0, box=box, cuts=[Cut("z", 0.0)]
+    )
     overlay = figure.axes[0].images[1].get_array()
     shown = np.isfinite(np.ma.filled(overlay, np.nan))
     assert shown.any()
@@ -146,11 +255,29 @@ def charts():
         "motion": figures.motion(
             fake_confounds(), seconds=np.arange(30) * 2.0, fd_threshold=0.5, dvars_threshold=1.5
         ),
+        "motion with carpets": figures.motion(
+            fake_confounds(),
+            seconds=np.arange(30) * 2.0,
+            fd_threshold=0.5,
+            carpets=[("before", np.zeros((6, 30))), ("after", np.ones((6, 30)))],
+            tissue=np.array([1, 1, 2, 2, 2, 3]),
+        ),
         "pet_motion": figures.pet_motion(frames, fake_confounds(3)),
         "tacs": figures.tacs(
             frames, regions=["a"], reference="reference", fits={"a": np.array([1.0, 2.5, 2.0])}
         ),
         "fd": figures.fd_distribution([("sub-1", "motor", np.array([0.1, np.nan, 4.0, 0.2]))], 0.5),
+        "quality": figures.quality_strips(
+            [
+                (
+                    "mean FD (mm)",
+                    [
+                        ("rest", np.array([0.1, 0.2, 0.9, np.nan]), ["", "", "03", ""]),
+                        ("motor", np.full(3, 0.2), [""] * 3),
+                    ],
+                )
+            ]
+        ),
         "box": figures.regional_box(table, label="BPND (unitless)"),
         "bars": figures.regional_bars(pd.Series({"a": 1.0, "b": np.nan}), None, label="BPND (unitless)"),
         "scores": figures.scores(
@@ -165,9 +292,23 @@ def charts():
 
 def test_every_chart_has_labelled_axes():
     for name, figure in charts().items():
-        labels = [a.get_xlabel() for a in figure.axes] + [a.get_ylabel() for a in figure.axes]
+        labels = [text for a in figure.axes for text in (a.get_xlabel(), a.get_ylabel(), a.get_title("left"))]
         assert any(labels), name
-        assert figure.axes[-1].get_xlabel() or name in ("box", "bars", "fd"), name
+        assert figure.axes[-1].get_xlabel() or name in (
+            "box",
+            "bars",
+            "fd",
+            "quality",
+            "motion with carpets",
+        ), name
+
+
+def test_scans_that_stand_out_carry_their_name():
+    values = np.array([0.1, 0.2, 0.9, 0.89, np.nan])
+    figure = figures.quality_strips([("mean FD (mm)", [("rest", values, ["", "", "03", "04", "05"])])])
+    # 04 lies on 03, 05 has no value
+    assert [t.get_text() for t in figure.axes[0].texts] == ["03"]
+    assert [len(line.get_xdata()) for line in figure.axes[0].lines[-2:]] == [3, 2]
 
 
 def test_files_are_the_same_bytes_each_time(tmp_path):

@@ -6,9 +6,12 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from neurobraid.files import read_tsv, write_tsv
+from neurobraid.images.transforms import write_affines
 from neurobraid.reports.pages import Cell, Note, Page, Section, Table, number, private, render
 from neurobraid.reports.participant import write_participant
 from neurobraid.reports.study import write_study
@@ -19,7 +22,7 @@ REPORTS = Path("results/reports")
 class Reader(HTMLParser):
     """Collects tags, images, links and text; fails on tags that do not match."""
 
-    VOID = frozenset({"meta", "img", "br", "link"})
+    VOID = frozenset({"meta", "img", "br", "link", "input"})
 
     def __init__(self, text):
         super().__init__()
@@ -94,13 +97,71 @@ def check(page):
 
 def test_participant_page_shows_everything(study, config):
     read = check(person_page(study[0], config))
-    assert len(read.images) == 13
+    # mask, tissues, normalised twice; two runs with reference and T1w, motion, tSNR; then activation, matrix and PET
+    assert len(read.images) == 20
     assert "> 89 year" in read.text
     assert 'alert("x")' in read.text
     assert "1 of 12 volumes are above 0.5 mm" in read.text
     assert "sub-01_trc-RAC: starts late" in read.text
     assert "1 regions without a value are grey" in read.text
     assert "index.html" in read.links
+    assert "confounds of the connectivity strategy" not in read.text, "the table lacks the tissue signals"
+    assert "Head motion" in read.text
+    assert "fd_mean_mm" in read.text, "keys of the quality file stand beside their meaning"
+
+
+def first_run(inputs):
+    """Inputs of the first BOLD run alone."""
+    kinds = ("raw_bold", "boldref", "boldref_xfm", "bold_mask", "bold_json", "confounds", "bold_qc")
+    shared = ("scans", "pairing", "exclusions", "t1w", "brain", "dseg")
+    return {**{k: inputs[k] for k in shared}, **{k: inputs[k][:1] for k in kinds}}
+
+
+def test_carpet_after_regression_says_what_was_removed(study, config):
+    inputs = first_run(study[0])
+    (path,) = inputs["confounds"]
+    table = read_tsv(path)
+    for column in ("csf", "white_matter", "global_signal"):
+        table[column] = 100 + np.random.default_rng(5).standard_normal(len(table))
+    write_tsv(table, path)
+    motion = path.replace("desc-confounds_timeseries.tsv", "from-orig_to-boldref_mode-image_desc-hmc_xfm.txt")
+    write_affines(np.tile(np.eye(4), (len(table), 1, 1)), motion)
+    config["connectivity"]["strategy"] = "baseline"
+    text = check(person_page({**inputs, "hmc": motion}, config)).text
+    assert (
+        "realigned (linear interpolation) and without the confounds of the connectivity strategy baseline"
+        in text
+    )
+    # 24 motion parameters for 12 volumes: nothing would be left, so nothing is shown
+    config["connectivity"]["strategy"] = "simple"
+    assert "strategy simple" not in check(person_page({**inputs, "hmc": motion}, config)).text
+
+
+def test_distortion_is_shown_where_it_was_corrected(study, config):
+    inputs = first_run(study[0])
+    (after,), (quality,) = inputs["boldref"], inputs["bold_qc"]
+    inputs["boldref_hmc"] = after.replace("desc-coreg", "desc-hmc")
+    Path(inputs["boldref_hmc"]).write_bytes(Path(after).read_bytes())
+    assert "susceptibility distortion" not in check(person_page(inputs, config)).text
+    content = {**json.loads(Path(quality).read_text()), "sdc_method": "phasediff"}
+    Path(quality).write_text(json.dumps(content))
+    read = check(person_page(inputs, config))
+    assert read.text.count("after the correction of susceptibility distortion (phasediff)") == 1
+    assert sum("distortion" in image["src"] for image in read.images) == 2
+
+
+def test_two_pictures_in_turn_need_no_script_and_stand_still_on_request(study, config):
+    page = person_page(first_run(study[0]), config)
+    source = page.read_text()
+    assert source.count('class="flicker"') == 1
+    assert "prefers-reduced-motion" in source
+    for block in re.findall(r'<div class="pair".*?</div>', source, re.S):
+        files = re.findall(r'src="([^"]+)"', block)
+        assert len(files) == 2
+        sizes = {Image.open(page.parent / file).size for file in files}
+        assert len(sizes) == 1, "two sizes would jump by themselves"
+        alts = re.findall(r'alt="([^"]+)"', block)
+        assert alts[0] != alts[1]
 
 
 def test_participant_page_without_scans_says_why(study, config):
@@ -150,6 +211,41 @@ def test_study_page_shows_everything(study, config):
     assert listed["bids:raw:sub-01/anat/sub-01_T1w.nii.gz"] == raw
 
 
+def test_quality_of_all_scans_names_who_stands_out(study, config, tmp_path):
+    import pandas as pd
+
+    people = [f"sub-{n:02d}" for n in range(1, 7)]
+    rows = [
+        {"bids_name": f"{p}_task-rest_bold", "participant_id": p, "session_id": "n/a", "suffix": "bold", "task": "rest",
+         "fd_mean": 0.1 + 0.01 * n + (n == 3), "tsnr": 60.0 + n, "snr_gm": np.nan, "novel": 2.0 * n,
+         "flags": "fd_mean;novel" if n == 3 else "none", "outlier": "true" if n == 3 else "false"}
+        for n, p in enumerate(people)
+    ]  # fmt: skip
+    rows += [
+        {"bids_name": f"{p}_T1w", "participant_id": p, "session_id": "n/a", "suffix": "T1w", "task": "n/a", "snr_gm": 12.0,
+         "flags": "n/a", "outlier": "n/a"}
+        for p in people[:2]
+    ]  # fmt: skip
+    path = Path("results/derivatives/group/desc-quality_table.tsv")
+    write_tsv(pd.DataFrame(rows), path)
+    path.with_suffix(".json").write_text(json.dumps({"FlagLimit": 2.5}))
+    shared = {k: study[1][k] for k in ("scans", "pairing", "exclusions")}
+    page = study_page(shared, config, quality=str(path))
+    read = check(page)
+    assert [i["src"].rpartition("/")[2] for i in read.images if "quality" in i["src"]] == [
+        "study_quality_bold.svg"
+    ]
+    assert "Scans that stand out: 1 of 8" in read.text
+    assert "Mean FD (mm): 1.130 (median 0.130); Novel: 6.000 (median 5.000)" in read.text
+    assert "More than 2.5 robust standard deviations" in read.text
+    assert "2 scans of kinds with too few scans cannot be judged" in read.text
+    assert "sub-04.html#bold" in read.links
+    for row in rows:
+        row["flags"] = "none"
+    write_tsv(pd.DataFrame(rows), path)
+    assert "No scan stands out" in check(study_page(shared, config, quality=str(path))).text
+
+
 def test_study_of_one_participant_says_why_group_stages_are_missing(study, config):
     inputs = {
         k: v
@@ -190,14 +286,17 @@ def test_nothing_survives_is_said(study, config):
 def test_everything_in_a_page_is_escaped():
     nasty = "<img src=x onerror=alert(1)>"
     table = Table(
-        ["a", nasty], [[nasty, Cell(nasty, href='x" onclick="y', title=nasty)]], caption=nasty, note=nasty
+        ["a", nasty],
+        [[nasty, Cell(nasty, href='x" onclick="y', title=nasty, note=nasty)]],
+        caption=nasty,
+        note=nasty,
     )
     source = render(
         Page(nasty, nasty, "study", [Section("s", nasty, nasty, [table, Note(nasty)])], [(nasty, "x")], nasty)
     )
     assert "<img" not in source
     assert 'onclick="y' not in source
-    assert source.count("&lt;img") == 17
+    assert source.count("&lt;img") == 18
 
 
 @pytest.mark.parametrize(

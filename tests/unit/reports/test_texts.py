@@ -95,16 +95,25 @@ def test_inputs_find_by_scan_and_entities():
 
 
 def test_quality_numbers_are_joined_by_name():
-    rows = quality_rows(
+    groups = quality_rows(
         {
-            "a": {"tsnr": 61.23, "Sources": ["x"], "nested": {"mean_fd": 0.1234}},
+            "a": {
+                "tsnr": 61.23,
+                "Sources": ["x"],
+                "nested": {"mean_fd": 0.1234},
+                "fd_mean": 0.2,
+                "fov": "partial",
+            },
             "b": {"n_frames": 4, "tsnr": "n/a"},
         }
     )
-    texts = [[c.text for c in row] for row in rows]
-    assert ["Temporal SNR (median)", "61.2", "n/a"] in texts
-    assert ["Number of frames", "n/a", "4"] in texts
-    assert len(rows) == 3
+    texts = {group: [[c.text for c in row] for row in rows] for group, rows in groups.items()}
+    assert list(texts) == ["Head motion", "Signal", "Other measures", "Settings and counts"]
+    assert texts["Head motion"] == [["Mean FD (mm)", "0.200", "n/a"]]
+    assert texts["Signal"] == [["Temporal SNR", "61.2", "n/a"]]
+    assert groups["Signal"][0][0].note.startswith("tsnr: mean by standard deviation over time")
+    assert ["Number of frames", "n/a", "4"] in texts["Other measures"]
+    assert texts["Settings and counts"] == [["Fov", "partial", "n/a"]]
     assert quality_warnings({"warnings": ["late", 1]}) == ["late", "1"]
     assert spell("fd_max_mm") == "FD max (mm)"
 
