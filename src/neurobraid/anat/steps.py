@@ -103,7 +103,7 @@ def to_template(t1w, mask, mask_json, output, *, quality="standard", resolution=
     )
     for n, tissue in enumerate(TISSUES):
         save(posteriors[n], affine, output.probseg[n])
-        text = f"Posterior probability of {tissue}: Gaussian mixture with the warped template as prior."
+        text = f"Posterior probability of {tissue}: Gaussian mixture with the warped template as prior, voxels shared by two tissues included."
         write_json(
             sidecar(text, [t1w, mask], Manual=False, LabelMap=tissue, **common), output.probseg_json[n]
         )
