@@ -180,6 +180,11 @@ def _link(dataset, link):
     link.symlink_to(dataset, target_is_directory=True)
 
 
+def _index_options(config):
+    """What decides which images are read: the section ``index``, and whether T1w runs are averaged."""
+    return {**config["index"], "average": config["anat"]["average"]}
+
+
 def _stored_index(link, config, table_path):
     """Index of a real dataset: made once, then read from the study's own reviewable table."""
     from neurobraid.bids import pairing
@@ -194,7 +199,7 @@ def _stored_index(link, config, table_path):
         table = make_table(scan_rows(tree))
         tasks = [record["task"] for record in config["activation"]["tasks"]]
         models = bool(config["prediction"]["models"])
-        problems = check_structure(link, config["index"], event_tasks=tasks, need_participants=models)
+        problems = check_structure(link, _index_options(config), event_tasks=tasks, need_participants=models)
         problems.raise_errors()
         dates = {path: day.isoformat() for path, day in pairing.read_dates(link, table).items()}
         others = pairing.unanalysed(tree, set(table["path"]))
@@ -214,7 +219,7 @@ def _stored_index(link, config, table_path):
         )
     dates = {path: date.fromisoformat(day) for path, day in stored["dates"].items()}
     table = read_scan_table(table_path)
-    index = pairing.index_from_table(table, config["index"], dates, stored["not_analysed"])
+    index = pairing.index_from_table(table, _index_options(config), dates, stored["not_analysed"])
     return index, [Problem(**warning) for warning in stored["warnings"]]
 
 
@@ -266,4 +271,4 @@ def open_study(config):
     if Path(RAW).is_symlink():
         Path(RAW).unlink()
     which = (config["synth"]["size"], config["synth"]["seed"])
-    return Study(index_from_table(scan_table(*which), config["index"], scan_dates(*which)))
+    return Study(index_from_table(scan_table(*which), _index_options(config), scan_dates(*which)))

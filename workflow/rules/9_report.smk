@@ -109,7 +109,7 @@ PAGE_FILES = {
 for SUFFIX in ("T1w", "bold", "pet"):
     for ROW in STUDY.scans_of(SUFFIX):
         PAGE_FILES[ROW.participant_id][f"raw_{SUFFIX.lower()}"].append(
-            f"{RAW}/{ROW.path}"
+            f"{RAW}/{ROW.path.split(';')[0]}"
         )
 for KIND, SUFFIX, TEMPLATE, FILTERS in PAGE_RECORDS:
     for ROW, PATH in zip(

@@ -20,6 +20,7 @@ from neurobraid.bids.table import (
     IMAGE_EXTENSIONS,
     MISSING,
     SUFFIXES,
+    image_rows,
     open_dataset,
 )
 from neurobraid.errors import InputError, ProblemList
@@ -85,7 +86,7 @@ def check_structure(bids_root, options=None, *, scans=None, event_tasks=(), need
         scans = index.scans
         problems.extend(anatomy_errors(index))
     problems.extend(participants_errors(tree, scans, needed=need_participants))
-    for row in scans.to_dict("records"):
+    for row in image_rows(scans):
         wanted = row["task"] in set(event_tasks)
         problems.extend(scan_errors(tree.root, row, needs_events=wanted, tr_tolerance=tolerance))
     if scans.empty and not problems.errors:
@@ -826,11 +827,11 @@ def check_content(bids_root, scans, *, workers=1, progress=None):
     Returns
     -------
     list of ProblemList
-        One per row of `scans`, in its order.
+        One per image of `scans`, in its order.
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    rows = scans.to_dict("records")
+    rows = image_rows(scans)
     results = []
     with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
         for row, problems in zip(rows, pool.map(lambda r: image_errors(bids_root, r), rows), strict=True):
@@ -872,7 +873,7 @@ def validate(
         {c: getattr(p, c).replace("\t", " ").replace("\n", " ") for c in columns} for p in problems.problems
     ]
     touched = {p.file for p in problems.problems}
-    for path in scans["path"]:
+    for path in (row["path"] for row in image_rows(scans)):
         if path not in touched:
             size = os.path.getsize(Path(bids_root) / path)
             rows.append(

@@ -36,6 +36,26 @@ MISSING = "n/a"
 CONFIG = "config/config.yaml"
 
 
+def image_rows(scans):
+    """One row per image: a scan averaged from several T1w runs has their paths joined by ``;``.
+
+    Parameters
+    ----------
+    scans : pandas.DataFrame
+
+    Returns
+    -------
+    list of dict
+        The sidecars of the table belong to the first image; those of the others are not read.
+    """
+    rows = []
+    for row in scans.to_dict("records"):
+        first, *others = row["path"].split(";")
+        rows.append({**row, "path": first})
+        rows += [{**row, "path": path, "sidecars": MISSING} for path in others]
+    return rows
+
+
 def open_dataset(bids_root):
     """Walk a dataset, or say why it is none.
 
