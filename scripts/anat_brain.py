@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 with job_log(snakemake.log[0]):
     extract(
-        snakemake.input.t1w[0],
+        list(snakemake.input.t1w),
         snakemake.output,
         n4=snakemake.params.n4,
         user_mask=snakemake.input.get("mask"),

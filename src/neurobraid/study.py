@@ -273,6 +273,11 @@ def _all_there(preprocessing):
     problems.raise_errors()
 
 
+def _index_options(config):
+    """What decides which images are read: the section ``index``, and whether T1w runs are averaged."""
+    return {**config["index"], "average": config["anat"]["average"]}
+
+
 def _stored_index(link, config, table_path):
     """Index of a real dataset: made once, then read from the study's own reviewable table."""
     from neurobraid.bids import pairing
@@ -288,7 +293,7 @@ def _stored_index(link, config, table_path):
         table = make_table(scan_rows(tree))
         tasks = [record["task"] for record in config["activation"]["tasks"]]
         models = bool(config["prediction"]["models"])
-        problems = check_structure(link, config["index"], event_tasks=tasks, need_participants=models)
+        problems = check_structure(link, _index_options(config), event_tasks=tasks, need_participants=models)
         problems.raise_errors()
         dates = {path: day.isoformat() for path, day in pairing.read_dates(link, table).items()}
         others = pairing.unanalysed(tree, set(table["path"]))
@@ -310,7 +315,7 @@ def _stored_index(link, config, table_path):
     table = read_scan_table(table_path)
     found, looked_up = _adopt(config, stored, table)
     others = [*stored["not_analysed"], *(found or {}).get("without_raw", [])]
-    index = pairing.index_from_table(table, config["index"], dates, others)
+    index = pairing.index_from_table(table, _index_options(config), dates, others)
     index = replace(index, preprocessing=decide(index.scans, index.pairing, found))
     _all_there(index.preprocessing)
     if looked_up:
@@ -373,5 +378,5 @@ def open_study(config):
     if Path(RAW).is_symlink():
         Path(RAW).unlink()
     which = (config["synth"]["size"], config["synth"]["seed"])
-    index = index_from_table(scan_table(*which), config["index"], scan_dates(*which))
+    index = index_from_table(scan_table(*which), _index_options(config), scan_dates(*which))
     return Study(replace(index, preprocessing=decide(index.scans, index.pairing)))

@@ -24,7 +24,7 @@ def normalize(values, affine, mask, *, quality="standard", initial=None):
     affine : numpy.ndarray, (4, 4)
     mask : numpy.ndarray of bool
         Brain.
-    quality : {'fast', 'standard'}
+    quality : {'fast', 'standard', 'high'}
         See `neurobraid.images.registration.register_nonlinear`.
     initial : numpy.ndarray, (4, 4), optional
         Where to start: template points to T1w points.

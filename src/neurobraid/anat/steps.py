@@ -5,6 +5,7 @@ import logging
 import numpy as np
 
 from neurobraid.anat import brain, normalize
+from neurobraid.anat.average import average
 from neurobraid.anat.tissue import TISSUES
 from neurobraid.files import read_json, write_json
 from neurobraid.images.io import data, load, save
@@ -16,13 +17,13 @@ log = logging.getLogger("neurobraid")
 _LABELS = {str(n): name for n, name in enumerate(TISSUES, 1)}
 
 
-def extract(source, output, *, n4=True, user_mask=None):
+def extract(sources, output, *, n4=True, user_mask=None):
     """Write the bias-corrected T1w in RAS and its brain mask.
 
     Parameters
     ----------
-    source : path-like
-        Raw T1w.
+    sources : list of path-like
+        Raw T1w; several runs of one visit are averaged first (`neurobraid.anat.average.average`).
     output : object with attributes ``t1w``, ``t1w_json``, ``mask``, ``mask_json``
         Paths. The sidecar of the mask carries how it was made and how far to trust it.
     n4 : bool
@@ -35,7 +36,12 @@ def extract(source, output, *, n4=True, user_mask=None):
     InputError
         See `neurobraid.anat.brain.conform` and `neurobraid.anat.brain.extract_brain`.
     """
+    source, averaged = sources[0], None
     image = brain.conform(load(source), source)
+    if len(sources) > 1:
+        images = [image, *(brain.conform(load(path), path) for path in sources[1:])]
+        image, averaged = average(images, sources)
+        log.info("mean of %d of %d runs", sum(note["used"] for note in averaged), len(sources))
     given = load(user_mask) if user_mask else None
     corrected, mask, quality = brain.extract_brain(image, n4=n4, user_mask=given, name=source)
     log.info(
@@ -46,14 +52,17 @@ def extract(source, output, *, n4=True, user_mask=None):
     text = "T1-weighted image with axes turned to RAS" + (
         ", corrected for intensity bias by N4" if n4 else ""
     )
+    more = {"Averaged": averaged} if averaged else {}
+    if averaged:
+        text += f", mean of {sum(note['used'] for note in averaged)} runs after rigid registration"
     write_json(
-        sidecar(text + ".", [source], SkullStripped=False, BiasCorrection="N4" if n4 else "none"),
+        sidecar(text + ".", sources, SkullStripped=False, BiasCorrection="N4" if n4 else "none", **more),
         output.t1w_json,
     )
     write_json(
         sidecar(
             "Brain mask with the CSF inside the skull's hull.",
-            [user_mask or source],
+            [user_mask] if user_mask else sources,
             Type="Brain",
             MaskSource=quality["mask_source"],
             AffineToTemplate=quality.pop("affine_to_template", None),
@@ -75,7 +84,7 @@ def to_template(t1w, mask, mask_json, output, *, quality="standard", resolution=
         ``forward``, ``inverse`` (composite transforms), ``dseg``, ``dseg_json``, ``probseg``, ``probseg_json`` (three
         each, in the order GM, WM, CSF), ``mni_t1w``, ``mni_t1w_json``, ``mni_mask``, ``mni_mask_json``,
         ``mni_probseg``, ``mni_probseg_json``, ``qc``.
-    quality : {'fast', 'standard'}
+    quality : {'fast', 'standard', 'high'}
     resolution : float
         Voxel edge in template space, mm.
     """
@@ -103,7 +112,7 @@ def to_template(t1w, mask, mask_json, output, *, quality="standard", resolution=
     )
     for n, tissue in enumerate(TISSUES):
         save(posteriors[n], affine, output.probseg[n])
-        text = f"Posterior probability of {tissue}: Gaussian mixture with the warped template as prior."
+        text = f"Posterior probability of {tissue}: Gaussian mixture with the warped template as prior, voxels shared by two tissues included."
         write_json(
             sidecar(text, [t1w, mask], Manual=False, LabelMap=tissue, **common), output.probseg_json[n]
         )

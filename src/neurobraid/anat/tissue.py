@@ -10,7 +10,10 @@ log = logging.getLogger("neurobraid")
 TISSUES = ("GM", "WM", "CSF")
 # Share of the prior that says nothing of the place: the template of a group is no law for one person.
 _FLAT = 0.15
-_MRF = 0.35
+_MRF = 0.6
+# Share of the second tissue in the classes of mixed voxels, and their weight against the pure ones.
+_SHARES = np.array([0.125, 0.375, 0.625, 0.875])
+_MIXED = 1.0
 _MAX_VOXELS = 30_000
 
 
@@ -55,9 +58,30 @@ def _field(shape, low, high, order, coefficients):
     return cube.astype(np.float32)
 
 
-def _log_likelihood(values, means, variances):
-    """(N, 3): log density of each value in each class."""
-    return -0.5 * ((values[:, None] - means) ** 2 / variances + np.log(variances))
+def _components():
+    """Content of the classes in the order of `TISSUES`, (11, 3): three pure, four mixed with CSF, four with WM."""
+    mixed = [
+        np.outer(_SHARES, one) + np.outer(1 - _SHARES, np.eye(3)[0]) for one in (np.eye(3)[2], np.eye(3)[1])
+    ]
+    return np.concatenate([np.eye(3), *mixed])
+
+
+def _log_prior(prior):
+    """Log prior of the eleven classes from that of the three tissues, (N, 11).
+
+    A mixture is likely where both of its tissues are: ``4 p q``, which is 1 where they are equally likely.
+    """
+    gm, wm, csf = prior.T
+    parts = [gm, wm, csf] + [_MIXED * 4 * gm * csf / len(_SHARES)] * len(_SHARES)
+    parts += [_MIXED * 4 * gm * wm / len(_SHARES)] * len(_SHARES)
+    out = np.stack(parts, -1)
+    return np.log(out / out.sum(-1, keepdims=True))
+
+
+def _log_likelihood(values, means, variances, content):
+    """(N, K): log density of each value in each class; a mixture has the mixed mean and noise."""
+    mean, variance = content @ means, content**2 @ variances
+    return -0.5 * ((values[:, None] - mean) ** 2 / variance + np.log(variance))
 
 
 def _softmax(logits):
@@ -84,11 +108,26 @@ def _neighbours(post, mask):
     return out
 
 
-def segment(values, mask, prior, *, bias_order=3, iterations=12):
-    """Posterior probability of grey matter, white matter and CSF.
+def _start(values, prior):
+    """First means and variances of the tissues, from the prior alone."""
+    means = (prior**2).T @ values / (prior**2).sum(0)
+    likely = values[prior[:, 2] > min(0.5, 0.9 * prior[:, 2].max())]
+    # most voxels of likely CSF hold cortex too: its own signal is that of the darker ones
+    means[2] = min(means[2], np.percentile(likely, 25))
+    variances = np.array(
+        [((values - m) ** 2 * p).sum() / p.sum() for m, p in zip(means, prior.T, strict=True)]
+    )
+    return means, np.minimum(variances, (0.15 * means[1]) ** 2)
 
-    Expectation maximisation of three Gaussians on log intensity, with spatial priors and a smooth bias that is refitted
-    in every iteration [1]_ [2]_; then two mean-field steps of a Markov field over the six neighbours.
+
+def segment(values, mask, prior, *, bias_order=3, iterations=20):
+    """Share of grey matter, white matter and CSF in every voxel.
+
+    Expectation maximisation of a mixture with spatial priors and a smooth bias that is refitted in every
+    iteration [1]_ [2]_. Beside the pure tissues there are voxels that two of them share, GM with CSF and GM with WM,
+    in any proportion [3]_: without them cortex at the rim of a sulcus pulls the mean of CSF up, and half of the
+    sulcus with it. Then two mean-field steps of a Markov field over the six neighbours. The result is the
+    expected content of a voxel: its sum over voxels is a volume.
 
     Parameters
     ----------
@@ -116,47 +155,55 @@ def segment(values, mask, prior, *, bias_order=3, iterations=12):
     ----------
     .. [1] Van Leemput K et al. (1999), IEEE Trans Med Imaging 18:885-896.
     .. [2] Ashburner J, Friston KJ (2005), NeuroImage 26:839-851.
+    .. [3] Shattuck DW et al. (2001), NeuroImage 13:856-876.
     """
     inside = values[mask].astype(np.float32)
     if len(inside) < 100 or np.ptp(inside) == 0:
         raise ValueError(f"brain mask of {len(inside)} voxels without contrast")
-    scale = np.percentile(inside, 95)
-    y = np.log(np.clip(inside / scale, 0.02, 4)).astype(np.float32)
+    y = np.clip(inside / np.percentile(inside, 95), 0.02, 4).astype(np.float32)
     points = np.argwhere(mask)
     low, high = points.min(0), points.max(0)
-    # every n-th voxel is enough for nine parameters and a smooth field; a fixed step keeps it reproducible
+    content = _components()
+    # every n-th voxel is enough for six parameters and a smooth field; a fixed step keeps it reproducible
     step = max(1, len(y) // _MAX_VOXELS)
     some = slice(step // 2, None, step)
-    ys, ps = y[some].astype(np.float64), np.log(prior[some].astype(np.float64))
+    ys, ps = y[some].astype(np.float64), _log_prior(prior[some].astype(np.float64))
     basis = _basis(points[some], low, high, bias_order) if bias_order else None
-    post = prior[some].astype(np.float64)
     bias = np.zeros_like(ys)
     coefficients = None
+    means, variances = _start(ys, prior[some].astype(np.float64))
     for _ in range(iterations):
-        x = ys - bias
-        weight = post.sum(0)
-        means = (post * x[:, None]).sum(0) / weight
-        variances = np.maximum((post * (x[:, None] - means) ** 2).sum(0) / weight, 1e-3)
-        # on T1w the order of the tissues is known; CSF must not creep into the dark side of grey matter
-        means[2] = min(means[2], means[0] - 0.15)
-        post = _softmax(_log_likelihood(x, means, variances) + ps)
+        x = ys * np.exp(-bias)
+        post = _softmax(_log_likelihood(x, means, variances, content) + ps)
+        pure = post[:, :3]
+        weight = pure.sum(0) + 1e-9
+        means = (pure * x[:, None]).sum(0) / weight
+        variances = np.maximum((pure * (x[:, None] - means) ** 2).sum(0) / weight, (0.02 * means[1]) ** 2)
+        variances[2] = min(variances[2], 2 * max(variances[:2]))
+        # on T1w the order of the tissues is known
+        means[2] = min(means[2], 0.86 * means[0])
         if basis is not None:
             # CSF says nothing of the coil: its range is wide and its neighbours are mixed in
-            precision = post[:, :2] / variances[:2]
-            w = precision.sum(1)
-            residual = ys - (precision @ means[:2]) / np.maximum(w, 1e-12)
+            inner = post @ (content[:, 2] < 0.3)
+            expected = post @ (content @ means)
+            w = inner * expected**2 / (post @ (content**2 @ variances))
+            residual = np.log(ys) - np.log(expected)
             left = (basis * w[:, None]).T
             ridge = 1e-3 * w.sum() * np.eye(basis.shape[1])
             coefficients = np.linalg.solve(left @ basis + ridge, left @ residual)
             bias = basis @ coefficients
     if coefficients is not None:
-        y = y - _field(mask.shape, low, high, bias_order, coefficients)[mask]
-    log.info("tissue means (log of 95th percentile): GM %.2f, WM %.2f, CSF %.2f", *means)
-    logits = _log_likelihood(y.astype(np.float32), means.astype(np.float32), variances.astype(np.float32))
-    # brighter than white matter is not CSF, however wide the class
+        y = y * np.exp(-_field(mask.shape, low, high, bias_order, coefficients)[mask])
+    log.info(
+        "tissue signal (share of the 95th percentile): GM %.2f +- %.2f, WM %.2f +- %.2f, CSF %.2f +- %.2f",
+        *np.stack([means, np.sqrt(variances)], -1).ravel(),
+    )
+    content = content.astype(np.float32)
+    logits = _log_likelihood(y, means.astype(np.float32), variances.astype(np.float32), content)
+    # brighter than grey matter is not CSF, however wide the class
     logits[y > means[0], 2] = -30
-    logits += np.log(prior)
-    post = _softmax(logits)
+    logits += _log_prior(prior)
+    post = _softmax(logits) @ content
     for _ in range(2):
-        post = _softmax(logits + _MRF * _neighbours(post, mask))
+        post = _softmax(logits + _MRF * _neighbours(post, mask) @ content.T) @ content
     return post.astype(np.float32)

@@ -86,7 +86,7 @@ def check_structure(bids_root, options=None, *, scans=None, event_tasks=(), need
         scans = index.scans
         problems.extend(anatomy_errors(index))
     problems.extend(participants_errors(tree, scans, needed=need_participants))
-    for row in scans.to_dict("records"):
+    for row in (image for scan in scans.to_dict("records") for image in image_rows(scan)):
         wanted = row["task"] in set(event_tasks)
         problems.extend(scan_errors(tree.root, row, needs_events=wanted, tr_tolerance=tolerance))
     if scans.empty and not problems.errors:
@@ -350,7 +350,7 @@ def scan_errors(root, row, *, needs_events=False, tr_tolerance=TR_TOLERANCE_S):
 
 
 def image_rows(row):
-    """One row per image of a scan: several for a multi-echo run.
+    """One row per image of a scan: several for a multi-echo run and for averaged T1w runs.
 
     Parameters
     ----------

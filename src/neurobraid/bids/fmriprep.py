@@ -154,7 +154,7 @@ def _raw_names(root, path):
 
 def _anatomy_of(root, row, groups):
     """Key of the anatomy that was made from a raw T1w, or None."""
-    name = row["path"].rpartition("/")[2]
+    name = row["path"].partition(";")[0].rpartition("/")[2]
     mine, matches = _key(parse(name).entities), []
     for key, roles in groups.items():
         sources = _raw_names(root, roles.get("t1w_json"))

@@ -9,7 +9,8 @@ The rule, in this order:
    sessions; the earlier one wins a tie. ``max_days`` cannot be checked then, and the reason says so.
 4. otherwise the scan is excluded.
 
-One T1w serves a session: without ``acq``/``rec`` label first, then the lowest run.
+One T1w serves a session: without ``acq``/``rec`` label first, then the lowest run. Further runs with the same labels
+are averaged with it (``average``, the config's ``anat.average``): its ``path`` then joins the images by ``;``.
 """
 
 import csv
@@ -122,9 +123,14 @@ def read_dates(bids_root, scans):
     return dates
 
 
+def _first(row):
+    """Path of the image that names the scan."""
+    return row["path"].partition(";")[0]
+
+
 def _preference(row):
     """Sort key of the T1w images of one visit: plain name first, then the lowest run."""
-    entities = parse(row["path"].rpartition("/")[2]).entities
+    entities = parse(_first(row).rpartition("/")[2]).entities
     labels = [entities.get(key, "") for key in ("acq", "ce", "rec")]
     return labels, natural(entities.get("run", "")), natural(row["path"])
 
@@ -134,13 +140,13 @@ def _choose(scan, candidates, sessions, dates, max_days):
     same = [t for t in candidates if t["visit"] == scan["visit"]]
     day = dates.get(scan["path"])
     if same:
-        other = dates.get(same[0]["path"])
+        other = dates.get(_first(same[0]))
         days = abs((day - other).days) if day and other else MISSING
         what = "participant" if scan["session_id"] == MISSING else "session"
         return same[0], "same-session", days, f"T1w of the same {what}"
     if not candidates:
         return None, "excluded", MISSING, f"{scan['participant_id']} has no usable T1w"
-    dated = [(abs((day - dates[t["path"]]).days), t) for t in candidates if day and t["path"] in dates]
+    dated = [(abs((day - dates[_first(t)]).days), t) for t in candidates if day and _first(t) in dates]
     if dated:
         # sorted candidates: min() keeps the earlier session on a tie
         days, nearest = min(dated, key=lambda pair: pair[0])
@@ -189,7 +195,7 @@ def pair(scans, dates=None, max_days=MAX_DAYS):
         candidates = [by_visit[v][0] for v in sorted(by_visit, key=natural)]
         for images in by_visit.values():
             for row in images[1:]:
-                reason = f"a visit uses one T1w, and {images[0]['path'].rpartition('/')[2]} was taken"
+                reason = f"a visit uses one T1w, and {_first(images[0]).rpartition('/')[2]} was taken"
                 excluded.append(exclusion(row, "second-t1w", reason))
         used = set()
         functional = [r for r in rows if r["suffix"] != "T1w"]
@@ -220,6 +226,20 @@ def pair(scans, dates=None, max_days=MAX_DAYS):
                         )
                     )
     return pd.DataFrame(pairs, columns=list(PAIRING_COLUMNS), dtype=str), excluded
+
+
+def _average_runs(scans):
+    """Scan table in which the T1w runs of one visit and one protocol are one scan, named after the first."""
+    joined, gone = {}, set()
+    by_visit = {}
+    for row in sorted(scans[scans["suffix"] == "T1w"].to_dict("records"), key=_preference):
+        by_visit.setdefault(row["visit"], []).append(row)
+    for first, *others in by_visit.values():
+        same = [row["path"] for row in others if _preference(row)[0] == _preference(first)[0]]
+        joined[first["path"]] = ";".join([first["path"], *same])
+        gone.update(same)
+    scans = scans[~scans["path"].isin(gone)].reset_index(drop=True)
+    return scans.assign(path=[joined.get(path, path) for path in scans["path"]])
 
 
 def _special(scans):
@@ -284,7 +304,8 @@ def index_from_table(table, options=None, dates=None, others=()):
     table : pandas.DataFrame
         Whole scan table.
     options : mapping, optional
-        The ``index`` section of the config (filters, ``exclude``, ``max_days``).
+        The ``index`` section of the config (filters, ``exclude``, ``max_days``), and ``average`` (``anat.average``):
+        whether several T1w runs of a visit are averaged.
     dates : dict, optional
         See `read_dates`.
     others : iterable of dict
@@ -304,7 +325,10 @@ def index_from_table(table, options=None, dates=None, others=()):
 
     scans, rows = filter_scans(table, options)
     excluded.extend(rows)
-    scans = join_echoes(drop(scans, _special(scans)))
+    scans = drop(scans, _special(scans))
+    if options.get("average", True):
+        scans = _average_runs(scans)
+    scans = join_echoes(scans)
     dates = dict(dates or {})
     for path in scans["path"]:
         if (first := path.partition(";")[0]) in dates:

@@ -68,7 +68,7 @@ def person(tmp_path_factory):
     source = folder / "raw_T1w.nii.gz"
     nib.save(nib.Nifti1Image(np.abs(values).astype(np.float32), affine), source)
     output = outputs(folder)
-    steps.extract(source, output)
+    steps.extract([source], output)
     steps.to_template(output.t1w, output.mask, output.mask_json, output, quality="fast", resolution=3.0)
     return output, {"GM": gm, "WM": wm, "brain": inside}, affine, to_mni
 
@@ -164,5 +164,5 @@ def test_nothing_is_written_of_a_bad_image(tmp_path):
     source.parent.mkdir()
     nib.save(nib.Nifti1Image(np.full((9, 8, 7), np.nan, np.float32), np.eye(4)), source)
     with pytest.raises(InputError, match="NaN"):
-        steps.extract(source, outputs(tmp_path / "out"))
+        steps.extract([source], outputs(tmp_path / "out"))
     assert not (tmp_path / "out").exists()

@@ -5,6 +5,7 @@ import datetime
 import pytest
 from trees import TREES, tree, write_tree
 
+from neurobraid.bids.check import check_structure
 from neurobraid.bids.pairing import build_index, index_from_table, pair, read_dates
 from neurobraid.bids.table import build_scan_table, list_images, open_dataset
 
@@ -102,12 +103,34 @@ def test_participant_without_t1w(tmp_path):
     assert set(index.pairing.loc[index.pairing["rule"] == "excluded", "t1w_scan"]) == {"n/a"}
 
 
+IMAGES = ["acq-hires_T1w", "run-10_T1w", "run-2_T1w", "rec-norm_T1w", "task-rest_bold"]
+
+
 def test_one_t1w_per_visit_plain_name_and_lowest_run_first(tmp_path):
-    images = ["acq-hires_T1w", "run-10_T1w", "run-2_T1w", "rec-norm_T1w", "task-rest_bold"]
-    index = build_index(write_tree({"participants": {"01": images}}, tmp_path))
+    index = build_index(write_tree({"participants": {"01": IMAGES}}, tmp_path), {"average": False})
     assert pairs(index)["sub-01_task-rest", "bold"]["t1w_scan"] == "sub-01_run-2"
     assert {rule for rule, _ in reasons(index).values()} == {"second-t1w"}
     assert "sub-01_run-2_T1w.nii.gz was taken" in reasons(index)["sub-01/anat/sub-01_run-10_T1w.nii.gz"][1]
+
+
+def test_t1w_runs_of_one_protocol_are_one_scan(tmp_path):
+    index = build_index(write_tree({"participants": {"01": IMAGES}}, tmp_path))
+    assert pairs(index)["sub-01_task-rest", "bold"]["t1w_scan"] == "sub-01_run-2"
+    paths = [f"sub-01/anat/sub-01_run-{run}_T1w.nii.gz" for run in (2, 10)]
+    t1w = index.scans[index.scans["suffix"] == "T1w"]
+    assert list(t1w["path"]) == [";".join(paths)]
+    assert {rule for rule, _ in reasons(index).values()} == {"second-t1w"}
+    assert set(reasons(index)) == {
+        f"sub-01/anat/sub-01_{label}_T1w.nii.gz" for label in ("acq-hires", "rec-norm")
+    }
+    assert {f"raw/{path}" for path in paths} < set(index.files("raw"))
+
+
+def test_a_damaged_second_run_is_found(tmp_path):
+    root = write_tree({"participants": {"01": ["run-1_T1w", "run-2_T1w"]}}, tmp_path)
+    (root / "sub-01/anat/sub-01_run-2_T1w.nii.gz").write_bytes(b"no image")
+    problems = check_structure(root)
+    assert any(p.file == "sub-01/anat/sub-01_run-2_T1w.nii.gz" for p in problems.errors)
 
 
 def test_t1w_only_participants_stay(tmp_path):
@@ -214,7 +237,7 @@ def test_images_no_stage_reads_are_listed(tmp_path):
     index = build_index(write_tree(TREES["other_suffixes"], tmp_path))
     listed = {r["suffix"]: r["reason"] for r in index.exclusions.to_dict("records")}
     assert listed["T2w"] == "no stage reads T2w images"
-    assert set(listed) == {"T2w", "dwi", "epi", "sbref", "T1w"}
+    assert set(listed) == {"T2w", "dwi", "epi", "sbref"}
 
 
 def test_listed_participants_without_data(tmp_path):

@@ -150,7 +150,7 @@ def planted(shape, amplitude_mm=9.0, seed=5):
     return (field / np.abs(field).max() * amplitude_mm).astype(np.float32)
 
 
-@pytest.mark.parametrize(("quality", "remains"), [("fast", 0.5), ("standard", 0.35)])
+@pytest.mark.parametrize(("quality", "remains"), [("fast", 0.5), ("standard", 0.35), ("high", 0.35)])
 def test_nonlinear_recovers_a_planted_shape(quality, remains):
     fixed = template("T1w", 3.0)
     shape, affine = fixed.shape, fixed.affine
