@@ -86,7 +86,7 @@ def check_structure(bids_root, options=None, *, scans=None, event_tasks=(), need
         scans = index.scans
         problems.extend(anatomy_errors(index))
     problems.extend(participants_errors(tree, scans, needed=need_participants))
-    for row in (image for scan in scans.to_dict("records") for image in image_rows(scan)):
+    for row in scans.to_dict("records"):
         wanted = row["task"] in set(event_tasks)
         problems.extend(scan_errors(tree.root, row, needs_events=wanted, tr_tolerance=tolerance))
     if scans.empty and not problems.errors:
@@ -299,7 +299,8 @@ def scan_errors(root, row, *, needs_events=False, tr_tolerance=TR_TOLERANCE_S):
             own = image if number == 0 else {**image, "events": MISSING}
             wanted = needs_events and number == 0
             problems.extend(scan_errors(root, own, needs_events=wanted, tr_tolerance=tr_tolerance))
-        problems.extend(_echo_errors(root, images))
+        if row["suffix"] == "bold":
+            problems.extend(_echo_errors(root, images))
         return problems
     problems = ProblemList()
     path = row["path"]
