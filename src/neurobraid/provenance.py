@@ -32,6 +32,7 @@ BIDSIGNORE = (
             "pet",
             "petref",
             "boldref",
+            "desc-validity_mask",
         )
     )
     + "atlases/\ngroup/\ncohort/\n"

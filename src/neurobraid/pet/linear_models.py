@@ -371,22 +371,29 @@ def _curve(curves, g, estimate, shared):
         return (area - g[:, :1] * shared.delivered) / g[:, 1:]
 
 
-def plot_points(curves, shared):
-    """Abscissa, ordinate (N, U) of the points that a graphical model fits by a line; all frames, not only those used.
+def plot_points(model, curves, frames, reference, *, k2prime=None, integrals="frame_means"):
+    """Points of a graphical model in all frames, those before t* too.
 
     Parameters
     ----------
+    model : str
+        Of `GRAPHICAL`.
     curves : array-like, (N, F)
-    shared : Linear
-        Of a model in `GRAPHICAL`, prepared with t* = 0 to see all frames.
+    frames, reference, k2prime, integrals
+        See `prepare`.
 
     Returns
     -------
-    x, y : numpy.ndarray, (N, U)
-        min for Logan; Patlak has x in min and y without unit.
+    x, y : numpy.ndarray, (N, F)
+        min for Logan; Patlak has x in min and y without unit. NaN where the denominator is not positive.
     """
-    y, x = _equations(np.atleast_2d(np.asarray(curves, float)), shared)
-    return x[:, :, 0], y
+    curves, reference = np.atleast_2d(np.asarray(curves, float)), np.asarray(reference, float)
+    operator = integral_operator(frames.start / 60.0, frames.end / 60.0, integrals)
+    if model == "refLogan":
+        below = np.where(curves > 0, curves, np.nan)
+        return (operator @ reference + reference / k2prime) / below, curves @ operator.T / below
+    below = np.where(reference > 0, reference, np.nan)
+    return np.broadcast_to(operator @ reference / below, curves.shape), curves / below
 
 
 def choose_tstar(model, curves, frames, reference, *, limit=0.1, k2prime=None, integrals="frame_means"):
