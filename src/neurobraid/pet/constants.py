@@ -23,6 +23,30 @@ MAX_RESIDUAL = 0.1
 """Automatic t*: largest residual relative to the fit."""
 
 
+def frame_name(timing, i):
+    """A frame in words: its number from 0 and its times after injection."""
+    return f"frame {i} ({timing.start[i] / 60:.1f} to {timing.end[i] / 60:.1f} min)"
+
+
+def reference_refusal(timing, curve):
+    """Reason why a reference curve cannot be used for kinetics, or an empty string.
+
+    Frames before the tracer arrives may be empty; later ones may not.
+    """
+    curve = np.asarray(curve, float)
+    lost = np.flatnonzero(~np.isfinite(curve))
+    if len(lost):
+        return f"the reference region has no value in {frame_name(timing, lost[0])}"
+    peak = int(curve.argmax())
+    if curve[peak] <= 0:
+        return "the reference region has no activity"
+    first = int(np.flatnonzero(curve > 0.05 * curve[peak])[0])
+    empty = first + np.flatnonzero(curve[first:] <= 0)
+    if len(empty):
+        return f"the reference region has no activity in {frame_name(timing, empty[0])}, after the tracer arrived"
+    return ""
+
+
 def estimate_k2prime(curves, names, frames, reference, weights, *, wanted="auto", integrals="frame_means"):
     """k2' from regions that bind much, by MRTM1.
 
@@ -50,7 +74,7 @@ def estimate_k2prime(curves, names, frames, reference, weights, *, wanted="auto"
     reason : str
         Why there is no value, or empty.
     """
-    reason = linear_models.refusal("MRTM1", frames)
+    reason = reference_refusal(frames, reference) or linear_models.refusal("MRTM1", frames)
     shared = (
         None if reason else linear_models.prepare("MRTM1", frames, reference, weights, integrals=integrals)
     )

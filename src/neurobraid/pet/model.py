@@ -34,29 +34,6 @@ def read_curves(tacs, morph):
     return read_tsv(tacs)[list(table["name"])].to_numpy(float).T, table
 
 
-def _frame_name(timing, i):
-    return f"frame {i} ({timing.start[i] / 60:.1f} to {timing.end[i] / 60:.1f} min)"
-
-
-def reference_refusal(timing, curve):
-    """Reason why a reference curve cannot be used for kinetics, or an empty string.
-
-    Frames before the tracer arrives may be empty; later ones may not.
-    """
-    curve = np.asarray(curve, float)
-    lost = np.flatnonzero(~np.isfinite(curve))
-    if len(lost):
-        return f"the reference region has no value in {_frame_name(timing, lost[0])}"
-    peak = int(curve.argmax())
-    if curve[peak] <= 0:
-        return "the reference region has no activity"
-    first = int(np.flatnonzero(curve > 0.05 * curve[peak])[0])
-    empty = first + np.flatnonzero(curve[first:] <= 0)
-    if len(empty):
-        return f"the reference region has no activity in {_frame_name(timing, empty[0])}, after the tracer arrived"
-    return ""
-
-
 def refusal(name, timing, curve, shared=None, window_min=(0, 0)):
     """Reason why a model cannot be fitted to a scan, or an empty string.
 
@@ -77,10 +54,13 @@ def refusal(name, timing, curve, shared=None, window_min=(0, 0)):
         reason = suvr.refusal(timing, window_min)
         if reason:
             return reason
-        below = suvr.window_mean(np.asarray(curve, float), timing, window_min)
-        return "" if below > 0 else "the reference region has no activity in the window"
+        inside = suvr.overlap(timing, window_min)[0] > 0
+        empty = np.flatnonzero(inside & ~(np.asarray(curve, float) > 0))
+        if not len(empty):
+            return ""
+        return f"the reference region has no activity in {constants.frame_name(timing, empty[0])}"
     start = tstar(name, shared)
-    reason = reference_refusal(timing, curve)
+    reason = constants.reference_refusal(timing, curve)
     if name in constants.NEEDS_K2PRIME and not k2prime(shared) > 0:
         missing = shared.get("K2PrimeMissing") or "no k2' is known"
         reason = reason or f"{name} needs k2': {missing}"

@@ -1,13 +1,13 @@
 """Tests of neurobraid.pet.linear_models and neurobraid.pet.srtm2 on exact and noisy curves."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from neurobraid.pet import linear_models as lm
 from neurobraid.pet import srtm, srtm2, weights
 from neurobraid.pet.frames import Frames
 
+from . import published
 from .curves import DURATIONS, STARTS, one_tissue, pair, trapped
 
 SETS = [
@@ -254,86 +254,15 @@ def test_weights_count_the_right_way_round():
 
 
 def test_exact_curves_of_the_shared_set(real_data):
-    curves = pd.read_csv(real_data / "pet-tacs/exact_tacs.tsv", sep="\t", na_values="n/a")
-    truth = pd.read_csv(real_data / "pet-tacs/exact_truth.tsv", sep="\t", na_values="n/a")
-    truth = truth[truth["model"] == "srtm"].set_index("set")
-    compared = 0
-    for (_, number), rows in curves[curves["model"] == "srtm"].groupby(["framing", "set"]):
-        at = timing(rows["frame_start_s"].to_numpy(), rows["frame_duration_s"].to_numpy())
-        reference, target = rows["reference"].to_numpy(), rows[["target"]].to_numpy().T
-        true = truth.loc[number]
-        found = {"SRTM2": srtm2.fit_regions(target, srtm2.basis(at, reference, true["k2prime"]))["BPND"][0]}
-        for model in ("MRTM1", "MRTM2", "refLogan", "refmlLogan"):
-            shared = lm.prepare(model, at, reference, k2prime=true["k2prime"], tstar_min=TSTAR[model])
-            found[model] = lm.fit_regions(target, shared)[0]["BPND"][0]
-            voxel = lm.fit_voxels(np.float32(target), shared)["BPND"][0]
-            assert voxel == pytest.approx(found[model], rel=1e-3)
-        for model, value in found.items():
-            assert value == pytest.approx(true["BPND"], rel=0.0025 if model == "SRTM2" else 0.001), (
-                number,
-                model,
-            )
-            compared += 1
-    assert compared == 70
+    table = published.exact(real_data)
+    assert len(table) == 14 * 12
+    assert table["error"].max() < 0.003
+    linear = table["model"].isin(["MRTM1", "MRTM2", "refLogan", "refmlLogan"])
+    assert table.loc[linear & table["kind"].eq("region"), "error"].max() < 0.0005
 
 
 def test_simref_every_row_of_kinfitr(real_data):
     """All 2,140 expected values of kinfitr within their tolerances."""
-    curves = pd.read_csv(real_data / "pet-tacs/simref_tacs.tsv", sep="\t")
-    path = real_data / "pet-tacs/simref_expected_kinfitr.tsv"
-    expected = pd.read_csv(path, sep="\t", na_values="n/a")
-    found = {}
-    for subject, rows in curves[curves["frame_duration_s"] > 0].groupby("subject"):
-        found.update(simref_subject(subject, rows))
-    keys = list(
-        expected[["subject", "region", "model", "variant", "parameter"]].itertuples(index=False, name=None)
-    )
-    error = np.abs(np.array([found[k] for k in keys]) - expected["value"]) / expected["abs_tol"]
-    assert len(error) == 2140
-    assert (error <= 1).all(), expected[~(error <= 1)]
-
-
-def simref_subject(subject, rows):
-    """Our value for every row of the table of one person."""
-    at = timing(rows["frame_start_s"].to_numpy(float), rows["frame_duration_s"].to_numpy(float))
-    regions = ["ROI1", "ROI2", "ROI3"]
-    reference, w, curves = rows["Reference"].to_numpy(), rows["weight"].to_numpy(), rows[regions].to_numpy().T
-    found = {}
-
-    def put(model, variant, table, **more):
-        table = table.assign(**more)
-        for i, region in enumerate(regions):
-            found.update({(subject, region, model, variant, name): table[name][i] for name in table})
-        return table
-
-    def linear(model, weight=None, k2prime=None, integrals="midpoint", last=None):
-        tstar = at.mid[-last] / 60 if last else 0.0
-        shared = lm.prepare(
-            model, at, reference, weight, k2prime=k2prime, tstar_min=tstar, integrals=integrals
-        )
-        return lm.fit_regions(curves, shared)[0]
-
-    weighted = put("srtm", "weighted", srtm.fit_regions(curves, srtm.basis(at, reference, w)))
-    put("srtm", "uniform", srtm.fit_regions(curves, srtm.basis(at, reference)))
-    from_srtm = weighted["k2prime"][0]
-    found[subject, "Reference", "k2prime", "from_srtm_ROI1_weighted", "k2prime"] = from_srtm
-    shared = srtm2.basis(at, reference, from_srtm, w)
-    put("srtm2", "weighted_k2prime_srtm_ROI1", srtm2.fit_regions(curves, shared), k2prime=from_srtm)
-    one = put("mrtm1", "weighted_trapz", linear("MRTM1", w))
-    put("mrtm1", "uniform_trapz", linear("MRTM1"))
-    put("mrtm1", "weighted_framesum", linear("MRTM1", w, integrals="frame_sum"))
-    from_mrtm1 = one["k2prime"][0]
-    found[subject, "Reference", "k2prime", "from_mrtm1_ROI1_weighted", "k2prime"] = from_mrtm1
-    for name, k2prime in (("_mrtm1_ROI1", from_mrtm1), ("0.1", 0.1)):
-        two = linear("MRTM2", w, k2prime)
-        put("mrtm2", f"weighted_trapz_k2prime{name}", two, DVR=1 + two["BPND"])
-        put("reflogan", f"uniform_trapz_last10_k2prime{name}", linear("refLogan", None, k2prime, last=10))
-    put(
-        "reflogan",
-        "uniform_framesum_last10_k2prime0.1",
-        linear("refLogan", None, 0.1, "frame_sum", last=10),
-    )
-    multilinear = linear("refmlLogan", None, 0.1, last=10)
-    # kinfitr calls k2 what is -1/b, the target's k2a
-    put("refmllogan", "uniform_trapz_last10_k2prime0.1", multilinear, k2=multilinear["k2a"])
-    return found
+    table = published.simref(real_data)
+    assert len(table) == 2140
+    assert (table["error"] <= 1).all(), table[~(table["error"] <= 1)]
