@@ -31,7 +31,7 @@ def frame_name(timing, i):
 def reference_refusal(timing, curve):
     """Reason why a reference curve cannot be used for kinetics, or an empty string.
 
-    Frames before the tracer arrives may be empty; later ones may not.
+    Frames before the tracer arrives (before a fifth of the peak) may be empty or negative by noise; later ones may not.
     """
     curve = np.asarray(curve, float)
     lost = np.flatnonzero(~np.isfinite(curve))
@@ -40,7 +40,7 @@ def reference_refusal(timing, curve):
     peak = int(curve.argmax())
     if curve[peak] <= 0:
         return "the reference region has no activity"
-    first = int(np.flatnonzero(curve > 0.05 * curve[peak])[0])
+    first = int(np.flatnonzero(curve > 0.2 * curve[peak])[0])
     empty = first + np.flatnonzero(curve[first:] <= 0)
     if len(empty):
         return f"the reference region has no activity in {frame_name(timing, empty[0])}, after the tracer arrived"

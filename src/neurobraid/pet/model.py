@@ -18,7 +18,7 @@ SHARED = tuple(name for name in MODELS if name not in ("SRTM", "SUVR"))
 """Models that need the constants of the scan."""
 
 NEGATIVE = 0.05
-"""Activity below minus this share of a curve's maximum is no noise: something was subtracted or scaled wrongly."""
+"""Activity below minus this share of the maximum is no noise: something was subtracted or scaled wrongly."""
 
 RESIDUAL_UNITS = {"refmlLogan": "kBq/mL min", "refLogan": "min", "refPatlak": "1"}
 SOURCES = {
@@ -157,10 +157,18 @@ def fit_kinetics(name, curves, timing, curve, frame_weights, shared=None, *, n=1
             fitted[done] = srtm2.predict(given, good["R1"], good["k2a"])
     else:
         table, fitted = linear_models.fit_regions(curves, given)
-    top = np.nan_to_num(curves).max(axis=1, initial=0)
-    negative = np.nan_to_num(curves).min(axis=1, initial=0) < -NEGATIVE * top
+    negative = turns_negative(curves)
     table["flag"] = table["flag"].mask(table["flag"].eq("ok") & negative, "negative activity")
     return table, fitted, ""
+
+
+def turns_negative(curves):
+    """Curves (R, F) that are negative after their maximum: by `NEGATIVE` of it once, or two frames in a row."""
+    curves = np.nan_to_num(curves)
+    late = np.arange(curves.shape[1]) > curves.argmax(axis=1)[:, None]
+    below = late & (curves < 0)
+    deep = (late & (curves < -NEGATIVE * curves.max(axis=1, keepdims=True))).any(axis=1)
+    return deep | (below[:, 1:] & below[:, :-1]).any(axis=1)
 
 
 def fit_suvr(curves, timing, reference_curve, *, window_min, dose_mbq=np.nan, weight_kg=np.nan):

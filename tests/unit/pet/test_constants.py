@@ -144,6 +144,11 @@ def test_lost_frame_of_the_reference_refuses_every_model(scan, frame, value, wor
         assert table.select_dtypes("number").drop(columns="coverage").isna().all(axis=None)
 
 
+def test_noise_before_the_tracer_arrives_is_no_loss(scan):
+    change(scan, "reference", slice(0, 1), [-0.2])
+    assert fit(scan, ["SRTM", "MRTM1"])["MRTM1"].loc["putamen", "flag"] == "ok"
+
+
 def test_lost_frame_of_a_region_flags_that_region(scan):
     table = read_tsv(scan["tacs"][0])
     table.loc[20, "caudate"] = np.nan
