@@ -238,6 +238,20 @@ def test_all_models_agree(moving):
     assert len(line) >= 5
 
 
+def test_reference_region_outside_the_field_of_view(moving, anatomy, tmp_path):
+    out, *_ = moving
+    a, f = anatomy, out["fit"]
+    t = {n: tmp_path / n for n in ("reference", "reference_json", "weights")}
+    t.update({n: [tmp_path / n] for n in ("tacs", "tacs_json", "morph")})
+    with pytest.raises(InputError, match="0 % inside the field of view") as error:
+        tacs.extract(
+            out["resample"]["pet"], f["frames"], f["frames_json"], a["brain"], a["grey"], a["warp"],
+            [(a["atlas"], a["table"])], t, names=["three"], reference_regions=["absent"],
+        )  # fmt: skip
+    assert error.value.problem.field == "reference region"
+    assert not t["reference"].exists()
+
+
 def test_static_scan_gives_suvr_and_says_why_there_is_no_srtm(tmp_path, anatomy):
     timing = phantom.frames()
     series = phantom.scan(np.tile(np.eye(4), (26, 1, 1)), np.eye(4))
