@@ -69,6 +69,8 @@ def allowed(schema):
     """Values a key takes, in words."""
     if "enum" in schema:
         return ", ".join(f"`{v}`" for v in schema["enum"])
+    if "anyOf" in schema:
+        return ", ".join(allowed(part) for part in schema["anyOf"])
     kind = schema.get("type", "")
     if kind == "array":
         inner = allowed(schema.get("items", {}))

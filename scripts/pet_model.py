@@ -20,6 +20,8 @@ with job_log(snakemake.log[0]):
         snakemake.output,
         models=snakemake.params.models,
         window_min=snakemake.params.window_min,
+        shared=snakemake.input.constants,
+        weighting=snakemake.params.weighting,
         n=snakemake.params.n,
         k2a=snakemake.params.k2a,
     )

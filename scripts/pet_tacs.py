@@ -21,5 +21,6 @@ with job_log(snakemake.log[0]):
         names=snakemake.params.names,
         reference_regions=snakemake.params.reference_regions,
         gm_threshold=snakemake.params.gm_threshold,
+        weighting=snakemake.params.weighting,
         masks=snakemake.input.masks,
     )

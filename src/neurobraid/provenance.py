@@ -33,6 +33,7 @@ BIDSIGNORE = (
             "petref",
             "boldref",
             "T2starmap",
+            "desc-validity_mask",
         )
     )
     + "atlases/\ngroup/\ncohort/\n"

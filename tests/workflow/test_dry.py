@@ -86,6 +86,23 @@ def test_output_names_follow_bids(tmp_path, example, name):
     assert checked > 30
 
 
+def test_every_kinetic_model_has_its_files(tmp_path):
+    """All models of the config at once: names follow BIDS, k2' is estimated once per scan, binding is fused once."""
+    models = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+    models = models["properties"]["pet"]["properties"]["models"]["items"]["enum"]
+    home = study(tmp_path, tree("pet_only"), "pet-only", pet={"models": models, "k2prime": 0.1, "tstar_min": 30})
+    files = outputs(home)
+    for model in models:
+        assert any(f"_model-{model}_kinpar.tsv" in path for path in files), model
+        assert any(f"_model-{model}_desc-validity_mask.nii.gz" in path for path in files), model
+    assert any(path.endswith("_model-refLogan_desc-plot_table.tsv") for path in files)
+    assert any(path.endswith("_model-refPatlak_meas-Kref_mimap.nii.gz") for path in files)
+    for path in files:
+        if path.startswith("results/derivatives/sub-"):
+            assert name_problems(Path(path).name) == [], path
+    assert planned(home)["pet_constants"] == planned(home)["pet_fit"]
+
+
 def test_builtin_study_plans_at_both_sizes(tmp_path):
     tiny = planned(tmp_path / "t", "--configfile", EXAMPLES / "tiny/config.yaml")
     assert tiny["synth_anat"] == 5 and tiny["synth_pet"] == 4

@@ -1,11 +1,40 @@
 # Stage pet: frames and motion, resampling, curves, regional models, parametric maps.
 
+# Measures of every model in both spaces, and those in T1w space only.
+PET_MEASURES = {
+    "SRTM": (["BPND", "R1"], ["k2", "residualvariance"]),
+    "SRTM2": (["BPND", "R1"], ["k2", "residualvariance"]),
+    "MRTM1": (["BPND", "R1"], ["k2", "residualvariance"]),
+    "MRTM2": (["BPND", "R1"], ["k2", "residualvariance"]),
+    "refLogan": (["BPND"], ["residualvariance"]),
+    "refmlLogan": (["BPND"], ["residualvariance"]),
+    "refPatlak": (["Kref"], ["residualvariance"]),
+    "SUVR": (["SUVR"], []),
+}
+PET_MODELS = config["pet"]["models"]
 # Model and measure of every map, in the order in which they are written.
 PET_MAPS = [
     f"model-{model}_meas-{measure}"
-    for model in config["pet"]["models"]
-    for measure in {"SRTM": ["BPND", "R1"], "SUVR": ["SUVR"]}[model]
+    for model in PET_MODELS
+    for measure in PET_MEASURES[model][0]
 ]
+PET_T1W_MAPS = [
+    f"model-{model}_meas-{measure}"
+    for model in PET_MODELS
+    for measure in PET_MEASURES[model][0] + PET_MEASURES[model][1]
+]
+# one model stands for binding wherever modalities meet: the first that measures it
+PET_FUSED = [
+    *[model for model in PET_MODELS if "BPND" in PET_MEASURES[model][0]][:1],
+    *[model for model in PET_MODELS if model == "SUVR"],
+]
+# k2' and t*, where a model has them
+PET_CONSTANTS = (
+    ["<derivatives>/{visit}/pet/{scan}_desc-constants_kinpar.json"]
+    if set(PET_MODELS) - {"SRTM", "SUVR"}
+    else []
+)
+PET_WEIGHTS = [name for name in [config["pet"]["weights"]] if name.endswith(".tsv")]
 PET_MASKS = [
     name for name in config["pet"]["reference"] if name.endswith((".nii", ".nii.gz"))
 ]
@@ -104,6 +133,7 @@ rule pet_tacs:
             atlas=ATLASES,
         ),
         masks=PET_MASKS,
+        frame_weights=PET_WEIGHTS,
     output:
         tacs=collect(
             "<derivatives>/{{visit}}/pet/{{scan}}_seg-{atlas}_desc-preproc_tacs.tsv",
@@ -134,9 +164,49 @@ rule pet_tacs:
         names=ATLASES,
         reference_regions=lookup(dpath="pet/reference", within=config),
         gm_threshold=lookup(dpath="pet/gm_threshold", within=config),
+        weighting=lookup(dpath="pet/weights", within=config),
         code=code_digest("pet"),
     script:
         "../../scripts/pet_tacs.py"
+
+
+rule pet_constants:
+    """Estimate what all regions and voxels of a scan share: k2' of the reference, t* of the linear models."""
+    input:
+        tacs=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_seg-{atlas}_desc-preproc_tacs.tsv",
+            atlas=ATLASES,
+        ),
+        morph=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_seg-{atlas}_desc-preproc_morph.tsv",
+            atlas=ATLASES,
+        ),
+        reference="<derivatives>/{visit}/pet/{scan}_label-reference_desc-preproc_tacs.tsv",
+        reference_json="<derivatives>/{visit}/pet/{scan}_label-reference_desc-preproc_tacs.json",
+        frame_weights="<derivatives>/{visit}/pet/{scan}_desc-weights_weights.tsv",
+        frames="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.tsv",
+        frames_json="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.json",
+    output:
+        constants="<derivatives>/{visit}/pet/{scan}_desc-constants_kinpar.json",
+    log:
+        "logs/pet_constants/{visit}/{scan}.log",
+    benchmark:
+        "logs/benchmarks/pet_constants/{visit}/{scan}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(500),
+        runtime=20,
+    params:
+        models=PET_MODELS,
+        k2prime=lookup(dpath="pet/k2prime", within=config),
+        tstar_min=lookup(dpath="pet/tstar_min", within=config),
+        mrtm_tstar_min=lookup(dpath="pet/mrtm_tstar_min", within=config),
+        integrals=lookup(dpath="pet/integrals", within=config),
+        code=code_digest("pet"),
+    script:
+        "../../scripts/pet_constants.py"
 
 
 rule pet_model:
@@ -149,18 +219,25 @@ rule pet_model:
         frame_weights="<derivatives>/{visit}/pet/{scan}_desc-weights_weights.tsv",
         frames="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.tsv",
         frames_json="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.json",
+        constants=PET_CONSTANTS,
     output:
         kinpar=collect(
             "<derivatives>/{{visit}}/pet/{{scan}}_seg-{{atlas}}_model-{model}_kinpar.tsv",
-            model=config["pet"]["models"],
+            model=PET_MODELS,
         ),
         kinpar_json=collect(
             "<derivatives>/{{visit}}/pet/{{scan}}_seg-{{atlas}}_model-{model}_kinpar.json",
-            model=config["pet"]["models"],
+            model=PET_MODELS,
         ),
         fits=collect(
             "<derivatives>/{{visit}}/pet/{{scan}}_seg-{{atlas}}_model-{model}_desc-fit_tacs.tsv",
-            model=[model for model in config["pet"]["models"] if model != "SUVR"],
+            model=[model for model in PET_MODELS if model != "SUVR"],
+        ),
+        plots=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_seg-{{atlas}}_model-{model}_desc-plot_table.tsv",
+            model=[
+                model for model in PET_MODELS if model in ("refLogan", "refPatlak")
+            ],
         ),
     log:
         "logs/pet_model/{visit}/{scan}_{atlas}.log",
@@ -173,7 +250,8 @@ rule pet_model:
         mem_mb=memory(500),
         runtime=20,
     params:
-        models=lookup(dpath="pet/models", within=config),
+        models=PET_MODELS,
+        weighting=lookup(dpath="pet/weights", within=config),
         window_min=lookup(dpath="pet/suvr_window_min", within=config),
         n=lookup(dpath="pet/n_basis", within=config),
         k2a=lookup(dpath="pet/k2a_range_per_min", within=config),
@@ -193,14 +271,15 @@ rule pet_maps:
         frame_weights="<derivatives>/{visit}/pet/{scan}_desc-weights_weights.tsv",
         frames="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.tsv",
         frames_json="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.json",
+        constants=PET_CONSTANTS,
     output:
         native=collect(
             "<derivatives>/{{visit}}/pet/{{scan}}_space-T1w_{map}_mimap.nii.gz",
-            map=PET_MAPS,
+            map=PET_T1W_MAPS,
         ),
         native_json=collect(
             "<derivatives>/{{visit}}/pet/{{scan}}_space-T1w_{map}_mimap.json",
-            map=PET_MAPS,
+            map=PET_T1W_MAPS,
         ),
         template=collect(
             "<derivatives>/{{visit}}/pet/{{scan}}_space-{mni}_{map}_mimap.nii.gz",
@@ -211,6 +290,24 @@ rule pet_maps:
             "<derivatives>/{{visit}}/pet/{{scan}}_space-{mni}_{map}_mimap.json",
             mni=MNI,
             map=PET_MAPS,
+        ),
+        valid=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_space-T1w_model-{model}_desc-validity_mask.nii.gz",
+            model=PET_MODELS,
+        ),
+        valid_json=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_space-T1w_model-{model}_desc-validity_mask.json",
+            model=PET_MODELS,
+        ),
+        template_valid=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_space-{mni}_model-{model}_desc-validity_mask.nii.gz",
+            mni=MNI,
+            model=PET_MODELS,
+        ),
+        template_valid_json=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_space-{mni}_model-{model}_desc-validity_mask.json",
+            mni=MNI,
+            model=PET_MODELS,
         ),
     log:
         "logs/pet_maps/{visit}/{scan}.log",
@@ -223,7 +320,8 @@ rule pet_maps:
         mem_mb=memory(1000, 12),
         runtime=60,
     params:
-        models=lookup(dpath="pet/models", within=config),
+        models=PET_MODELS,
+        weighting=lookup(dpath="pet/weights", within=config),
         window_min=lookup(dpath="pet/suvr_window_min", within=config),
         n=lookup(dpath="pet/n_basis", within=config),
         k2a=lookup(dpath="pet/k2a_range_per_min", within=config),
@@ -238,7 +336,7 @@ rule pet:
     input:
         [
             path
-            for model in config["pet"]["models"]
+            for model in PET_MODELS
             for atlas in ATLASES
             for path in scans(
                 "pet",

@@ -59,7 +59,7 @@ rule fusion_table:
         ],
         kinetics=[
             path
-            for model in config["pet"]["models"]
+            for model in PET_FUSED
             for path in scans(
                 "pet",
                 f"<derivatives>/{{visit}}/pet/{{scan}}_seg-{{atlas}}_model-{model}_kinpar.tsv",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from neurobraid.pet import diagnostics
 from neurobraid.pet.convolution import exponential_means
 
 MAX_START_MIN = 5.0
@@ -24,9 +25,9 @@ UNITS = {
     "k2a": "1/min",
     "k2prime": "1/min",
     "BPND": "1",
-    "BPND_se": "1",
     "residual_sd": "kBq/mL",
 }
+"""Of the parameters; a standard error ``<name>_se`` has the unit of its parameter."""
 
 
 def refusal(frames):
@@ -118,7 +119,7 @@ def basis(frames, reference, weights=None, *, n=128, k2a=(0.006, 0.6)):
     )
 
 
-def _vertex(low, mid, high):
+def vertex(low, mid, high):
     """Offset in [-0.5, 0.5] of the maximum of a parabola through three equidistant values, the middle one largest."""
     bend = low - 2.0 * mid + high
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -136,7 +137,7 @@ def _grid_fit(curves, shared, along, across):
     centre = best.clip(1, count - 2)
     rows = np.arange(len(curves))
     near = np.stack([score[rows, centre + d] for d in (-1, 0, 1)])
-    offset = np.where(best == centre, _vertex(*near), (best - centre)).astype(curves.dtype)
+    offset = np.where(best == centre, vertex(*near), (best - centre)).astype(curves.dtype)
     # Lagrange weights of the three grid values at the vertex
     lagrange = (0.5 * offset * (offset - 1.0), 1.0 - offset * offset, 0.5 * offset * (offset + 1.0))
     phi = np.zeros_like(first)
@@ -241,62 +242,113 @@ def fit_regions(curves, shared):
     Returns
     -------
     pandas.DataFrame
-        One row per curve: ``R1, k2, k2a, k2prime, BPND, BPND_se, residual_sd, flag``. ``flag`` is ``ok``, ``no data``,
-        ``k2a at lower bound`` or ``k2a at upper bound`` (BPND is then a bound, not an estimate). ``residual_sd`` is of
-        a frame of mean weight. The standard error comes from the curvature at the optimum and ignores noise in the
-        reference.
+        One row per curve: ``R1, k2, k2a, k2prime, BPND``, their ``<name>_se``, ``residual_sd``, ``runs_p``,
+        ``undetermined`` and ``flag`` (see `diagnostics.assess`; at a bound of k2a, BPND is a bound and no estimate).
+        ``residual_sd`` is of a frame of mean weight. Standard errors come from the curvature at the optimum and ignore
+        noise in the reference.
     """
     import pandas as pd
 
     curves = np.asarray(curves, float)
-    table = pd.DataFrame(np.nan, index=range(len(curves)), columns=[*PARAMETERS, "BPND_se", "residual_sd"])
-    table["flag"] = "no data"
+    columns = [*PARAMETERS, *(f"{name}_se" for name in PARAMETERS), "residual_sd"]
+    table = pd.DataFrame(np.nan, index=range(len(curves)), columns=columns)
+    weighted, edges = np.full(curves.shape, np.nan), np.zeros(len(curves), int)
     usable = np.isfinite(curves).all(axis=1) & (np.abs(np.nan_to_num(curves)).max(axis=1, initial=0) > 0)
     if not usable.any():
-        return table
+        return _assessed(table, weighted, edges)
     y = curves[usable]
     _, _, k2a, edge, _ = _grid_fit(y, shared, shared.along, shared.across)
-    low, high = np.log(shared.rates[0]), np.log(shared.rates[-1])
-    log, step = np.log(k2a), (high - low) / (len(shared.rates) - 1)
 
-    def evaluate(log_rates):
-        functions = exponential_means(shared.start, shared.end, shared.reference, np.exp(log_rates)).T
+    def evaluate(rates):
+        functions = exponential_means(shared.start, shared.end, shared.reference, rates).T
         return functions, *_linear(y, shared, functions)
 
+    k2a = polish(lambda rates: evaluate(rates)[-1], k2a, edge, shared.rates)
+    functions, R1, phi, cost = evaluate(k2a)
+    k2 = phi + R1 * k2a
+    tiny = 1e-4
+    slope = (evaluate(k2a * np.exp(tiny))[0] - evaluate(k2a * np.exp(-tiny))[0]) / (2 * tiny * k2a[:, None])
+    variance = cost / (y.shape[1] - 3)
+    # of C by R1, k2 and k2a
+    by_k2a = -R1[:, None] * functions + phi[:, None] * slope
+    jacobian = np.stack([shared.reference - k2a[:, None] * functions, functions, by_k2a], axis=2)
+    spread = covariance(jacobian, shared.weights, variance)
+    zero, one = np.zeros_like(R1), np.ones_like(R1)
+    slopes = {
+        "R1": (one, zero, zero),
+        "k2": (zero, one, zero),
+        "k2a": (zero, zero, one),
+        "k2prime": (-k2 / R1**2, 1 / R1, zero),
+        "BPND": (zero, 1 / k2a, -k2 / k2a**2),
+    }
+    for name, value in zip(PARAMETERS, (R1, k2, k2a, k2 / R1, k2 / k2a - 1.0), strict=True):
+        table.loc[usable, name] = value
+        table.loc[usable, f"{name}_se"] = standard_error(np.stack(slopes[name], axis=1), spread)
+    table.loc[usable, "residual_sd"] = np.sqrt(variance / shared.weights.mean())
+    weighted[usable] = (y - R1[:, None] * shared.reference - phi[:, None] * functions) * np.sqrt(
+        shared.weights
+    )
+    edges[usable] = edge
+    return _assessed(table, weighted, edges)
+
+
+def _assessed(table, weighted, edges):
+    flags = [(edges < 0, "k2a at lower bound"), (edges > 0, "k2a at upper bound")]
+    return diagnostics.assess(table, weighted, PARAMETERS, "BPND", flags)
+
+
+def polish(cost, k2a, edge, rates):
+    """Refine k2a by three parabolas through exact costs, each with a quarter of the step before.
+
+    Parameters
+    ----------
+    cost : callable
+        Sums of squares (N,) of rates (N,).
+    k2a : numpy.ndarray, (N,)
+        From the grid, 1/min.
+    edge : numpy.ndarray of int, (N,)
+        Curves at a bound stay there.
+    rates : numpy.ndarray, (J,)
+        The grid.
+
+    Returns
+    -------
+    numpy.ndarray, (N,)
+    """
+    low, high = np.log(rates[0]), np.log(rates[-1])
+    log, step = np.log(k2a), (high - low) / (len(rates) - 1)
     for _ in range(3):
-        costs = [evaluate(log + d)[-1] for d in (-step, 0.0, step)]
+        costs = [cost(np.exp(log + d)) for d in (-step, 0.0, step)]
         bend = costs[0] - 2 * costs[1] + costs[2]
         with np.errstate(divide="ignore", invalid="ignore"):
             move = 0.5 * (costs[0] - costs[2]) / bend
         move = np.where(np.isfinite(move) & (bend > 0), move, 0.0).clip(-1, 1)
         log = np.where(edge == 0, (log + step * move).clip(low, high), log)
         step /= 4.0
-    functions, R1, phi, cost = evaluate(log)
-    k2a = np.exp(log)
-    k2 = phi + R1 * k2a
-    tiny = 1e-4
-    slope = (evaluate(log + tiny)[0] - evaluate(log - tiny)[0]) / (2 * tiny * k2a[:, None])
-    by_k2a = -R1[:, None] * functions + phi[:, None] * slope
-    ratio = k2 / k2a
-    jacobian = np.stack(
-        [
-            shared.reference - k2a[:, None] * functions,
-            functions + by_k2a / ratio[:, None],
-            by_k2a * (-k2 / ratio**2)[:, None],
-        ],
-        axis=2,
-    )
-    freedom = y.shape[1] - 3
-    variance = cost / freedom
-    normal = np.einsum("nfi,f,nfj->nij", jacobian, shared.weights, jacobian)
-    # R1, k2 and BPND differ by orders of magnitude: scale before the pseudo-inverse decides what is singular
+    return np.exp(log)
+
+
+def covariance(jacobian, weights, variance):
+    """Covariance of the parameters of many fits.
+
+    Parameters
+    ----------
+    jacobian : numpy.ndarray, (N, F, p)
+    weights : numpy.ndarray, (F,)
+    variance : numpy.ndarray, (N,)
+        Of a frame of weight 1.
+
+    Returns
+    -------
+    numpy.ndarray, (N, p, p)
+    """
+    normal = np.einsum("nfi,f,nfj->nij", jacobian, weights, jacobian)
+    # parameters differ by orders of magnitude: scale before the pseudo-inverse decides what is singular
     size = np.sqrt(np.einsum("nii->ni", normal)).clip(1e-300)
     inverse = np.linalg.pinv(normal / size[:, :, None] / size[:, None, :], rcond=1e-12, hermitian=True)
-    error = np.sqrt((inverse[:, 2, 2] * variance).clip(0)) / size[:, 2]
-    table.loc[usable, [*PARAMETERS, "BPND_se", "residual_sd"]] = np.stack(
-        [R1, k2, k2a, k2 / R1, k2 / k2a - 1.0, error, np.sqrt(variance)], axis=1
-    )
-    table.loc[usable, "flag"] = np.select(
-        [edge < 0, edge > 0], ["k2a at lower bound", "k2a at upper bound"], "ok"
-    )
-    return table
+    return inverse * variance[:, None, None] / size[:, :, None] / size[:, None, :]
+
+
+def standard_error(slope, covariance):
+    """Standard error of a function of the parameters with derivatives `slope` (N, p)."""
+    return np.sqrt(np.einsum("ni,nij,nj->n", slope, covariance, slope).clip(0))

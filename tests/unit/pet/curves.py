@@ -25,7 +25,7 @@ def _response(t, k):
     return ramp + decay
 
 
-def _input_integral(t):
+def input_integral(t):
     """Integral of Cp from 0 to t."""
     a1, a2, a3 = AMPLITUDES
     l1, l2, l3 = RATES
@@ -39,7 +39,7 @@ def one_tissue(start_s, end_s, K1, k2):
 
     def integral(t):
         t = np.maximum(t, 0)
-        return K1 * (_input_integral(t) - _response(t, k2)) / k2
+        return K1 * (input_integral(t) - _response(t, k2)) / k2
 
     return (integral(end) - integral(start)) / (end - start)
 
@@ -48,3 +48,26 @@ def pair(start_s, end_s, R1, k2, bpnd, K1=0.1):
     """Reference and target curve that satisfy SRTM exactly."""
     reference = one_tissue(start_s, end_s, K1, k2 / R1)
     return reference, one_tissue(start_s, end_s, R1 * K1, k2 / (1 + bpnd))
+
+
+def input_mean(start, end):
+    """Frame means of Cp; times in min."""
+    return (input_integral(end) - input_integral(start)) / (end - start)
+
+
+def _input_second_integral(t):
+    """Integral of `input_integral` from 0 to t."""
+    a1, a2, a3 = AMPLITUDES
+    l1, l2, l3 = RATES
+    fade = np.exp(-l1 * t)
+    ramp = a1 * (t / l1**2 - 2 * (1 - fade) / l1**3 + t * fade / l1**2)
+    return ramp + sum(
+        a * (t - (1 - np.exp(-rate * t)) / rate) / rate for a, rate in ((-a2 - a3, l1), (a2, l2), (a3, l3))
+    )
+
+
+def trapped(start_s, end_s, K1, k2, k3):
+    """Frame means of an irreversible two-tissue compartment: K1/(k2 + k3) (k3 int Cp + k2 Cp (x) exp(-(k2 + k3) t))."""
+    start, end = np.asarray(start_s, float) / 60, np.asarray(end_s, float) / 60
+    total = (_input_second_integral(end) - _input_second_integral(start)) / (end - start)
+    return K1 * k3 / (k2 + k3) * total + one_tissue(start_s, end_s, K1 * k2 / (k2 + k3), k2 + k3)

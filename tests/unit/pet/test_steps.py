@@ -11,12 +11,12 @@ from neurobraid.images.io import save
 from neurobraid.images.resample import resample_image
 from neurobraid.images.templates import grid, template
 from neurobraid.images.transforms import Warp, write_warp
-from neurobraid.pet import fit, maps, model, resample, tacs
+from neurobraid.pet import constants, fit, maps, model, resample, tacs
 
 from . import phantom
 
 WINDOW = (30, 60)
-MODELS = ["SRTM", "SUVR"]
+MODELS = ["SRTM", "SUVR", "SRTM2", "MRTM1", "MRTM2", "refLogan", "refmlLogan", "refPatlak"]
 
 
 def sidecar(timing, **changes):
@@ -91,14 +91,25 @@ def run(folder, pet, side, anatomy):
         [(a["atlas"], a["table"])], t, names=["three"], reference_regions=["cerebellum"],
     )  # fmt: skip
     m = out["model"] = {n: [folder / f"{n}_{k}.out" for k in MODELS] for n in ("kinpar", "kinpar_json")}
-    m["fits"] = [folder / "fits.out"]
+    m["fits"] = [folder / f"fits_{k}.out" for k in MODELS if k != "SUVR"]
+    m["plots"] = [folder / f"plots_{k}.out" for k in ("refLogan", "refPatlak")]
     shared = (t["reference"], t["reference_json"], t["weights"], f["frames"], f["frames_json"])
-    model.model(t["tacs"][0], t["morph"][0], *shared, m, models=MODELS, window_min=WINDOW)
-    p = out["maps"] = {n: [folder / f"{n}{k}.nii.gz" for k in range(3)] for n in ("native", "template")}
-    p.update({n: [folder / f"{n}{k}.out" for k in range(3)] for n in ("native_json", "template_json")})
-    maps.write_maps(
-        out["resample"]["pet"], a["brain"], a["warp"], *shared, p, models=MODELS, window_min=WINDOW, resolution=4.0
-    )  # fmt: skip
+    out["constants"] = folder / "constants.out"
+    constants.estimate(t["tacs"], t["morph"], *shared, out["constants"], models=MODELS)
+    same = {"models": MODELS, "window_min": WINDOW, "shared": [out["constants"]]}
+    model.model(t["tacs"][0], t["morph"][0], *shared, m, **same)
+    p = out["maps"] = {n: [] for n in maps.OUTPUTS}
+    for k in MODELS:
+        for measure in (*maps.MEASURES[k], *maps.DETAILS[k]):
+            p["native"].append(folder / f"native_{k}_{measure}.nii.gz")
+            p["native_json"].append(folder / f"native_{k}_{measure}.out")
+        for measure in maps.MEASURES[k]:
+            p["template"].append(folder / f"template_{k}_{measure}.nii.gz")
+            p["template_json"].append(folder / f"template_{k}_{measure}.out")
+        for n in ("valid", "template_valid"):
+            p[n].append(folder / f"{n}_{k}.nii.gz")
+            p[f"{n}_json"].append(folder / f"{n}_{k}.out")
+    maps.write_maps(out["resample"]["pet"], a["brain"], a["warp"], *shared, p, resolution=4.0, **same)
     return out
 
 
@@ -142,7 +153,7 @@ def expected_binding(anatomy):
 
 def test_parameters(moving, anatomy):
     out, *_ = moving
-    srtm, suvr = (read_tsv(path) for path in out["model"]["kinpar"])
+    srtm, suvr = (read_tsv(path) for path in out["model"]["kinpar"][:2])
     assert list(srtm["name"]) == list(suvr["name"]) == ["front", "absent", "back"]
     expected = expected_binding(anatomy)
     # planted 1; the point spread mixes in white matter and CSF, which do not bind
@@ -162,7 +173,7 @@ def test_parameters(moving, anatomy):
 
 def test_sidecars_say_what_was_done(moving):
     out, *_ = moving
-    srtm, suvr = (read_json(path) for path in out["model"]["kinpar_json"])
+    srtm, suvr = (read_json(path) for path in out["model"]["kinpar_json"][:2])
     assert srtm["ReferenceRegions"] == ["back"]
     assert srtm["BasisFunctions"] == 128
     assert srtm["HalfLifeMin"] == 20.364
@@ -188,6 +199,59 @@ def test_maps_agree_with_the_regions(moving, anatomy):
     assert note["VoxelsFitted"] > 5000
 
 
+def test_all_models_agree(moving):
+    """One tissue compartment, right k2': every model measures the same binding; maps follow their regions."""
+    out, *_ = moving
+    found = read_json(out["constants"])
+    assert found["K2PrimeRegions"] == ["front"]
+    assert found["K2Prime1PerMin"] > 0
+    tables = dict(zip(MODELS, (read_tsv(path) for path in out["model"]["kinpar"]), strict=True))
+    expected = tables["SRTM"]["BPND"][0]
+    for name in ("SRTM2", "MRTM1", "MRTM2", "refLogan", "refmlLogan"):
+        table = tables[name]
+        assert list(table["flag"][1:]) in (
+            ["no data", "reference"],
+            ["no data", "collinear with the reference"],
+        )
+        assert table["flag"][0] == "ok"
+        assert table["BPND"][0] == pytest.approx(expected, abs=0.05), name
+        assert 0 < table["BPND_se"][0] < 0.2
+        index = [path.stem for path in out["maps"]["native_json"]].index(f"native_{name}_BPND")
+        note = read_json(out["maps"]["native_json"][index])
+        # three free parameters where little is bound: MRTM1 leaves half of the noisy voxels without a k2a
+        least = 0.4 if name == "MRTM1" else 0.6
+        assert note["VoxelsFitted"] >= note["VoxelsValid"] > least * note["VoxelsInside"], name
+        if name != "MRTM1":
+            assert note["K2Prime1PerMin"] == found["K2Prime1PerMin"]
+        values = np.asarray(nib.load(out["maps"]["native"][index]).dataobj)
+        valid = np.asarray(nib.load(out["maps"]["valid"][MODELS.index(name)]).dataobj) > 0
+        srtm = np.asarray(nib.load(out["maps"]["native"][0]).dataobj)
+        assert np.abs(np.median((values - srtm)[valid & (srtm != 0)])) < 0.05, name
+    note = read_json(out["model"]["kinpar_json"][MODELS.index("refLogan")])
+    assert note["TStarMin"] == found["TStarMin"]["refLogan"]
+    assert note["TStarMaxResidual"] <= 0.1
+    plot = read_tsv(out["model"]["plots"][0])
+    line = plot[(plot["name"] == "front") & (plot["used"] == 1)]
+    slope, intercept = np.polyfit(line["x"], line["y"], 1)
+    assert slope - 1 == pytest.approx(tables["refLogan"]["BPND"][0], abs=1e-5)
+    assert intercept == pytest.approx(tables["refLogan"]["intercept"][0], rel=1e-4)
+    assert len(line) >= 5
+
+
+def test_reference_region_outside_the_field_of_view(moving, anatomy, tmp_path):
+    out, *_ = moving
+    a, f = anatomy, out["fit"]
+    t = {n: tmp_path / n for n in ("reference", "reference_json", "weights")}
+    t.update({n: [tmp_path / n] for n in ("tacs", "tacs_json", "morph")})
+    with pytest.raises(InputError, match="0 % inside the field of view") as error:
+        tacs.extract(
+            out["resample"]["pet"], f["frames"], f["frames_json"], a["brain"], a["grey"], a["warp"],
+            [(a["atlas"], a["table"])], t, names=["three"], reference_regions=["absent"],
+        )  # fmt: skip
+    assert error.value.problem.field == "reference region"
+    assert not t["reference"].exists()
+
+
 def test_static_scan_gives_suvr_and_says_why_there_is_no_srtm(tmp_path, anatomy):
     timing = phantom.frames()
     series = phantom.scan(np.tile(np.eye(4), (26, 1, 1)), np.eye(4))
@@ -197,13 +261,19 @@ def test_static_scan_gives_suvr_and_says_why_there_is_no_srtm(tmp_path, anatomy)
     fields = sidecar(timing, FrameTimesStart=1790.0, FrameDuration=1800.0, ScanStart=1790, Units="kBq/mL")
     write_json({**fields, "ImageDecayCorrectionTime": -10}, tmp_path / "pet.json")
     out = run(tmp_path, tmp_path / "pet.nii.gz", tmp_path / "pet.json", anatomy)
-    srtm, suvr = (read_tsv(path) for path in out["model"]["kinpar"])
+    srtm, suvr = (read_tsv(path) for path in out["model"]["kinpar"][:2])
     assert srtm["BPND"].isna().all()
     assert srtm["flag"][0].startswith("1 frames")
     assert suvr["SUVR"][0] > 1.5
     assert "not available" in read_json(out["model"]["kinpar_json"][0])["Description"]
     assert "at least 6" in read_json(out["maps"]["native_json"][0])["Missing"]
     assert (np.asarray(nib.load(out["maps"]["template"][0]).dataobj) == 0).all()
+    for name in ("SRTM2", "refLogan", "refPatlak"):
+        table = read_tsv(out["model"]["kinpar"][MODELS.index(name)])
+        assert table.drop(columns=["name", "undetermined", "flag", "coverage"]).isna().all(axis=None)
+        assert ("frame" in table["flag"][0]) or ("no t*" in table["flag"][0]), table["flag"][0]
+        assert not np.asarray(nib.load(out["maps"]["valid"][MODELS.index(name)]).dataobj).any()
+    assert read_json(out["constants"])["K2Prime1PerMin"] == "n/a"
 
 
 @pytest.mark.parametrize(

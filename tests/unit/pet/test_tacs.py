@@ -126,9 +126,8 @@ def test_maps_to_template_do_not_mix_in_the_outside():
     back[:3, 3] = -SHIFT
     to_t1w = Warp(back, np.zeros((2, 2, 2, 3), np.float32), np.eye(4))
     mask = np.ones(LABELS_SHAPE, bool)
-    moved = maps.to_template(
-        np.where(valid, values, 1e6), valid, AFFINE, to_t1w, LABELS_SHAPE, LABELS_AFFINE, mask
-    )
+    ijk = maps.template_points(AFFINE, to_t1w, LABELS_SHAPE, LABELS_AFFINE, mask)
+    moved = maps.to_template(np.where(valid, values, 1e6), valid, ijk, mask)
     assert set(np.unique(moved.round(3))) == {0.0, 3.0}
     middle = apply_affine(AFFINE, np.argwhere(valid)).mean(0)
     found = apply_affine(LABELS_AFFINE, np.argwhere(moved > 0)).mean(0)
