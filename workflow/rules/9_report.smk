@@ -17,7 +17,7 @@ SRTM = ["SRTM"] if "SRTM" in config["pet"]["models"] else []
 # quality of all scans side by side, where a rule makes them
 MADE = [str(path) for made in workflow.rules for path in made.output]
 HMC_BOLDREF = any(path.endswith("_desc-hmc_boldref.nii.gz") for path in MADE)
-QUALITY_TABLE = any(path.endswith("/group/desc-quality_table.tsv") for path in MADE)
+QUALITY_TABLE = any(path.endswith("desc-quality_table.tsv") for path in MADE)
 
 
 # kind of file, kind of scan, template, filters: a page gets what its participant has

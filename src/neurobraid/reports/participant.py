@@ -522,13 +522,15 @@ class _Participant:
                 "csfwm8": "CSF and white-matter signals with their expansions", "global_signal": "global signal",
                 "compcor": "CompCor components"}  # fmt: skip
         listed = ", ".join(what.get(g, g) for g in groups)
+        scrubs = name in STRATEGIES and STRATEGIES[name].fd_threshold_mm
+        censored = "Volumes that the strategy leaves out are kept here. " if scrubs else ""
         listed = f"{listed} and cosines" if listed else "cosines"
         lost = 100 * (1 - float(after[:, keep].var() / max(before[:, keep].var(), 1e-12)))
         done = "realigned (linear interpolation) and " if motion is not None else ""
         tail += (
             f"; and the same voxels {done}without the confounds of the connectivity strategy {name} ({listed} up to "
             f"{CARPET_HIGH_PASS_HZ:g} Hz; {regressors.shape[1]} regressors for {int(keep.sum())} volumes), on the same grey scale. "
-            f"The variance shown falls by {number(lost, 0)} %."
+            f"{censored}The variance shown falls by {number(lost, 0)} %."
         )
         return [("Recorded signal", before), (f"After regression of confounds ({name})", after)], tissue, tail
 
