@@ -32,6 +32,7 @@ BIDSIGNORE = (
             "pet",
             "petref",
             "boldref",
+            "fieldmap",
         )
     )
     + "atlases/\ngroup/\ncohort/\n"

@@ -113,7 +113,7 @@ class Study:
     Attributes
     ----------
     index : neurobraid.bids.pairing.Index
-        Analysed scans, pairing, and exclusions with their reasons.
+        Analysed scans, pairing, field maps, and exclusions with their reasons.
     warnings : list of neurobraid.errors.Problem
         What is odd about the dataset without stopping it.
     """
@@ -122,12 +122,15 @@ class Study:
     warnings: list = field(default_factory=list)
     _rows: dict = field(default_factory=dict, repr=False)
     _t1w: dict = field(default_factory=dict, repr=False)
+    _fieldmaps: dict = field(default_factory=dict, repr=False)
 
     def __post_init__(self):
         for row in self.index.scans.itertuples(index=False):
             self._rows[row.suffix, row.scan] = row
         for row in self.index.pairing.itertuples(index=False):
             self._t1w[row.suffix, row.scan] = (row.t1w_visit, row.t1w_scan)
+        for row in self.index.fieldmaps.itertuples(index=False):
+            self._fieldmaps[row.scan] = row
 
     @property
     def participants(self):
@@ -159,6 +162,15 @@ class Study:
         self.row(suffix, scan)
         return self._t1w[suffix, scan]
 
+    def fieldmap(self, scan):
+        """How the distortion of a BOLD scan is corrected, as a dict: method, paths, sidecars, reason."""
+        self.row("bold", scan)
+        return self._fieldmaps[scan]._asdict()
+
+    def has_fieldmap(self, scan):
+        """Whether the distortion of a BOLD scan is corrected, by a field map or by constrained registration."""
+        return self.fieldmap(scan)["method"] != "none"
+
 
 def _link(dataset, link):
     """Reach the dataset as ``bids`` inside the study, so that no absolute path enters a rule."""
@@ -184,6 +196,7 @@ def _stored_index(link, config, table_path):
     """Index of a real dataset: made once, then read from the study's own reviewable table."""
     from neurobraid.bids import pairing
     from neurobraid.bids.check import check_structure
+    from neurobraid.bids.fieldmaps import find_fieldmaps
     from neurobraid.bids.table import make_table, open_dataset, read_scan_table, scan_rows
     from neurobraid.files import read_json, write_json, write_tsv
 
@@ -194,14 +207,25 @@ def _stored_index(link, config, table_path):
         table = make_table(scan_rows(tree))
         tasks = [record["task"] for record in config["activation"]["tasks"]]
         models = bool(config["prediction"]["models"])
-        problems = check_structure(link, config["index"], event_tasks=tasks, need_participants=models)
+        problems = check_structure(
+            link,
+            config["index"],
+            event_tasks=tasks,
+            need_participants=models,
+            distortion=config["bold"]["distortion"],
+        )
         problems.raise_errors()
         dates = {path: day.isoformat() for path, day in pairing.read_dates(link, table).items()}
         others = pairing.unanalysed(tree, set(table["path"]))
         warnings = [vars(problem) for problem in problems.warnings]
-        write_json(
-            {"dates": dates, "not_analysed": others, "warnings": warnings, "bids": config["bids"]}, notes
-        )
+        content = {
+            "dates": dates,
+            "not_analysed": others,
+            "fieldmaps": find_fieldmaps(tree, table),
+            "warnings": warnings,
+            "bids": config["bids"],
+        }
+        write_json(content, notes)
         write_tsv(table, table_path)
     stored = read_json(notes)
     if stored["bids"] != config["bids"]:
@@ -214,7 +238,17 @@ def _stored_index(link, config, table_path):
         )
     dates = {path: date.fromisoformat(day) for path, day in stored["dates"].items()}
     table = read_scan_table(table_path)
-    index = pairing.index_from_table(table, config["index"], dates, stored["not_analysed"])
+    if "fieldmaps" not in stored:  # indexed by a version that did not read field maps
+        stored["fieldmaps"] = find_fieldmaps(open_dataset(link), table)
+        write_json(stored, notes)
+    index = pairing.index_from_table(
+        table,
+        config["index"],
+        dates,
+        stored["not_analysed"],
+        stored["fieldmaps"],
+        config["bold"]["distortion"],
+    )
     return index, [Problem(**warning) for warning in stored["warnings"]]
 
 
@@ -255,8 +289,18 @@ def open_study(config):
     Raises
     ------
     InputError, InputErrors
-        The dataset is not there, is not BIDS, or has problems; all of them are listed.
+        The dataset is not there, is not BIDS, or has problems; all of them are listed. Or the config demands field maps
+        (``bold.distortion: fieldmap``) and a run has none.
     """
+    from neurobraid.bids.fieldmaps import missing_fieldmaps
+
+    study = _open(config)
+    if config["bold"]["distortion"] == "fieldmap" and (error := missing_fieldmaps(study.index.fieldmaps)):
+        raise error
+    return study
+
+
+def _open(config):
     if config["bids"]:
         _link(config["bids"], RAW)
         return Study(*_stored_index(RAW, config, Path(SCAN_TABLE)))

@@ -15,6 +15,7 @@ rule index_pair:
         scans="<index>/scans.tsv",
         pairing="<index>/pairing.tsv",
         exclusions="<index>/exclusions.tsv",
+        fieldmaps="<index>/fieldmaps.tsv",
         description="<derivatives>/dataset_description.json",
         ignore="<derivatives>/.bidsignore",
     log:
@@ -39,6 +40,7 @@ rule index_validate:
     """Read every raw file once; stop with the list of everything that is wrong."""
     input:
         scans="<index>/scans.tsv",
+        fieldmaps="<index>/fieldmaps.tsv",
         description="<raw>/dataset_description.json",
         participants=(
             "<raw>/participants.tsv"
