@@ -129,8 +129,8 @@ class Study:
             self._rows[row.suffix, row.scan] = row
         for row in self.index.pairing.itertuples(index=False):
             self._t1w[row.suffix, row.scan] = (row.t1w_visit, row.t1w_scan)
-        for row in self.index.fieldmaps.itertuples(index=False):
-            self._fieldmaps[row.scan] = row
+        if (fieldmaps := getattr(self.index, "fieldmaps", None)) is not None:
+            self._fieldmaps.update({row.scan: row for row in fieldmaps.itertuples(index=False)})
 
     @property
     def participants(self):
@@ -169,7 +169,7 @@ class Study:
 
     def has_fieldmap(self, scan):
         """Whether the distortion of a BOLD scan is corrected, by a field map or by constrained registration."""
-        return self.fieldmap(scan)["method"] != "none"
+        return scan in self._fieldmaps and self._fieldmaps[scan].method != "none"
 
 
 def _link(dataset, link):

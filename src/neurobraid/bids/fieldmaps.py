@@ -267,13 +267,16 @@ def choose_fieldmaps(records, scans, mode="auto"):
     found = {record["path"]: record for record in records}
     rows = []
     for row in scans[scans["suffix"] == "bold"].to_dict("records"):
-        record = found.get(row["path"], {"method": "none", "reason": NO_FIELDMAP, "obstacle": NO_SIDECAR})
+        # a run of several echoes may be one row; any echo's field map is the run's
+        own = [found[path] for path in row["path"].split(";") if path in found]
+        own.sort(key=lambda record: record["method"] == "none")
+        record = own[0] if own else {"method": "none", "reason": NO_SIDECAR, "obstacle": NO_SIDECAR}
         method, reason = record["method"], record["reason"]
         if mode == "none":
             method, reason = "none", "bold.distortion is none"
         elif record["obstacle"] and method != "none":
             method, reason = "none", f"its field map cannot be used: {record['obstacle']}"
-        elif method == "none" and mode == "fieldmapless":
+        elif own and method == "none" and mode == "fieldmapless":
             method = "none" if record["obstacle"] else "fieldmapless"
             then = record["obstacle"] or "constrained registration to the T1w image"
             reason = f"{reason}; {then}"
@@ -338,7 +341,11 @@ def unused_reason(path, fieldmaps, records, scans, mode):
         return "bold.distortion is none: field maps are not used"
     if path.rpartition("/")[2].partition(".")[0].endswith("_epi"):
         return "field maps of opposite phase encoding (epi) are not read"
-    names = dict(zip(scans["path"], scans["scan"], strict=True))
+    names = {
+        one: scan
+        for paths, scan in zip(scans["path"], scans["scan"], strict=True)
+        for one in paths.split(";")
+    }
     chosen = fieldmaps.set_index("scan")
     for record in records:
         if path in record["linked"].split(";") and record["path"] in names:

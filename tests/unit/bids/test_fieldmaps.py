@@ -8,10 +8,12 @@ from trees import SHAPE, TR, TREES, VOLUMES, tree, write_image, write_tree
 from neurobraid.bids.check import FIELDMAP_UNITS, check_structure, validate
 from neurobraid.bids.fieldmaps import (
     NO_FIELDMAP,
+    choose_fieldmaps,
     find_fieldmaps,
     intended_path,
     missing_fieldmaps,
     obstacle,
+    unused_reason,
 )
 from neurobraid.bids.pairing import build_index
 from neurobraid.bids.table import build_scan_table, open_dataset
@@ -99,6 +101,19 @@ def test_the_run_of_another_echo_is_the_same_run(tmp_path):
     del spec["files"][f"{BOLD}.json"]
     spec["files"]["task-rest_bold.json"] = RUN
     assert only(write_tree(spec, tmp_path))["method"] == "phasediff"
+
+
+def test_a_row_of_several_echoes_takes_the_map_of_any_of_them(tmp_path):
+    root = write_tree(TREES["phasediff"], tmp_path)
+    index = build_index(root)
+    records = find_fieldmaps(open_dataset(root), build_scan_table(root))
+    scans = index.scans[index.scans["scan"].isin(["sub-01_ses-1_task-motor", "sub-02_task-rest"])].copy()
+    bold = scans["suffix"] == "bold"
+    scans.loc[bold, "path"] = ";".join(sorted(scans.loc[bold, "path"], reverse=True))
+    chosen = choose_fieldmaps(records, scans)
+    assert chosen["method"].tolist() == ["phasediff", "phasediff"]
+    rest = "sub-01/ses-1/fmap/sub-01_ses-1_run-2_phasediff.nii.gz"
+    assert "another field map was taken" in unused_reason(rest, chosen, records, scans, "auto")
 
 
 def test_of_several_the_own_session_the_lowest_run_and_the_best_kind(tmp_path):
