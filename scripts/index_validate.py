@@ -15,6 +15,7 @@ with job_log(snakemake.log[0]) as log:
     table, problems = validate(
         Path(snakemake.input.description).parent,
         read_scan_table(snakemake.input.scans),
+        fieldmaps=read_scan_table(snakemake.input.fieldmaps),
         options=snakemake.params.options,
         event_tasks=snakemake.params.event_tasks,
         need_participants=snakemake.params.need_participants,

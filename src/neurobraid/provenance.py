@@ -34,6 +34,7 @@ BIDSIGNORE = (
             "boldref",
             "T2starmap",
             "desc-validity_mask",
+            "fieldmap",
         )
     )
     + "atlases/\ngroup/\ncohort/\n"

@@ -122,7 +122,7 @@ class Study:
     Attributes
     ----------
     index : neurobraid.bids.pairing.Index
-        Analysed scans, pairing, and exclusions with their reasons.
+        Analysed scans, pairing, field maps, and exclusions with their reasons.
     warnings : list of neurobraid.errors.Problem
         What is odd about the dataset without stopping it.
     """
@@ -132,6 +132,7 @@ class Study:
     _rows: dict = field(default_factory=dict, repr=False)
     _t1w: dict = field(default_factory=dict, repr=False)
     _adopted: dict = field(default_factory=dict, repr=False)
+    _fieldmaps: dict = field(default_factory=dict, repr=False)
 
     def __post_init__(self):
         for row in self.index.scans.itertuples(index=False):
@@ -144,6 +145,8 @@ class Study:
             for row in self.index.preprocessing.itertuples(index=False):
                 if row.source == ADOPTED:
                     self._adopted[row.suffix, row.scan] = files_of(row.files)
+        if (fieldmaps := getattr(self.index, "fieldmaps", None)) is not None:
+            self._fieldmaps.update({row.scan: row for row in fieldmaps.itertuples(index=False)})
 
     @property
     def participants(self):
@@ -179,10 +182,14 @@ class Study:
         """Whether a BOLD scan is a run of several echoes."""
         return ";" in self.row("bold", scan)["path"]
 
+    def fieldmap(self, scan):
+        """How the distortion of a BOLD scan is corrected, as a dict: method, paths, sidecars, reason."""
+        self.row("bold", scan)
+        return self._fieldmaps[scan]._asdict()
+
     def has_fieldmap(self, scan):
-        """Whether the susceptibility distortion of a BOLD scan is corrected."""
-        table = getattr(self.index, "fieldmaps", None)
-        return table is not None and bool(((table["scan"] == scan) & (table["method"] != "none")).any())
+        """Whether the distortion of a BOLD scan is corrected, by a field map or by constrained registration."""
+        return scan in self._fieldmaps and self._fieldmaps[scan].method != "none"
 
     def adopted_pattern(self, suffix):
         """Regular expression of the scans of one kind (T1w, bold) that fMRIPrep preprocessed; else it matches nothing."""
@@ -282,6 +289,7 @@ def _stored_index(link, config, table_path):
     """Index of a real dataset: made once, then read from the study's own reviewable table."""
     from neurobraid.bids import pairing
     from neurobraid.bids.check import check_structure
+    from neurobraid.bids.fieldmaps import find_fieldmaps
     from neurobraid.bids.fmriprep import decide
     from neurobraid.bids.table import make_table, open_dataset, read_scan_table, scan_rows
     from neurobraid.files import read_json, write_json, write_tsv
@@ -293,14 +301,25 @@ def _stored_index(link, config, table_path):
         table = make_table(scan_rows(tree))
         tasks = [record["task"] for record in config["activation"]["tasks"]]
         models = bool(config["prediction"]["models"])
-        problems = check_structure(link, _index_options(config), event_tasks=tasks, need_participants=models)
+        problems = check_structure(
+            link,
+            _index_options(config),
+            event_tasks=tasks,
+            need_participants=models,
+            distortion=config["bold"]["distortion"],
+        )
         problems.raise_errors()
         dates = {path: day.isoformat() for path, day in pairing.read_dates(link, table).items()}
         others = pairing.unanalysed(tree, set(table["path"]))
         warnings = [vars(problem) for problem in problems.warnings]
-        write_json(
-            {"dates": dates, "not_analysed": others, "warnings": warnings, "bids": config["bids"]}, notes
-        )
+        content = {
+            "dates": dates,
+            "not_analysed": others,
+            "fieldmaps": find_fieldmaps(tree, table),
+            "warnings": warnings,
+            "bids": config["bids"],
+        }
+        write_json(content, notes)
         write_tsv(table, table_path)
     stored = read_json(notes)
     if stored["bids"] != config["bids"]:
@@ -315,7 +334,12 @@ def _stored_index(link, config, table_path):
     table = read_scan_table(table_path)
     found, looked_up = _adopt(config, stored, table)
     others = [*stored["not_analysed"], *(found or {}).get("without_raw", [])]
-    index = pairing.index_from_table(table, _index_options(config), dates, others)
+    if "fieldmaps" not in stored:  # indexed by a version that did not read field maps
+        stored["fieldmaps"] = find_fieldmaps(open_dataset(link), table)
+        looked_up = True
+    index = pairing.index_from_table(
+        table, _index_options(config), dates, others, stored["fieldmaps"], config["bold"]["distortion"]
+    )
     index = replace(index, preprocessing=decide(index.scans, index.pairing, found))
     _all_there(index.preprocessing)
     if looked_up:
@@ -361,8 +385,18 @@ def open_study(config):
     Raises
     ------
     InputError, InputErrors
-        The dataset is not there, is not BIDS, or has problems; all of them are listed.
+        The dataset is not there, is not BIDS, or has problems; all of them are listed. Or the config demands field maps
+        (``bold.distortion: fieldmap``) and a run has none.
     """
+    from neurobraid.bids.fieldmaps import missing_fieldmaps
+
+    study = _open(config)
+    if config["bold"]["distortion"] == "fieldmap" and (error := missing_fieldmaps(study.index.fieldmaps)):
+        raise error
+    return study
+
+
+def _open(config):
     if config["bids"]:
         _link(config["bids"], RAW)
         return Study(*_stored_index(RAW, config, Path(SCAN_TABLE)))

@@ -65,6 +65,31 @@ def test_echoes_of_a_run_are_one_scan(tmp_path):
     assert all(name_problems(Path(path).name) == [] for path in files if "/func/" in path)
 
 
+@pytest.mark.parametrize("mode", ["auto", "fieldmapless"])
+def test_a_field_map_needs_no_anatomy_and_a_run_without_one_does(tmp_path, mode):
+    home = study(tmp_path, tree("phasediff"), "rest-only", bold={"distortion": mode})
+    names = [("sub-01/ses-1", "sub-01_ses-1_task-rest"), ("sub-02", "sub-02_task-rest")]
+    targets = []
+    for visit, scan in names[: 1 if mode == "auto" else 2]:
+        folder = home / f"results/derivatives/{visit}/func"
+        folder.mkdir(parents=True)
+        # what the run's own motion estimation leaves behind
+        for ending in ("desc-hmc_boldref.nii.gz", "desc-hmc_mask.nii.gz"):
+            (folder / f"{scan}_{ending}").touch()
+        targets.append(f"results/derivatives/{visit}/func/{scan}_desc-sdc_fieldmap.nii.gz")
+    done = snakemake(
+        "--dry-run", "--quiet", "host", "--cores", 1, "--directory", home, "--", *targets
+    )  # fmt: skip
+    inputs = [line for line in done.stdout.splitlines() if line.strip().startswith("input:") and "desc-hmc_mask" in line]
+    assert len(inputs) == len(targets)
+    mapped = next(line for line in inputs if "ses-1_task-rest" in line)
+    assert "bids/sub-01/ses-1/fmap/sub-01_ses-1_run-2_phasediff.nii.gz" in mapped
+    assert "fmap/sub-01_ses-1_run-2_phasediff.json" in mapped and "T1w" not in mapped
+    if mode == "fieldmapless":
+        bare = next(line for line in inputs if "sub-02_task-rest" in line)
+        assert "fmap" not in bare and "sub-02_desc-preproc_T1w.nii.gz" in bare and "label-CSF_probseg" in bare
+
+
 def test_exclusion_takes_a_scan_out(tmp_path):
     spec = tree("no_sessions")
     before = planned(study(tmp_path / "a", spec, "rest-only"))

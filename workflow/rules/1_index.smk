@@ -16,6 +16,7 @@ rule index_pair:
         pairing="<index>/pairing.tsv",
         exclusions="<index>/exclusions.tsv",
         preprocessing="<index>/preprocessing.tsv",
+        fieldmaps="<index>/fieldmaps.tsv",
         description="<derivatives>/dataset_description.json",
         ignore="<derivatives>/.bidsignore",
     log:
@@ -41,6 +42,7 @@ rule index_validate:
     """Read every raw file once; stop with the list of everything that is wrong."""
     input:
         scans="<index>/scans.tsv",
+        fieldmaps="<index>/fieldmaps.tsv",
         description="<raw>/dataset_description.json",
         participants=(
             "<raw>/participants.tsv"

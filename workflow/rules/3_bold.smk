@@ -1,5 +1,7 @@
 # Stage bold: everything estimated once per run, then one interpolation to every space.
 
+UNMAPPED = "scan == '{scan}' and method == 'fieldmapless'"
+
 
 rule bold_motion:
     """Estimate the reference and the head motion of a BOLD run."""
@@ -57,6 +59,58 @@ rule bold_echoes:
         code=code_digest("bold"),
     script:
         "../../scripts/bold_echoes.py"
+
+
+rule bold_fieldmap:
+    """Estimate the off-resonance field of a BOLD run, from its field map or by constrained registration."""
+    input:
+        boldref="<derivatives>/{visit}/func/{scan}_desc-hmc_boldref.nii.gz",
+        mask="<derivatives>/{visit}/func/{scan}_desc-hmc_mask.nii.gz",
+        sidecars=raw("bold", "sidecars"),
+        validated=ancient("<index>/validation.tsv"),
+        fieldmap=raw("fieldmap", "paths"),
+        fieldmap_sidecars=raw("fieldmap", "sidecars"),
+        t1w=branch(
+            lookup(query=UNMAPPED, within=STUDY.index.fieldmaps, cols="method"),
+            then=anatomy("bold", "desc-preproc_T1w.nii.gz"),
+        ),
+        brain_mask=branch(
+            lookup(query=UNMAPPED, within=STUDY.index.fieldmaps, cols="method"),
+            then=anatomy("bold", "desc-brain_mask.nii.gz"),
+        ),
+        gm=branch(
+            lookup(query=UNMAPPED, within=STUDY.index.fieldmaps, cols="method"),
+            then=anatomy("bold", "label-GM_probseg.nii.gz"),
+        ),
+        wm=branch(
+            lookup(query=UNMAPPED, within=STUDY.index.fieldmaps, cols="method"),
+            then=anatomy("bold", "label-WM_probseg.nii.gz"),
+        ),
+        csf=branch(
+            lookup(query=UNMAPPED, within=STUDY.index.fieldmaps, cols="method"),
+            then=anatomy("bold", "label-CSF_probseg.nii.gz"),
+        ),
+    output:
+        fieldmap="<derivatives>/{visit}/func/{scan}_desc-sdc_fieldmap.nii.gz",
+        fieldmap_json="<derivatives>/{visit}/func/{scan}_desc-sdc_fieldmap.json",
+    log:
+        "logs/bold_fieldmap/{visit}/{scan}.log",
+    benchmark:
+        "logs/benchmarks/bold_fieldmap/{visit}/{scan}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1500, 25),
+        runtime=30,
+    params:
+        method=lookup(
+            query="scan == '{scan}'", within=STUDY.index.fieldmaps, cols="method"
+        ),
+        modulate=lookup(dpath="bold/modulate", within=config),
+        code=code_digest("bold"),
+    script:
+        "../../scripts/bold_fieldmap.py"
 
 
 rule bold_fit:

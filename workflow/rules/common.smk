@@ -79,10 +79,11 @@ def place(template, **wildcards):
 
 
 def raw(suffix, field="path"):
-    """Input function: raw file (or sidecars, events) of the scan in the wildcards."""
+    """Input function: raw file (or sidecars, events) of the scan in the wildcards; "fieldmap": of its field map."""
 
     def find(wildcards):
-        row = STUDY.row(suffix, wildcards.scan)
+        scan = wildcards.scan
+        row = STUDY.fieldmap(scan) if suffix == "fieldmap" else STUDY.row(suffix, scan)
         return [f"{RAW}/{name}" for name in row[field].split(";") if name != "n/a"]
 
     return find

@@ -15,12 +15,14 @@ import os
 from pathlib import Path
 
 from neurobraid.bids.entities import name_problems, natural, parse, suggest
+from neurobraid.bids.fieldmaps import FIELDMAP_SUFFIXES, KINDS, NO_FIELDMAP, as_list, intended_path
 from neurobraid.bids.headers import FORM_GAP_MM, LARGEST_VALUE, form_gap
 from neurobraid.bids.sidecars import applying, metadata, read_sidecar
 from neurobraid.bids.table import (
     IMAGE_EXTENSIONS,
     MISSING,
     SUFFIXES,
+    list_images,
     open_dataset,
 )
 from neurobraid.errors import InputError, ProblemList
@@ -32,6 +34,10 @@ FRAME_TOLERANCE_S = 0.01
 #: A repetition time above this is milliseconds written as seconds.
 LONGEST_TR_S = 60.0
 
+#: No echo time is longer; above this it is milliseconds written as seconds.
+LONGEST_ECHO_S = 1.0
+#: Units of a direct field map that the BOLD stage converts (a test keeps this in step with `neurobraid.bold.fieldmap`).
+FIELDMAP_UNITS = ("Hz", "rad/s", "T")
 #: Units of activity concentration that the PET stage converts (a test keeps this in step with `neurobraid.pet.units`).
 ACTIVITY_UNITS = (
     "Bq/mL", "Bq/cc", "Bq/cm3", "BQML", "kBq/mL", "kBq/cc", "kBq/cm3", "kBqml", "nCi/mL", "nCi/cc", "uCi/mL", "uCi/cc",
@@ -45,7 +51,16 @@ PET_ONLY_FOR_BIDS = (
 )  # fmt: skip
 
 
-def check_structure(bids_root, options=None, *, scans=None, event_tasks=(), need_participants=False):
+def check_structure(
+    bids_root,
+    options=None,
+    *,
+    scans=None,
+    fieldmaps=None,
+    event_tasks=(),
+    need_participants=False,
+    distortion="auto",
+):
     """Check names, tables, sidecars and headers of a dataset.
 
     Parameters
@@ -56,10 +71,14 @@ def check_structure(bids_root, options=None, *, scans=None, event_tasks=(), need
         excluded scan may be broken.
     scans : pandas.DataFrame, optional
         Analysed scans, when they are known already; else they follow from `options`.
+    fieldmaps : pandas.DataFrame, optional
+        Their field maps (see `neurobraid.bids.fieldmaps.choose_fieldmaps`), when `scans` are given.
     event_tasks : iterable of str
         Tasks whose activation is modelled: their runs need events with a ``trial_type``.
     need_participants : bool
         Whether covariates are read from ``participants.tsv``: a participant without a row is an error then.
+    distortion : str
+        ``bold.distortion`` of the config.
 
     Returns
     -------
@@ -79,16 +98,21 @@ def check_structure(bids_root, options=None, *, scans=None, event_tasks=(), need
     problems.extend(name_errors(tree))
     if scans is None:
         try:
-            index = build_index(bids_root, options)
+            index = build_index(bids_root, options, distortion)
         except InputError as error:
             problems.extend([error.problem])
-            index = build_index(bids_root)
-        scans = index.scans
+            index = build_index(bids_root, None, distortion)
+        scans, fieldmaps = index.scans, index.fieldmaps
         problems.extend(anatomy_errors(index))
     problems.extend(participants_errors(tree, scans, needed=need_participants))
     for row in scans.to_dict("records"):
         wanted = row["task"] in set(event_tasks)
         problems.extend(scan_errors(tree.root, row, needs_events=wanted, tr_tolerance=tolerance))
+    if fieldmaps is not None:
+        if distortion != "none":
+            problems.extend(fieldmap_links(tree, set(scans["participant_id"])))
+        for row in fieldmaps.to_dict("records"):
+            problems.extend(fieldmap_errors(tree.root, row))
     if scans.empty and not problems.errors:
         found = "no T1w, BOLD or PET image to analyse"
         fix = (
@@ -119,6 +143,131 @@ def anatomy_errors(index):
         found = f"{group['reason'].iloc[0]}; left out: {scans}"
         fix = f"add {participant}/[ses-<label>/]anat/{participant}_[ses-<label>_]T1w.nii.gz, or raise index.max_days"
         problems.add(participant, "T1w", found, "one T1w per participant", fix, level)
+    return problems
+
+
+def fieldmap_links(tree, participants):
+    """Warn about field maps whose sidecar cannot be read or is meant for a run that is not there.
+
+    Parameters
+    ----------
+    tree : Tree
+    participants : set of str
+        Only theirs.
+
+    Returns
+    -------
+    ProblemList
+    """
+    problems = ProblemList()
+    present = {path for path, _, _ in list_images(tree)}
+    stems = {path.removesuffix(".gz") for path in present}
+    for path, datatype, name in list_images(tree):
+        participant = f"sub-{name.entities['sub']}"
+        if datatype != "fmap" or name.suffix not in FIELDMAP_SUFFIXES or participant not in participants:
+            continue
+        for sidecar in tree.applicable(path):
+            try:
+                content = read_sidecar(tree.root, sidecar)
+            except InputError as error:
+                p = error.problem
+                problems.add(p.file, p.field, p.found, p.allowed, p.fix, level="warning")
+                continue
+            for text in as_list(content.get("IntendedFor")):
+                target = intended_path(text, participant)
+                if target is None or target.removesuffix(".gz") in stems:
+                    continue
+                guess = suggest(target, sorted(p for p in present if p.startswith(f"{participant}/")))
+                fix = f"did you mean {guess}?" if guess else "name the run, relative to the participant"
+                found = f"{text}, which is not there"
+                problems.add(
+                    sidecar, "IntendedFor", found, "an image of the participant", fix, level="warning"
+                )
+    return problems
+
+
+def fieldmap_errors(root, row):
+    """Problems of the field map of one BOLD run.
+
+    Parameters
+    ----------
+    root : path-like
+        BIDS root.
+    row : mapping
+        Row of the table of field maps.
+
+    Returns
+    -------
+    ProblemList
+        Errors: what would make the correction fail or wrong. A warning: a run that has a field map which cannot be used.
+    """
+    problems = ProblemList()
+    if row["method"] == "none":
+        if row["reason"] not in (NO_FIELDMAP, "bold.distortion is none"):
+            fix = "mend what the reason names, or accept the distortion"
+            problems.add(row["scan"], "field map", row["reason"], "a usable one", fix, level="warning")
+        return problems
+    if row["method"] not in KINDS:
+        return problems
+    paths = row["paths"].split(";")
+    sidecars = [] if row["sidecars"] == MISSING else row["sidecars"].split(";")
+    meta = {}
+    for path in paths:
+        suffix = parse(path.rpartition("/")[2]).suffix
+        meta[suffix] = {}
+        for sidecar in sidecars:
+            if parse(sidecar.rpartition("/")[2]).suffix == suffix:
+                try:
+                    meta[suffix].update(read_sidecar(root, sidecar))
+                except InputError as error:
+                    problems.extend([error.problem])
+    headers = {}
+    for path in paths:
+        try:
+            headers[path] = read_header(Path(root) / path, path)
+        except InputError as error:
+            problems.extend([error.problem])
+    shapes = {path: header["shape"] for path, header in headers.items()}
+    for path, shape in shapes.items():
+        text = " x ".join(map(str, shape))
+        if len([n for n in shape if n > 1]) != 3:
+            problems.add(path, "dimensions", text, "3D", "give one 3D image per file")
+        elif paths[0] in shapes and shape[:3] != shapes[paths[0]][:3]:
+            wanted = " x ".join(map(str, shapes[paths[0]][:3]))
+            fix = f"give the magnitude image of the same acquisition as {paths[0].rpartition('/')[2]}"
+            problems.add(path, "dimensions", text, wanted, fix)
+    if row["method"] == "direct":
+        units = meta["fieldmap"].get("Units")
+        if units not in FIELDMAP_UNITS:
+            found = "missing" if units is None else repr(units)
+            fix = "write the unit the map really has; it is never guessed"
+            problems.add(_own_sidecar(paths[0]), "Units", found, ", ".join(FIELDMAP_UNITS), fix)
+        return problems
+    if row["method"] == "phasediff":
+        own = meta["phasediff"]
+        wanted = [("phasediff", "EchoTime1"), ("phasediff", "EchoTime2")]
+        magnitudes = [meta.get(name, {}) for name in ("magnitude1", "magnitude2")]
+        values = [
+            own.get(key, magnitude.get("EchoTime"))
+            for (_, key), magnitude in zip(wanted, magnitudes, strict=True)
+        ]
+    else:
+        wanted = [("phase1", "EchoTime"), ("phase2", "EchoTime")]
+        values = [meta[suffix].get(key) for suffix, key in wanted]
+    times = [_number(value) for value in values]
+    by_suffix = {parse(path.rpartition("/")[2]).suffix: _own_sidecar(path) for path in paths}
+    for (suffix, key), value, seconds in zip(wanted, values, times, strict=True):
+        if value is None:
+            problems.add(
+                by_suffix[suffix], key, "missing", "seconds", "add the echo time of the scan protocol"
+            )
+        elif seconds is None or not 0 < seconds < LONGEST_ECHO_S:
+            fix = "divide by 1000: the unit is seconds" if seconds and seconds >= 1 else "correct it"
+            problems.add(by_suffix[suffix], key, repr(value), f"seconds, below {LONGEST_ECHO_S:g}", fix)
+    if None not in times and times[0] == times[1]:
+        suffix, key = wanted[1]
+        found = f"{values[1]!r}, the same as the first echo"
+        problems.add(by_suffix[suffix], key, found, "two different echo times", "correct the sidecar")
     return problems
 
 
@@ -811,7 +960,8 @@ def image_errors(root, row):
     -------
     ProblemList
         Errors: a damaged or truncated file, values beyond all reason (a damaged scale factor), a volume without variation (all PET frames at once only), NaN or infinite
-        voxels in T1w or BOLD, volumes of PET wholly so. Warnings: single empty PET frames, some NaN voxels in PET.
+        voxels in T1w or BOLD, volumes of PET wholly so. Warnings: single empty PET frames, some NaN voxels in PET or in a
+        field map (suffix ``fieldmap`` stands for each of its images).
     """
     import gzip
     import zlib
@@ -892,9 +1042,8 @@ def image_errors(root, row):
         found = f"NaN or infinite in up to {worst} of {math.prod(spatial)} voxels"
         found += f"{which}{_ranges(infinite)}" if volumes > 1 else ""
         fix = "replace them (0 outside the field of view) and note it in the sidecar"
-        problems.add(
-            path, "voxel values", found, "finite numbers", fix, "warning" if suffix == "pet" else "error"
-        )
+        level = "warning" if suffix in ("pet", "fieldmap") else "error"
+        problems.add(path, "voxel values", found, "finite numbers", fix, level)
     return problems
 
 
@@ -929,14 +1078,22 @@ def check_content(bids_root, scans, *, workers=1, progress=None):
 
 
 def validate(
-    bids_root, scans, *, options=None, event_tasks=(), need_participants=False, workers=1, progress=None
+    bids_root,
+    scans,
+    *,
+    fieldmaps=None,
+    options=None,
+    event_tasks=(),
+    need_participants=False,
+    workers=1,
+    progress=None,
 ):
     """Both depths of the validation, as a table.
 
     Parameters
     ----------
-    bids_root, scans, options, event_tasks, need_participants
-        See `check_structure`.
+    bids_root, scans, fieldmaps, options, event_tasks, need_participants
+        See `check_structure`. The images of the field maps are read, too.
     workers, progress
         See `check_content`.
 
@@ -949,10 +1106,22 @@ def validate(
     import pandas as pd
 
     problems = check_structure(
-        bids_root, options, scans=scans, event_tasks=event_tasks, need_participants=need_participants
+        bids_root,
+        options,
+        scans=scans,
+        fieldmaps=fieldmaps,
+        event_tasks=event_tasks,
+        need_participants=need_participants,
     )
+    # every image of a scan: echoes and averaged T1w runs are joined
+    pieces = [(path, row.suffix) for row in scans.itertuples() for path in row.path.split(";")]
+    images = pd.DataFrame(pieces, columns=["path", "suffix"], dtype=str)
+    if fieldmaps is not None:
+        used = dict.fromkeys(path for paths in fieldmaps["paths"] for path in paths.split(";"))
+        maps = [{"path": path, "suffix": "fieldmap"} for path in used if path != MISSING]
+        images = pd.concat([images, pd.DataFrame(maps, columns=images.columns)], ignore_index=True)
     damaged = {(p.file, p.found) for p in problems.problems}
-    for found in check_content(bids_root, scans, workers=workers, progress=progress):
+    for found in check_content(bids_root, images, workers=workers, progress=progress):
         # a file that cannot be opened was already reported from its header
         problems.extend([p for p in found.problems if (p.file, p.found) not in damaged])
     columns = ["file", "level", "field", "found", "allowed", "fix"]
@@ -960,7 +1129,7 @@ def validate(
         {c: getattr(p, c).replace("\t", " ").replace("\n", " ") for c in columns} for p in problems.problems
     ]
     touched = {p.file for p in problems.problems}
-    for path in (name for joined in scans["path"] for name in joined.split(";")):
+    for path in images["path"]:
         if path not in touched:
             size = os.path.getsize(Path(bids_root) / path)
             rows.append(

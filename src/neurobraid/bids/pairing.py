@@ -14,13 +14,20 @@ are averaged with it (``average``, the config's ``anat.average``): its ``path`` 
 """
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 
 import pandas as pd
 
 from neurobraid.bids.entities import SCAN_KEYS, natural, parse, without_echo
+from neurobraid.bids.fieldmaps import (
+    FIELDMAP_COLUMNS,
+    FIELDMAP_SUFFIXES,
+    choose_fieldmaps,
+    find_fieldmaps,
+    unused_reason,
+)
 from neurobraid.bids.table import (
     EXCLUSION_COLUMNS,
     MISSING,
@@ -52,16 +59,28 @@ class Index:
         One row per scan left out, with ``rule`` and ``reason``.
     preprocessing : pandas.DataFrame, optional
         Who preprocesses each T1w and BOLD scan: see `neurobraid.bids.fmriprep.decide`.
+    fieldmaps : pandas.DataFrame
+        One row per BOLD scan of `scans`: how its distortion is corrected, from which files, and why
+        (see `neurobraid.bids.fieldmaps.choose_fieldmaps`).
     """
 
     scans: pd.DataFrame
     pairing: pd.DataFrame
     exclusions: pd.DataFrame
+    fieldmaps: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=list(FIELDMAP_COLUMNS), dtype=str)
+    )
+
     preprocessing: pd.DataFrame | None = None
 
     def tables(self):
         """The tables as TSV text, by name: what the rule that writes them depends on."""
-        tables = {"scans": self.scans, "pairing": self.pairing, "exclusions": self.exclusions}
+        tables = {
+            "scans": self.scans,
+            "pairing": self.pairing,
+            "exclusions": self.exclusions,
+            "fieldmaps": self.fieldmaps,
+        }
         if self.preprocessing is not None:
             tables["preprocessing"] = self.preprocessing
         return {name: table.to_csv(sep="\t", index=False) for name, table in tables.items()}
@@ -69,8 +88,13 @@ class Index:
     def files(self, root):
         """Every raw file the study reads, images first, below `root` (text)."""
         found = dict.fromkeys(name for path in self.scans["path"] for name in path.split(";"))
-        for column in ("sidecars", "events"):
-            for value in self.scans[column]:
+        for table, column in (
+            (self.scans, "sidecars"),
+            (self.scans, "events"),
+            (self.fieldmaps, "paths"),
+            (self.fieldmaps, "sidecars"),
+        ):
+            for value in table[column]:
                 found.update(dict.fromkeys(name for name in value.split(";") if name != MISSING))
         return [f"{root}/{path}" for path in found]
 
@@ -296,7 +320,7 @@ def join_echoes(scans):
     return pd.DataFrame(joined, columns=list(scans.columns), dtype=str)
 
 
-def index_from_table(table, options=None, dates=None, others=()):
+def index_from_table(table, options=None, dates=None, others=(), fieldmaps=(), distortion="auto"):
     """Filter, pair and account for every scan.
 
     Parameters
@@ -309,14 +333,18 @@ def index_from_table(table, options=None, dates=None, others=()):
     dates : dict, optional
         See `read_dates`.
     others : iterable of dict
-        Further rows for the table of exclusions.
+        Further rows for the table of exclusions. A field map that a run uses is taken out of them.
+    fieldmaps : iterable of dict
+        See `neurobraid.bids.fieldmaps.find_fieldmaps`.
+    distortion : str
+        ``bold.distortion`` of the config.
 
     Returns
     -------
     Index
     """
     options = options or {}
-    excluded = list(others)
+    excluded = [dict(row) for row in others]
 
     def drop(scans, rows):
         paths = {row["path"] for row in rows}
@@ -345,9 +373,15 @@ def index_from_table(table, options=None, dates=None, others=()):
         for row in idle.to_dict("records")
     ]
     scans = drop(scans, rows)
+    chosen = choose_fieldmaps(fieldmaps, scans, distortion)
+    used = {path for paths in chosen["paths"] for path in paths.split(";")} - {MISSING}
+    excluded = [row for row in excluded if row["path"] not in used]
+    for row in excluded:
+        if row["suffix"] in FIELDMAP_SUFFIXES and "/fmap/" in row["path"]:
+            row["reason"] = unused_reason(row["path"], chosen, fieldmaps, scans, distortion)
     excluded.sort(key=lambda r: (natural(r["participant_id"]), natural(r["path"]), r["rule"]))
     exclusions = pd.DataFrame(excluded, columns=list(EXCLUSION_COLUMNS), dtype=str)
-    return Index(scans, pairing, exclusions)
+    return Index(scans, pairing, exclusions, chosen)
 
 
 def unanalysed(tree, used):
@@ -400,7 +434,7 @@ def unanalysed(tree, used):
     return rows
 
 
-def build_index(bids_root, options=None):
+def build_index(bids_root, options=None, distortion="auto"):
     """Index a raw dataset: scan table, pairing and exclusions.
 
     Parameters
@@ -409,6 +443,8 @@ def build_index(bids_root, options=None):
     options : mapping, optional
         The ``index`` section of the config: ``participants``, ``sessions``, ``tasks``, ``runs``, ``tracers``,
         ``exclude``, ``max_days``.
+    distortion : str
+        ``bold.distortion`` of the config.
 
     Returns
     -------
@@ -422,4 +458,5 @@ def build_index(bids_root, options=None):
     tree = open_dataset(bids_root)
     table = make_table(scan_rows(tree))
     others = unanalysed(tree, set(table["path"]))
-    return index_from_table(table, options, read_dates(bids_root, table), others)
+    fieldmaps = find_fieldmaps(tree, table)
+    return index_from_table(table, options, read_dates(bids_root, table), others, fieldmaps, distortion)

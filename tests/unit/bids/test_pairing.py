@@ -226,7 +226,8 @@ def test_every_raw_image_is_analysed_or_excluded(tmp_path, name, options):
         options = {"exclude": [build_scan_table(root)["scan"].iloc[-1]]}
     index = build_index(root, options)
     images = {path for path, _, _ in list_images(open_dataset(root))}
-    analysed = {path for joined in index.scans["path"] for path in joined.split(";")}
+    fieldmaps = {path for paths in index.fieldmaps["paths"] for path in paths.split(";")}
+    analysed = {path for joined in index.scans["path"] for path in joined.split(";")} | fieldmaps - {"n/a"}
     excluded = set(index.exclusions["path"]) - {"n/a"}
     assert analysed | excluded == images
     assert not analysed & excluded
@@ -263,7 +264,7 @@ def test_excluding_a_participants_scans_leaves_no_orphan_t1w(tmp_path):
 def test_tables_and_files_for_the_rules(tmp_path):
     index = build_index(write_tree(TREES["mixed_sessions"], tmp_path))
     texts = index.tables()
-    assert set(texts) == {"scans", "pairing", "exclusions"}
+    assert set(texts) == {"scans", "pairing", "exclusions", "fieldmaps"}
     assert texts["scans"].count("\n") == len(index.scans) + 1
     files = index.files("bids")
     assert len(files) == len(set(files))

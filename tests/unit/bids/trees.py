@@ -25,6 +25,13 @@ FOLDER = {
     "pet": "pet",
     "dwi": "dwi",
     "epi": "fmap",
+    "phasediff": "fmap",
+    "phase1": "fmap",
+    "phase2": "fmap",
+    "fieldmap": "fmap",
+    "magnitude": "fmap",
+    "magnitude1": "fmap",
+    "magnitude2": "fmap",
 }
 
 PET_SIDECAR = {
@@ -117,6 +124,24 @@ TREES = {
         "participants": {
             "01": ["T1w", "T2w", "task-rest_bold", "task-rest_sbref", "dir-AP_epi", "dwi", "run-2_T1w"],
         }
+    },
+    "phasediff": {
+        # one run with a field map by IntendedFor, one by B0FieldIdentifier, one without
+        "participants": {
+            "01/1": [*FULL, "magnitude1", "magnitude2", "phasediff", "run-2_magnitude1", "run-2_phasediff"],
+            "02": FULL,
+        },
+        "files": {
+            "bold.json": {"RepetitionTime": TR, "PhaseEncodingDirection": "j-", "TotalReadoutTime": 0.04},
+            "phasediff.json": {"EchoTime1": 0.00492, "EchoTime2": 0.00738, "Units": "rad"},
+            "sub-01/ses-1/fmap/sub-01_ses-1_phasediff.json": {
+                "IntendedFor": ["ses-1/func/sub-01_ses-1_task-motor_bold.nii.gz"]
+            },
+            "sub-01/ses-1/fmap/sub-01_ses-1_run-2_phasediff.json": {"B0FieldIdentifier": "later"},
+            "sub-01/ses-1/func/sub-01_ses-1_task-rest_bold.json": {
+                "RepetitionTime": TR, "TaskName": "rest", "B0FieldSource": ["other", "later"]
+            },
+        },
     },
     "multi_echo": {
         # one run with every echo, one that has lost its first, one with a single echo left, and phase beside magnitude
