@@ -139,7 +139,7 @@ class Study:
             self._rows[row.suffix, row.scan] = row
         for row in self.index.pairing.itertuples(index=False):
             self._t1w[row.suffix, row.scan] = (row.t1w_visit, row.t1w_scan)
-        if self.index.preprocessing is not None:
+        if getattr(self.index, "preprocessing", None) is not None:
             from neurobraid.bids.fmriprep import files_of
 
             for row in self.index.preprocessing.itertuples(index=False):
