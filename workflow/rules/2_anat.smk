@@ -83,7 +83,39 @@ rule anat_normalize:
         "../../scripts/anat_normalize.py"
 
 
+rule anat_morphometry:
+    """Write the volumes of brain and tissues, and the grey-matter map modulated by the Jacobian."""
+    input:
+        mask="<derivatives>/{visit}/anat/{scan}_desc-brain_mask.nii.gz",
+        probseg=collect(
+            "<derivatives>/{{visit}}/anat/{{scan}}_label-{tissue}_probseg.nii.gz",
+            tissue=TISSUES,
+        ),
+        forward=f"<derivatives>/{{visit}}/anat/{{scan}}_from-T1w_to-{MNI}_mode-image_xfm.h5",
+    output:
+        modulated=f"<derivatives>/{{visit}}/anat/{{scan}}_space-{MNI}_label-GM_desc-modulated_probseg.nii.gz",
+        modulated_json=f"<derivatives>/{{visit}}/anat/{{scan}}_space-{MNI}_label-GM_desc-modulated_probseg.json",
+        table="<derivatives>/{visit}/anat/{scan}_desc-brain_morph.tsv",
+        table_json="<derivatives>/{visit}/anat/{scan}_desc-brain_morph.json",
+    log:
+        "logs/anat_morphometry/{visit}/{scan}.log",
+    benchmark:
+        "logs/benchmarks/anat_morphometry/{visit}/{scan}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(800, 20),
+        runtime=15,
+    params:
+        resolution=lookup(dpath="anat/resolution", within=config),
+        code=code_digest("anat"),
+    script:
+        "../../scripts/anat_morphometry.py"
+
+
 rule anat:
     """Everything of stage anat."""
     input:
         scans("T1w", "<derivatives>/{visit}/anat/{scan}_desc-anat_qc.json"),
+        scans("T1w", "<derivatives>/{visit}/anat/{scan}_desc-brain_morph.tsv"),
