@@ -114,8 +114,38 @@ rule anat_morphometry:
         "../../scripts/anat_morphometry.py"
 
 
+rule anat_deface:
+    """Write a copy of a T1w without the face, for sharing."""
+    input:
+        t1w="<derivatives>/{visit}/anat/{scan}_desc-preproc_T1w.nii.gz",
+        mask="<derivatives>/{visit}/anat/{scan}_desc-brain_mask.nii.gz",
+        forward=f"<derivatives>/{{visit}}/anat/{{scan}}_from-T1w_to-{MNI}_mode-image_xfm.h5",
+    output:
+        t1w="<derivatives>/{visit}/anat/{scan}_desc-defaced_T1w.nii.gz",
+        sidecar="<derivatives>/{visit}/anat/{scan}_desc-defaced_T1w.json",
+    log:
+        "logs/anat_deface/{visit}/{scan}.log",
+    benchmark:
+        "logs/benchmarks/anat_deface/{visit}/{scan}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(800, 40),
+        runtime=15,
+    params:
+        code=code_digest("anat"),
+    script:
+        "../../scripts/anat_deface.py"
+
+
 rule anat:
     """Everything of stage anat."""
     input:
         scans("T1w", "<derivatives>/{visit}/anat/{scan}_desc-anat_qc.json"),
         scans("T1w", "<derivatives>/{visit}/anat/{scan}_desc-brain_morph.tsv"),
+        (
+            scans("T1w", "<derivatives>/{visit}/anat/{scan}_desc-defaced_T1w.nii.gz")
+            if config["anat"]["deface"]
+            else []
+        ),

@@ -11,6 +11,7 @@ from neurobraid import __version__
 from neurobraid.files import write_json
 from neurobraid.reports import figures, run_record, spec
 from neurobraid.reports.carpet import carpet
+from neurobraid.reports.faces import near_brain
 from neurobraid.reports.gather import (
     Inputs,
     entities_of,
@@ -237,7 +238,8 @@ class _Participant:
                 section.add(Heading(scan))
             t1w, mask, tissue = (self.inputs.find(k, scan) for k in ("t1w", "brain", "dseg"))
             if mask and tissue:
-                drawn = figures.anatomy(self.volume(t1w), self.volume(mask), self.volume(tissue))
+                head = near_brain(self.volume(t1w), self.volume(mask))
+                drawn = figures.anatomy(head, self.volume(mask), self.volume(tissue))
                 section.add(
                     self.gallery.show(
                         drawn,
@@ -249,7 +251,8 @@ class _Participant:
                 )
             normal = self.inputs.find("t1w_mni", scan)
             if normal:
-                drawn = figures.normalisation(self.volume(normal), *_template("T1w", "WM"))
+                fixed, edge, inside = _template("T1w", "WM", "brain")
+                drawn = figures.normalisation(near_brain(self.volume(normal), inside), fixed, edge)
                 section.add(
                     self.gallery.show(
                         drawn,
@@ -298,9 +301,10 @@ class _Participant:
         matter = self.volume(tissue)
         bold = suffix == "bold"
         edge = matter.with_data((matter.data == 2).astype(np.float32)) if bold else self.volume(mask)
+        inside = self.volume(mask)
         drawn = figures.registration(
-            self.volume(moving, read_affines(matrix)[0]),
-            self.volume(t1w),
+            near_brain(self.volume(moving, read_affines(matrix)[0]), inside),
+            near_brain(self.volume(t1w), inside),
             edge,
             self.volume(mask),
             (name, "T1w"),
