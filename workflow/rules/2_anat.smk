@@ -31,12 +31,48 @@ rule anat_brain:
         "../../scripts/anat_brain.py"
 
 
+rule anat_mean:
+    """Average the T1w sessions of a participant without bias to one of them, and register the mean."""
+    input:
+        t1w=participant_scans(
+            "T1w", "<derivatives>/{visit}/anat/{scan}_desc-preproc_T1w.nii.gz"
+        ),
+        mask=participant_scans(
+            "T1w", "<derivatives>/{visit}/anat/{scan}_desc-brain_mask.nii.gz"
+        ),
+    output:
+        mean="<derivatives>/{participant}/anat/{participant}_desc-mean_T1w.nii.gz",
+        mean_json="<derivatives>/{participant}/anat/{participant}_desc-mean_T1w.json",
+        mask="<derivatives>/{participant}/anat/{participant}_desc-mean_mask.nii.gz",
+        mask_json="<derivatives>/{participant}/anat/{participant}_desc-mean_mask.json",
+        transforms="<derivatives>/{participant}/anat/{participant}_from-T1w_to-mean_mode-image_xfm.json",
+        forward=f"<derivatives>/{{participant}}/anat/{{participant}}_from-mean_to-{MNI}_mode-image_xfm.h5",
+        inverse=f"<derivatives>/{{participant}}/anat/{{participant}}_from-{MNI}_to-mean_mode-image_xfm.h5",
+    log:
+        "logs/anat_mean/{participant}.log",
+    benchmark:
+        "logs/benchmarks/anat_mean/{participant}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1500, 40),
+        runtime=60,
+    params:
+        scans=participant_scans("T1w", "{scan}"),
+        quality=lookup(dpath="anat/quality", within=config),
+        code=code_digest("anat"),
+    script:
+        "../../scripts/anat_mean.py"
+
+
 rule anat_normalize:
     """Register a brain to the template, segment its tissues and write both in template space."""
     input:
         t1w="<derivatives>/{visit}/anat/{scan}_desc-preproc_T1w.nii.gz",
         mask="<derivatives>/{visit}/anat/{scan}_desc-brain_mask.nii.gz",
         mask_json="<derivatives>/{visit}/anat/{scan}_desc-brain_mask.json",
+        mean=mean_of_sessions,
     output:
         forward=f"<derivatives>/{{visit}}/anat/{{scan}}_from-T1w_to-{MNI}_mode-image_xfm.h5",
         inverse=f"<derivatives>/{{visit}}/anat/{{scan}}_from-{MNI}_to-T1w_mode-image_xfm.h5",
