@@ -15,7 +15,6 @@ with job_log(snakemake.log[0]):
         snakemake.input.to_template,
         snakemake.input.atlas,
         snakemake.input.atlas_table,
-        snakemake.output.table,
-        snakemake.output.sidecar,
+        snakemake.output,
         min_coverage=snakemake.params.min_coverage,
     )

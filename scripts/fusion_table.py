@@ -18,4 +18,5 @@ with job_log(snakemake.log[0]):
         coverage=snakemake.input.coverage,
         kinetics=snakemake.input.kinetics,
         structure=snakemake.input.structure,
+        brain=snakemake.input.brain,
     )

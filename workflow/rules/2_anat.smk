@@ -31,12 +31,48 @@ rule anat_brain:
         "../../scripts/anat_brain.py"
 
 
+rule anat_mean:
+    """Average the T1w sessions of a participant without bias to one of them, and register the mean."""
+    input:
+        t1w=participant_scans(
+            "T1w", "<derivatives>/{visit}/anat/{scan}_desc-preproc_T1w.nii.gz"
+        ),
+        mask=participant_scans(
+            "T1w", "<derivatives>/{visit}/anat/{scan}_desc-brain_mask.nii.gz"
+        ),
+    output:
+        mean="<derivatives>/{participant}/anat/{participant}_desc-mean_T1w.nii.gz",
+        mean_json="<derivatives>/{participant}/anat/{participant}_desc-mean_T1w.json",
+        mask="<derivatives>/{participant}/anat/{participant}_desc-mean_mask.nii.gz",
+        mask_json="<derivatives>/{participant}/anat/{participant}_desc-mean_mask.json",
+        transforms="<derivatives>/{participant}/anat/{participant}_from-T1w_to-mean_mode-image_xfm.json",
+        forward=f"<derivatives>/{{participant}}/anat/{{participant}}_from-mean_to-{MNI}_mode-image_xfm.h5",
+        inverse=f"<derivatives>/{{participant}}/anat/{{participant}}_from-{MNI}_to-mean_mode-image_xfm.h5",
+    log:
+        "logs/anat_mean/{participant}.log",
+    benchmark:
+        "logs/benchmarks/anat_mean/{participant}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1500, 40),
+        runtime=60,
+    params:
+        scans=participant_scans("T1w", "{scan}"),
+        quality=lookup(dpath="anat/quality", within=config),
+        code=code_digest("anat"),
+    script:
+        "../../scripts/anat_mean.py"
+
+
 rule anat_normalize:
     """Register a brain to the template, segment its tissues and write both in template space."""
     input:
         t1w="<derivatives>/{visit}/anat/{scan}_desc-preproc_T1w.nii.gz",
         mask="<derivatives>/{visit}/anat/{scan}_desc-brain_mask.nii.gz",
         mask_json="<derivatives>/{visit}/anat/{scan}_desc-brain_mask.json",
+        mean=mean_of_sessions,
     output:
         forward=f"<derivatives>/{{visit}}/anat/{{scan}}_from-T1w_to-{MNI}_mode-image_xfm.h5",
         inverse=f"<derivatives>/{{visit}}/anat/{{scan}}_from-{MNI}_to-T1w_mode-image_xfm.h5",
@@ -81,6 +117,62 @@ rule anat_normalize:
         code=code_digest("anat"),
     script:
         "../../scripts/anat_normalize.py"
+
+
+rule anat_morphometry:
+    """Write the volumes of brain and tissues, and the grey-matter map modulated by the Jacobian."""
+    input:
+        mask="<derivatives>/{visit}/anat/{scan}_desc-brain_mask.nii.gz",
+        probseg=collect(
+            "<derivatives>/{{visit}}/anat/{{scan}}_label-{tissue}_probseg.nii.gz",
+            tissue=TISSUES,
+        ),
+        forward=f"<derivatives>/{{visit}}/anat/{{scan}}_from-T1w_to-{MNI}_mode-image_xfm.h5",
+    output:
+        modulated=f"<derivatives>/{{visit}}/anat/{{scan}}_space-{MNI}_label-GM_desc-modulated_probseg.nii.gz",
+        modulated_json=f"<derivatives>/{{visit}}/anat/{{scan}}_space-{MNI}_label-GM_desc-modulated_probseg.json",
+        table="<derivatives>/{visit}/anat/{scan}_desc-brain_morph.tsv",
+        table_json="<derivatives>/{visit}/anat/{scan}_desc-brain_morph.json",
+    log:
+        "logs/anat_morphometry/{visit}/{scan}.log",
+    benchmark:
+        "logs/benchmarks/anat_morphometry/{visit}/{scan}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(800, 20),
+        runtime=15,
+    params:
+        resolution=lookup(dpath="anat/resolution", within=config),
+        code=code_digest("anat"),
+    script:
+        "../../scripts/anat_morphometry.py"
+
+
+rule anat_deface:
+    """Write a copy of a T1w without the face, for sharing."""
+    input:
+        t1w="<derivatives>/{visit}/anat/{scan}_desc-preproc_T1w.nii.gz",
+        mask="<derivatives>/{visit}/anat/{scan}_desc-brain_mask.nii.gz",
+        forward=f"<derivatives>/{{visit}}/anat/{{scan}}_from-T1w_to-{MNI}_mode-image_xfm.h5",
+    output:
+        t1w="<derivatives>/{visit}/anat/{scan}_desc-defaced_T1w.nii.gz",
+        sidecar="<derivatives>/{visit}/anat/{scan}_desc-defaced_T1w.json",
+    log:
+        "logs/anat_deface/{visit}/{scan}.log",
+    benchmark:
+        "logs/benchmarks/anat_deface/{visit}/{scan}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(800, 40),
+        runtime=15,
+    params:
+        code=code_digest("anat"),
+    script:
+        "../../scripts/anat_deface.py"
 
 
 rule anat_adopt:
@@ -156,3 +248,9 @@ rule anat:
     """Everything of stage anat."""
     input:
         scans("T1w", "<derivatives>/{visit}/anat/{scan}_desc-anat_qc.json"),
+        scans("T1w", "<derivatives>/{visit}/anat/{scan}_desc-brain_morph.tsv"),
+        (
+            scans("T1w", "<derivatives>/{visit}/anat/{scan}_desc-defaced_T1w.nii.gz")
+            if config["anat"]["deface"]
+            else []
+        ),

@@ -2,7 +2,7 @@
 
 
 rule fusion_structure:
-    """Measure the grey-matter volume and density of every region in one T1w scan."""
+    """Measure the grey matter of every region in one T1w scan; write the atlas on its grid."""
     input:
         grey="<derivatives>/{visit}/anat/{scan}_label-GM_probseg.nii.gz",
         to_person=f"<derivatives>/{{visit}}/anat/{{scan}}_from-T1w_to-{MNI}_mode-image_xfm.h5",
@@ -12,6 +12,9 @@ rule fusion_structure:
     output:
         table="<derivatives>/{visit}/anat/{scan}_seg-{atlas}_desc-structure_morph.tsv",
         sidecar="<derivatives>/{visit}/anat/{scan}_seg-{atlas}_desc-structure_morph.json",
+        dseg="<derivatives>/{visit}/anat/{scan}_seg-{atlas}_dseg.nii.gz",
+        dseg_json="<derivatives>/{visit}/anat/{scan}_seg-{atlas}_dseg.json",
+        dseg_tsv="<derivatives>/{visit}/anat/{scan}_seg-{atlas}_dseg.tsv",
     log:
         "logs/fusion_structure/{visit}/{scan}_{atlas}.log",
     benchmark:
@@ -69,6 +72,7 @@ rule fusion_table:
             "T1w",
             "<derivatives>/{visit}/anat/{scan}_seg-{atlas}_desc-structure_morph.tsv",
         ),
+        brain=scans("T1w", "<derivatives>/{visit}/anat/{scan}_desc-brain_morph.tsv"),
     output:
         features="<derivatives>/group/atlas-{atlas}_desc-fusion_features.tsv",
         schema="<derivatives>/group/atlas-{atlas}_desc-fusion_features.json",

@@ -141,6 +141,17 @@ def participant_scans(suffix, template, **filters):
     return find
 
 
+def mean_of_sessions(wildcards):
+    """Input function: transforms and warps of the mean of a participant's T1w sessions; none for one session."""
+    person = STUDY.row("T1w", wildcards.scan)["participant_id"]
+    several = len(STUDY.scans_of("T1w", participant_id=person)) > 1
+    if not several or config["anat"]["longitudinal"] == "sessionwise":
+        return []
+    stem = f"{DERIVATIVES}/{person}/anat/{person}"
+    ways = (f"mean_to-{MNI}_mode-image_xfm.h5", f"{MNI}_to-mean_mode-image_xfm.h5")
+    return [f"{stem}_from-{end}" for end in ("T1w_to-mean_mode-image_xfm.json", *ways)]
+
+
 def participants_with(suffix, **filters):
     """Participants who have an analysed scan of a kind."""
     found = {row.participant_id for row in STUDY.scans_of(suffix, **filters)}

@@ -28,14 +28,38 @@ _RADII = (2.5, 3.5, 4.5, 5.5, 7.0)
 # Largest brain in mm along R, A, S; a mask beyond it has kept skull, eyes or neck.
 _EXTENT = (168.0, 205.0, 175.0)
 _CROP_MM = 165.0
+# Between the places that sform and qform give a corner of the image, mm: below it is rounding.
+_TWO_PLACES_MM = 1.0
 # CSF taken along with the rough mask when it is registered, mm.
 _RIM = 2.5
 # The part of its volume that a freed brain keeps under one erosion more.
 _LEAK = 0.88
 
 
+def _warn_two_places(image, name):
+    """Say by how much the header's two descriptions of the image's place differ."""
+    header = image.header
+    if not hasattr(header, "get_sform"):
+        return
+    (sform, scode), (qform, qcode) = header.get_sform(coded=True), header.get_qform(coded=True)
+    if not scode or not qcode:
+        return
+    corners = np.argwhere(np.ones((2, 2, 2))) * (np.array(image.shape[:3]) - 1)
+    apart = np.linalg.norm(corners @ (sform - qform)[:3, :3].T + (sform - qform)[:3, 3], axis=1).max()
+    if apart > _TWO_PLACES_MM:
+        log.warning(
+            "%s: sform (code %d) and qform (code %d) disagree by up to %.1f mm: the sform is taken",
+            name,
+            scode,
+            qcode,
+            apart,
+        )
+
+
 def conform(image, name="T1w"):
     """Check a T1-weighted image and turn its axes to RAS, keeping the grid (no interpolation).
+
+    Where sform and qform disagree the sform is taken, with a warning that says by how many mm.
 
     Parameters
     ----------
@@ -56,6 +80,7 @@ def conform(image, name="T1w"):
     """
     from neurobraid.images.io import data
 
+    _warn_two_places(image, name)
     if image.ndim == 4 and image.shape[3] == 1:
         image = nib.Nifti1Image(data(image)[..., 0], image.affine)
     if image.ndim != 3:

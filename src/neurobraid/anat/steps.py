@@ -73,7 +73,7 @@ def extract(sources, output, *, n4=True, user_mask=None):
     )
 
 
-def to_template(t1w, mask, mask_json, output, *, quality="standard", resolution=2.0):
+def to_template(t1w, mask, mask_json, output, *, quality="standard", resolution=2.0, warps=None):
     """Write transforms, tissue maps in both spaces, the normalised T1w and the quality measures.
 
     Parameters
@@ -96,7 +96,7 @@ def to_template(t1w, mask, mask_json, output, *, quality="standard", resolution=
     inside = data(load(mask), bool)
     about_mask = read_json(mask_json)
     initial = about_mask.get("AffineToTemplate")
-    forward, inverse = normalize.normalize(
+    forward, inverse = warps or normalize.normalize(
         values, affine, inside, quality=quality, initial=None if initial is None else np.array(initial)
     )
     posteriors = normalize.tissues(values, affine, inside, inverse)
@@ -155,6 +155,7 @@ def to_template(t1w, mask, mask_json, output, *, quality="standard", resolution=
     found |= normalize.measures(values, affine, segmentation, posteriors)
     found["registration_correlation"] = normalize.correlation(normalised * mni_mask, resolution)
     found["registration_quality"] = quality
+    found["registration_through"] = "mean of the sessions" if warps else "the T1w itself"
     found["warnings"] = normalize.warnings_of(found)
     for text in found["warnings"]:
         log.warning("%s", text)

@@ -7,7 +7,10 @@ COLUMNS = {
         "Session of the scan; n/a when the dataset has none or the value spans sessions",
         "string",
     ),
-    "region": ("Region of the atlas, or two networks joined by -- for an edge", "string"),
+    "region": (
+        "Region of the atlas, two networks joined by -- for an edge, or brain for the whole brain",
+        "string",
+    ),
     "modality": ("fmri-task, fmri-rest, pet or anat", "string"),
     "measure": ("What was measured; see Measures", "string"),
     "value": ("The value; n/a where the region was not covered", "number"),
@@ -15,6 +18,9 @@ COLUMNS = {
     "coverage": ("Share of the region's voxels that held data, 0 to 1", "number"),
     "source": ("BIDS URIs of the files the value comes from, separated by spaces", "string"),
 }
+
+#: Region of a value that belongs to the brain as a whole.
+WHOLE = "brain"
 
 #: Modality to a sentence.
 MODALITIES = {
@@ -40,6 +46,10 @@ MEASURES = {
     ("pet", "SUVR"): ("1", "Standardised uptake value ratio to the reference region"),
     ("anat", "volume"): ("mL", "Grey-matter volume"),
     ("anat", "density"): ("1", "Mean grey-matter probability"),
+    ("anat", "tiv"): (
+        "mL",
+        "Total intracranial volume: the brain mask, CSF inside the skull's hull included",
+    ),
 }
 
 TASK_UNIT = "%"

@@ -9,11 +9,49 @@ from neurobraid.provenance import sidecar
 CHUNK = 500_000
 
 
-def region_structure(grey, affine, to_person, to_template, labels, labels_affine, table, *, min_coverage=0.5):
+def labels_in_person(shape, affine, to_person, to_template, labels, labels_affine):
+    """Atlas labels on the grid of a T1w: every voxel takes the label that its centre has in the atlas.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    affine : numpy.ndarray, (4, 4)
+        Grid of the T1w.
+    to_person, to_template : neurobraid.images.transforms.Warp
+        ``from-T1w_to-MNI…`` maps points of the template to points of the T1w, ``from-MNI…_to-T1w`` the reverse.
+    labels : numpy.ndarray of int
+        Atlas; 0 is no region.
+    labels_affine : numpy.ndarray, (4, 4)
+
+    Returns
+    -------
+    numpy.ndarray of int32, `shape`
+    """
+    from neurobraid.images.resample import sample
+    from neurobraid.images.transforms import apply_affine
+
+    out = np.zeros(shape, np.int32)
+    known = np.argwhere(labels != 0)
+    there = apply_affine(np.linalg.inv(affine), to_person.apply(apply_affine(labels_affine, known)))
+    # only the box of the T1w that the atlas reaches; an atlas voxel reaches half its edge past its centre
+    edges = [np.linalg.norm(m[:3, :3], axis=0) for m in (labels_affine, affine)]
+    margin = int(np.ceil(1.5 * edges[0].max() / edges[1].min())) + 1
+    low = np.clip(np.floor(there.min(axis=0)).astype(int) - margin, 0, shape)
+    high = np.clip(np.ceil(there.max(axis=0)).astype(int) + margin + 1, 0, shape)
+    size = np.maximum(high - low, 0)
+    inverse = np.linalg.inv(labels_affine)
+    for start in range(0, int(size.prod()), CHUNK):
+        flat = np.arange(start, min(start + CHUNK, int(size.prod())))
+        ijk = np.stack(np.unravel_index(flat, size), axis=1) + low
+        found = sample(labels, apply_affine(inverse, to_template.apply(apply_affine(affine, ijk))), order=0)
+        out[tuple(ijk.T)] = found
+    return out
+
+
+def region_structure(grey, affine, to_person, placed, labels, labels_affine, table, *, min_coverage=0.5):
     """Grey-matter volume, density and coverage per region, in the person's own space.
 
-    Every voxel of the T1w takes the label that its centre has in the atlas. The probabilities are summed where
-    they were estimated, so nothing is blurred by a second interpolation.
+    The probabilities are summed where they were estimated, so nothing is blurred by a second interpolation.
 
     Parameters
     ----------
@@ -21,8 +59,10 @@ def region_structure(grey, affine, to_person, to_template, labels, labels_affine
         Grey-matter probability in the T1w's own grid.
     affine : numpy.ndarray, (4, 4)
         Of `grey`.
-    to_person, to_template : neurobraid.images.transforms.Warp
-        ``from-T1w_to-MNI…`` maps points of the template to points of the T1w, ``from-MNI…_to-T1w`` the reverse.
+    to_person : neurobraid.images.transforms.Warp
+        ``from-T1w_to-MNI…``: points of the template to points of the T1w.
+    placed : numpy.ndarray of int, (X, Y, Z)
+        The atlas on the T1w's grid, from `labels_in_person`.
     labels : numpy.ndarray of int
         Atlas; any numbers, gaps allowed.
     labels_affine : numpy.ndarray, (4, 4)
@@ -39,7 +79,6 @@ def region_structure(grey, affine, to_person, to_template, labels, labels_affine
     """
     import pandas as pd
 
-    from neurobraid.images.resample import sample
     from neurobraid.images.transforms import apply_affine
 
     index = table["index"].to_numpy(dtype=np.int64)
@@ -52,23 +91,11 @@ def region_structure(grey, affine, to_person, to_template, labels, labels_affine
     count = np.bincount(region, minlength=index.size)
     coverage = np.bincount(region, weights=inside, minlength=index.size) / np.maximum(count, 1)
 
-    # only the box of the T1w that the atlas reaches; an atlas voxel reaches half its edge past its centre
-    edges = [np.linalg.norm(m[:3, :3], axis=0) for m in (labels_affine, affine)]
-    margin = int(np.ceil(1.5 * edges[0].max() / edges[1].min())) + 1
-    low = np.clip(np.floor(there.min(axis=0)).astype(int) - margin, 0, grey.shape)
-    high = np.clip(np.ceil(there.max(axis=0)).astype(int) + margin + 1, 0, grey.shape)
-    size = np.maximum(high - low, 0)
-    voxels, volume = np.zeros(index.size), np.zeros(index.size)
-    inverse = np.linalg.inv(labels_affine)
-    for start in range(0, int(size.prod()), CHUNK):
-        flat = np.arange(start, min(start + CHUNK, int(size.prod())))
-        ijk = np.stack(np.unravel_index(flat, size), axis=1) + low
-        found = sample(labels, apply_affine(inverse, to_template.apply(apply_affine(affine, ijk))), order=0)
-        place = np.clip(np.searchsorted(index[order], found), 0, index.size - 1)
-        hit = index[order][place] == found
-        probability = np.nan_to_num(grey[tuple(ijk[hit].T)]).astype(np.float64)
-        voxels += np.bincount(order[place[hit]], minlength=index.size)
-        volume += np.bincount(order[place[hit]], weights=probability, minlength=index.size)
+    hit = np.flatnonzero(np.isin(placed, index))
+    region = order[np.searchsorted(index[order], placed.ravel()[hit])]
+    probability = np.nan_to_num(grey.ravel()[hit]).astype(np.float64)
+    voxels = np.bincount(region, minlength=index.size)
+    volume = np.bincount(region, weights=probability, minlength=index.size)
     unit = abs(np.linalg.det(affine[:3, :3])) / 1000.0
     lost = (coverage < min_coverage) | (voxels == 0)
     return pd.DataFrame(
@@ -83,10 +110,8 @@ def region_structure(grey, affine, to_person, to_template, labels, labels_affine
     )
 
 
-def write_structure(
-    probseg, to_person, to_template, atlas, atlas_table, output, output_json, *, min_coverage=0.5
-):
-    """Read one T1w scan's grey matter, measure every region, write ``…_morph.tsv`` and its sidecar.
+def write_structure(probseg, to_person, to_template, atlas, atlas_table, outputs, *, min_coverage=0.5):
+    """Measure the grey matter of every region of one T1w scan; write the table and the labels on the T1w's grid.
 
     Parameters
     ----------
@@ -95,20 +120,35 @@ def write_structure(
     to_person, to_template : path-like
         ``…_from-T1w_to-MNI152NLin2009aSym_mode-image_xfm.h5`` and ``…_from-MNI152NLin2009aSym_to-T1w_….h5``.
     atlas, atlas_table : path-like
-    output, output_json : path-like
+    outputs : mapping
+        Paths ``table`` (``…_desc-structure_morph.tsv``), ``sidecar``, ``dseg`` (atlas on the T1w's grid), ``dseg_json``
+        and ``dseg_tsv`` (names of the labels).
     min_coverage : float
     """
     from neurobraid.images.atlas import load_atlas
-    from neurobraid.images.io import data, load
+    from neurobraid.images.io import data, load, save
     from neurobraid.images.transforms import read_warp
 
     image = load(probseg)
     labels, affine, table = load_atlas(atlas, atlas_table)
-    warps = read_warp(to_person), read_warp(to_template)
+    person = read_warp(to_person)
+    placed = labels_in_person(image.shape, image.affine, person, read_warp(to_template), labels, affine)
     result = region_structure(
-        data(image), image.affine, *warps, labels, affine, table, min_coverage=min_coverage
+        data(image), image.affine, person, placed, labels, affine, table, min_coverage=min_coverage
     )
-    write_tsv(result, output)
+    write_tsv(result, outputs["table"])
+    save(placed, image.affine, outputs["dseg"], dtype=np.int32)
+    write_tsv(table, outputs["dseg_tsv"])
+    write_json(
+        sidecar(
+            "Atlas on the grid of the T1w, nearest label through the inverse normalisation.",
+            [atlas, to_template],
+            Manual=False,
+            SpatialReference="orig",
+            Resolution="that of the T1w",
+        ),
+        outputs["dseg_json"],
+    )
     write_json(
         sidecar(
             "Grey matter of every region: volume in the person's own brain and mean probability.",
@@ -123,5 +163,5 @@ def write_structure(
             },
             MinimumCoverage=min_coverage,
         ),
-        output_json,
+        outputs["sidecar"],
     )

@@ -8,7 +8,7 @@ import numpy as np
 from neurobraid.connectivity.matrix import fisher_z
 from neurobraid.errors import InputError
 from neurobraid.files import read_tsv, write_json, write_tsv
-from neurobraid.fusion.schema import COLUMNS, MEASURES, MODALITIES, TASK_UNIT, table_schema
+from neurobraid.fusion.schema import COLUMNS, MEASURES, MODALITIES, TASK_UNIT, WHOLE, table_schema
 from neurobraid.jobs import log
 from neurobraid.provenance import bids_uri, sidecar
 
@@ -177,12 +177,29 @@ def structure_rows(path):
     ]
 
 
+def brain_rows(path):
+    """Total intracranial volume of one T1w scan (``…_desc-brain_morph.tsv``)."""
+    table = read_tsv(path)
+    _columns(path, table, ("name", "volume_ml"))
+    whole = table[table["name"] == WHOLE]
+    unit = MEASURES["anat", "tiv"][0]
+    return [_frame(path, whole["name"], "anat", "tiv", whole["volume_ml"], unit, np.full(len(whole), np.nan))]
+
+
 def _several(paths, entity):
     return len({name_entities(p).get(entity) for p in paths}) > 1
 
 
 def fusion_table(
-    atlas, *, task=(), rest=(), coverage=(), kinetics=(), structure=(), pet_measures=("BPND", "R1", "SUVR")
+    atlas,
+    *,
+    task=(),
+    rest=(),
+    coverage=(),
+    kinetics=(),
+    structure=(),
+    brain=(),
+    pet_measures=("BPND", "R1", "SUVR"),
 ):
     """Join the region tables of all modalities by region name.
 
@@ -201,6 +218,8 @@ def fusion_table(
         Kinetic parameters per region.
     structure : iterable of path-like
         Grey matter per region.
+    brain : iterable of path-like
+        Volumes of the whole brain.
     pet_measures : iterable of str
 
     Returns
@@ -236,12 +255,14 @@ def fusion_table(
         frames += kinetic_rows(path, pet_measures, suffix=suffix)
     for path in structure:
         frames += structure_rows(path)
+    for path in brain:
+        frames += brain_rows(path)
     if not frames:
         return pd.DataFrame(
             {c: pd.Series(dtype="float64" if c in ("value", "coverage") else "object") for c in COLUMNS}
         )
     for frame in frames:
-        unknown = [r for r in frame["region"] if r not in set(names) and "--" not in r]
+        unknown = [r for r in frame["region"] if r not in {*names, WHOLE} and "--" not in r]
         if unknown:
             raise InputError(
                 frame["source"].iloc[0].split(":")[-1],

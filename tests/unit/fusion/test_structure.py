@@ -1,12 +1,13 @@
 """Grey-matter volumes against volumes known by construction."""
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 
 from neurobraid.files import read_json, read_tsv, write_tsv
 from neurobraid.fusion import structure
-from neurobraid.fusion.structure import region_structure, write_structure
+from neurobraid.fusion.structure import labels_in_person, region_structure, write_structure
 from neurobraid.images.io import save
 from neurobraid.images.transforms import Warp, apply_affine, write_warp
 
@@ -33,7 +34,8 @@ def person(shape=(90, 80, 96), voxel=0.203):
 
 def measure(grey, affine, **options):
     labels, labels_affine, table = atlas()
-    return region_structure(grey, affine, TO_PERSON, TO_TEMPLATE, labels, labels_affine, table, **options)
+    placed = labels_in_person(grey.shape, affine, TO_PERSON, TO_TEMPLATE, labels, labels_affine)
+    return region_structure(grey, affine, TO_PERSON, placed, labels, labels_affine, table, **options)
 
 
 def test_volume_is_the_persons_not_the_templates(monkeypatch):
@@ -88,9 +90,19 @@ def test_file_to_file(tmp_path):
     write_warp(TO_TEMPLATE, tmp_path / "b.h5")
     out = tmp_path / "sub-1_seg-a_desc-structure_morph.tsv"
     arguments = [tmp_path / n for n in ("gm.nii.gz", "a.h5", "b.h5", "atlas.nii.gz", "atlas.tsv")]
-    write_structure(*arguments, out, out.with_suffix(".json"))
+    names = {"table": out, "sidecar": out.with_suffix(".json"), "dseg": tmp_path / "dseg.nii.gz"}
+    names |= {f"dseg_{kind}": tmp_path / f"dseg.{kind}" for kind in ("json", "tsv")}
+    write_structure(*arguments, names)
     found = read_tsv(out)
     direct = measure(grey, own)
     np.testing.assert_allclose(found["volume_ml"], direct["volume_ml"], rtol=1e-3)
     described = read_json(out.with_suffix(".json"))["Columns"]
     assert set(described) == set(found.columns)
+    image = nib.load(names["dseg"])
+    assert image.shape == grey.shape
+    placed = np.asarray(image.dataobj)
+    # a voxel of the person whose centre lies in region 700 of the template
+    point = apply_affine(SCALE, apply_affine(affine, [[1, 2, 3]]))
+    assert placed[tuple(np.rint(apply_affine(np.linalg.inv(own), point)).astype(int)[0])] == 700
+    assert set(np.unique(placed)) == {0, 12, 301, 700}
+    assert list(read_tsv(names["dseg_tsv"])["name"]) == list(table["name"])

@@ -212,3 +212,14 @@ def test_nothing_at_all_gives_an_empty_table(tmp_path):
     assert list(table.columns) == list(COLUMNS)
     assert table.empty
     assert (availability(table, ["sub-01"])["available"] == "no").all()
+
+
+def test_intracranial_volume_is_a_row_of_the_whole_brain(tmp_path):
+    path = tmp_path / "sub-01_ses-2_desc-brain_morph.tsv"
+    write_tsv(pd.DataFrame({"name": ["brain", "GM"], "volume_ml": [1500.0, 700.0]}), path)
+    table = fusion_table(
+        ATLAS, structure=[anat(tmp_path, "sub-01_ses-2", [1.0, 2.0, 3.0, 4.0])], brain=[path]
+    )
+    row = table[table["measure"] == "tiv"].iloc[0]
+    assert (row["region"], row["value"], row["unit"], row["session_id"]) == ("brain", 1500.0, "mL", "ses-2")
+    assert (table["measure"] == "tiv").sum() == 1
