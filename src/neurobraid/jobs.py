@@ -1,9 +1,11 @@
 """The frame around every job: one log file with messages, warnings and any traceback, and one line of progress."""
 
 import contextlib
+import hashlib
 import json
 import logging
 import os
+import re
 import sys
 import time
 import traceback
@@ -32,6 +34,50 @@ def set_environment(source):
     if str(source) not in before:
         os.environ["PYTHONPATH"] = os.pathsep.join([str(source), *before])
     os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(".snakemake", "numba").resolve()))
+
+
+def code_digest(repository, stage):
+    """Digest of the modules that the scripts of a stage run, and of the locked versions.
+
+    The scripts lead to the modules they import but do not count themselves: Snakemake re-runs a rule whose script was
+    edited.
+
+    Parameters
+    ----------
+    repository : path-like
+        Root of the clone.
+    stage : str
+        Folder in ``src/neurobraid`` and prefix of its scripts.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
+    repository = Path(repository)
+    source = repository / "src"
+    pattern = re.compile(r"^\s*(?:from|import)\s+(neurobraid[\w.]*)(?:\s+import\s+([\w, ]+))?", re.MULTILINE)
+    own = sorted((source / "neurobraid" / stage).rglob("*.py"))
+    scripts = set(repository.glob(f"scripts/{stage}_*.py"))
+    waiting, seen = [*own, *sorted(scripts)], {}
+    while waiting:
+        path = waiting.pop()
+        if path in seen or not path.is_file():
+            continue
+        seen[path] = path.read_bytes()
+        for module, names in pattern.findall(seen[path].decode()):
+            base = source.joinpath(*module.split("."))
+            parts = [part.strip() for part in names.split(",") if part.strip()]
+            waiting += [base.with_suffix(".py"), *(base / f"{part}.py" for part in parts)]
+    kinds = {".html", ".css", ".tsv", ".j2", ".yaml", ".js"}
+    others = [path for path in (source / "neurobraid" / stage).rglob("*") if path.suffix in kinds]
+    seen.update({path: path.read_bytes() for path in others})
+    lock = repository / "envs/requirements.lock"
+    digest = hashlib.sha256(lock.read_bytes() if lock.exists() else b"")
+    for path in sorted(set(seen) - scripts):
+        for part in (str(path.relative_to(repository)).encode(), seen[path]):
+            digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()[:16]
 
 
 def start_plan(counts):

@@ -2,9 +2,7 @@
 
 import collections
 import functools
-import hashlib
 import os
-import re
 import sys
 from pathlib import Path
 
@@ -208,45 +206,8 @@ def every_stage(wildcards):
 
 @functools.cache
 def code_digest(stage):
-    """Digest of the modules a stage runs: Snakemake itself only watches the script.
-
-    The scripts lead to the modules they import but do not count themselves: an edited script re-runs its rule.
-    """
-    pattern = re.compile(
-        r"^\s*(?:from|import)\s+(neurobraid[\w.]*)(?:\s+import\s+([\w, ]+))?",
-        re.MULTILINE,
-    )
-    waiting = sorted((SOURCE / "neurobraid" / stage).rglob("*.py")) + sorted(
-        REPOSITORY.glob(f"scripts/{stage}_*.py")
-    )
-    seen, scripts = {}, set(waiting) - set(
-        (SOURCE / "neurobraid" / stage).rglob("*.py")
-    )
-    while waiting:
-        path = waiting.pop()
-        if path in seen or not path.is_file():
-            continue
-        seen[path] = path.read_bytes()
-        for module, names in pattern.findall(seen[path].decode()):
-            base = SOURCE.joinpath(*module.split("."))
-            parts = [part.strip() for part in names.split(",") if part.strip()]
-            waiting += [
-                base.with_suffix(".py"),
-                *(base / f"{part}.py" for part in parts),
-            ]
-    data = {".html", ".css", ".tsv", ".j2", ".yaml", ".js"}
-    others = [
-        path
-        for path in (SOURCE / "neurobraid" / stage).rglob("*")
-        if path.suffix in data
-    ]
-    seen.update({path: path.read_bytes() for path in others})
-    lock = REPOSITORY / "envs/requirements.lock"
-    digest = hashlib.sha256(lock.read_bytes() if lock.exists() else b"")
-    for path in sorted(set(seen) - scripts):
-        for part in (str(path.relative_to(REPOSITORY)).encode(), seen[path]):
-            digest.update(hashlib.sha256(part).digest())
-    return digest.hexdigest()[:16]
+    """Digest of the modules a stage runs: Snakemake itself only watches the script."""
+    return jobs.code_digest(REPOSITORY, stage)
 
 
 onstart:
