@@ -451,7 +451,7 @@ def shift(table, delay_s):
 
 def write_inputfunction(
     blood, frames, frames_json, frame_weights, out, *, injection_s=0.0, delay="fit", parent_model="auto",
-    interpolation="linear", decay_corrected=True, glucose_mmol_l=math.nan,
+    interpolation="linear", decay_corrected=True, glucose_mmol_l=math.nan, image_unit=None,
 ):  # fmt: skip
     """Write the input function of a scan.
 
@@ -473,12 +473,14 @@ def write_inputfunction(
         See `blood.read_recording`.
     glucose_mmol_l : float
         Plasma glucose, for CMRglc.
+    image_unit : str, optional
+        Unit of the stored image, default what the frame table found.
     """
     from neurobraid.pet.resample import read_frame_table
 
     timing, content = read_frame_table(frames, frames_json)
     found = blood_tables.read_blood(
-        blood, injection_s=injection_s, half_life_min=timing.half_life_min, image_unit=content.get("UnitsFound"),
+        blood, injection_s=injection_s, half_life_min=timing.half_life_min, image_unit=image_unit or content.get("UnitsFound"),
         decay_corrected=decay_corrected,
     )  # fmt: skip
     table, notes = make(found, timing.end[-1] / 60.0, model=parent_model, interpolation=interpolation)
@@ -515,3 +517,20 @@ def write_inputfunction(
         ),
         out["inputfunction_json"],
     )
+
+
+def write_missing(sources, paths, reason):
+    """Write an input function without rows that tells why there is none.
+
+    Parameters
+    ----------
+    sources : list of path-like
+    paths : (path-like, path-like)
+        TSV and JSON.
+    reason : str
+    """
+    import pandas as pd
+
+    log.warning(reason)
+    write_tsv(pd.DataFrame(columns=list(COLUMNS)), paths[0])
+    write_json(sidecar("Arterial input function: there is none", sources, Missing=reason), paths[1])
