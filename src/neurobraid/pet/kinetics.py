@@ -24,7 +24,7 @@ REFERENCE = ("*Cerebellum-Cortex", "*cerebellum*cortex*", "cerebellum")
 
 def run(
     source, out, *, models, raw="", bloodstream="", segmentation="", reference=(), groups=None, unit=None, nuclide="",
-    options=None,
+    end_min=None, options=None,
 ):  # fmt: skip
     """Fit models to every scan of a derivatives tree and write a table of all of them.
 
@@ -50,6 +50,9 @@ def run(
         See `tables.combine`.
     unit, nuclide : str
         Of tables that have no sidecar.
+    end_min : float, optional
+        Leave out frames that end later, min after injection, so that scans of different length can be compared: VT from
+        graphical models rises with the length of a scan.
     options : dict
         Settings of the config's section ``pet`` that differ from the default.
 
@@ -96,6 +99,7 @@ def run(
     seen = {}
     for curves in scans:
         key = (curves.scan, curves.segmentation)
+        curves = curves if end_min is None else tables.until(curves, end_min)
         if key in seen:
             problems.append(
                 InputError(

@@ -6,7 +6,7 @@ leaves is in our terms: kBq/mL decay-corrected to injection, times after injecti
 
 import fnmatch
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -318,6 +318,23 @@ def read_combined(path, *, half_life_min=None):
             )
         )  # fmt: skip
     return found
+
+
+def until(curves, end_min):
+    """`Curves` without the frames that end later than `end_min` (min after injection).
+
+    Raises
+    ------
+    InputError
+        No frame is left.
+    """
+    timing = curves.frames
+    keep = timing.end / 60.0 <= end_min + 1e-6
+    if not keep.any():
+        raise InputError(curves.sources[0], "frames", "all later", f"frames until {end_min:g} min", "raise the limit")
+    left = replace(timing, start=timing.start[keep], end=timing.end[keep], decay=timing.decay[keep])
+    note = [] if keep.all() else [f"{int((~keep).sum())} frames after {end_min:g} min left out"]
+    return replace(curves, frames=left, values=curves.values[:, keep], messages=[*curves.messages, *note])
 
 
 def combine(curves, volumes, names, groups):
