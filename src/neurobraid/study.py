@@ -154,6 +154,17 @@ class Study:
             raise InputError("scan table", f"{suffix} scan", scan, "a scan of the study", fix)
         return self._rows[suffix, scan]._asdict()
 
+    def blood(self, scan):
+        """Arterial blood tables of a PET scan, relative to the dataset, each followed by its sidecar.
+
+        None in the built-in study, which has no blood.
+        """
+        path = Path(self.row("pet", scan)["path"])
+        tables = sorted(Path(RAW, path.parent).glob(f"{scan}_recording-*_blood.tsv"))
+        sides = [table.with_suffix(".json") for table in tables]
+        found = [file for pair in zip(tables, sides, strict=True) for file in pair if file.exists()]
+        return [file.relative_to(RAW).as_posix() for file in found]
+
     def t1w(self, suffix, scan):
         """Visit and scan name of the T1w paired with a scan."""
         self.row(suffix, scan)

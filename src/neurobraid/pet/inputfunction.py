@@ -216,7 +216,7 @@ def _ratio(found):
     return np.array([0.0]), np.array([1.0]), "1, for want of samples of both"
 
 
-def make(found, end_min, *, model="auto", interpolation="linear"):
+def make(found, end_min, *, model="auto", interpolation="exponential"):
     """Input function of joined blood samples, not yet corrected for delay.
 
     Parameters
@@ -451,7 +451,7 @@ def shift(table, delay_s):
 
 def write_inputfunction(
     blood, frames, frames_json, frame_weights, out, *, injection_s=0.0, delay="fit", parent_model="auto",
-    interpolation="linear", decay_corrected=True, glucose_mmol_l=math.nan, image_unit=None,
+    interpolation="exponential", decay_corrected=True, glucose_mmol_l=math.nan, image_unit=None,
 ):  # fmt: skip
     """Write the input function of a scan.
 
@@ -464,7 +464,7 @@ def write_inputfunction(
     out : mapping
         ``inputfunction`` and ``inputfunction_json``.
     injection_s : float
-        ``InjectionStart`` of the scan.
+        ``InjectionStart`` of the scan, s after TimeZero.
     delay : 'fit' or float
         s; positive when the recording is late.
     parent_model, interpolation
@@ -534,3 +534,51 @@ def write_missing(sources, paths, reason):
     log.warning(reason)
     write_tsv(pd.DataFrame(columns=list(COLUMNS)), paths[0])
     write_json(sidecar("Arterial input function: there is none", sources, Missing=reason), paths[1])
+
+
+GLUCOSE = "plasma_glucose_mmol_l"
+"""Column of ``participants.tsv`` from which CMRglc is computed."""
+
+
+def write_scan(
+    blood, sidecars, participants, frames, frames_json, frame_weights, out, *, participant, **options
+):
+    """`write_inputfunction` of a scan of the raw dataset.
+
+    Parameters
+    ----------
+    blood : list of path-like
+        Blood tables, and their sidecars (found beside them).
+    sidecars : list of path-like
+        PET-BIDS sidecars, the least specific first, for ``InjectionStart`` and ``Units``.
+    participants : list of path-like
+        ``participants.tsv`` for `GLUCOSE`, where it has it.
+    frames, frames_json, frame_weights, out
+        See `write_inputfunction`.
+    participant : str
+        ``sub-…``
+    **options
+        Of `write_inputfunction`.
+
+    Raises
+    ------
+    InputError
+        See `blood.read_recording`.
+    """
+    from neurobraid.pet.fit import read_metadata
+    from neurobraid.pet.frames import Sidecar
+
+    fields, side = read_metadata(sidecars)
+    injection = Sidecar(fields, side).number("InjectionStart", "write the start of the injection")
+    glucose = math.nan
+    for path in participants:
+        if str(path).endswith(".tsv"):
+            table = read_tsv(path)
+            rows = table[table["participant_id"] == participant]
+            if GLUCOSE in table and len(rows):
+                glucose = float(rows[GLUCOSE].iloc[0])
+    tables = [path for path in blood if str(path).endswith(".tsv")]
+    write_inputfunction(
+        tables, frames, frames_json, frame_weights, out, injection_s=injection, glucose_mmol_l=glucose,
+        image_unit=fields.get("Units"), **options,
+    )  # fmt: skip

@@ -290,6 +290,8 @@ def _scan(curves, out, models, raw, inputs, patterns, groups, options):
             **{k: options[k] for k in ("vb", "tstar_min", "integrals", "lumped_constant") if k in options},
         )  # fmt: skip
         tables_out += list(zip(own, files["kinpar"], strict=True))
+        doubt = read_json(files["kinpar_json"][0]).get("Doubt")
+        messages += [doubt] if doubt else []
     for text in messages:
         log.info("%s: %s", curves.scan, text)
     return _rows(curves, tables_out), messages

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 
 from neurobraid.files import read_json, read_tsv, write_json, write_tsv
-from neurobraid.pet import diagnostics, inputfunction, linear_models, plasma_models, weights
+from neurobraid.pet import diagnostics, inputfunction, linear_models, plasma_models, plausibility, weights
 from neurobraid.pet.integrals import DESCRIPTIONS
 from neurobraid.pet.model import read_curves, turns_negative
 from neurobraid.pet.resample import read_frame_table
@@ -167,6 +167,9 @@ def model(
     rows = read_tsv(frame_weights)
     given, missing, glucose = _given(given_files)
     vb = None if vb == "fit" else float(vb)
+    doubt = plausibility.input_problem(given, timing, rows["brain"])
+    if doubt:
+        log.warning(doubt)
     for name, path, side, fit in zip(models, out["kinpar"], out["kinpar_json"], out["fits"], strict=True):
         tstar, worst = tstar_of(
             name, timing, given, rows["brain"].to_numpy(float), tstar_min, integrals, GRAPHICAL_VB if vb is None else vb
@@ -178,6 +181,8 @@ def model(
         times = read_tsv(tacs)[["frame_start", "frame_end"]]
         write_tsv(times.join(type(times)(dict(zip(regions["name"], fitted, strict=True)))), fit)
         table.insert(0, "name", regions["name"])
+        if doubt and not reason:
+            table["flag"] = doubt
         table["coverage"] = regions["coverage"]
         write_tsv(table, path)
         text = f"Regional parameters, {name}" + (f"; not available: {reason}" if reason else "")
@@ -191,7 +196,7 @@ def model(
         )
         content = sidecar(
             text, [tacs, frames, *given_files], HalfLifeMin=timing.half_life_min, DecayCorrection="to injection",
-            PartialVolumeCorrection="none", **notes,
+            PartialVolumeCorrection="none", Doubt=doubt or None, **notes,
         )  # fmt: skip
         write_json(content, side)
 

@@ -2,6 +2,9 @@
 
 import math
 
+import numpy as np
+
+from neurobraid.pet.convolution import curve_means
 from neurobraid.pet.frames import Sidecar
 from neurobraid.pet.units import DOSE, dose_factor
 
@@ -69,3 +72,43 @@ def dose_problem(fields, file="PET sidecar"):
     if likely:
         return f"{text}: the unit is likely {likely[0]} ({likely[1]:g} MBq)"
     return f"{text}: check dose and unit"
+
+
+BRAIN_OVER_BLOOD = (0.02, 50.0)
+"""Area of the whole-brain curve over that of whole blood, generously."""
+
+
+def input_problem(given, timing, brain):
+    """What is wrong with the level of an input function against the image, in words, or an empty string.
+
+    Parameters
+    ----------
+    given : plasma_models.Input or None
+    timing : Frames
+    brain : array-like, (F,)
+        Whole-brain curve, kBq/mL.
+
+    Returns
+    -------
+    str
+    """
+    brain = np.asarray(brain, float)
+    if given is None or not np.isfinite(brain).all():
+        return ""
+    blood = curve_means(given.time, given.blood, timing.start / 60.0, timing.end / 60.0)
+    area = float(blood @ timing.duration)
+    if area <= 0:
+        return ""
+    ratio = float(brain @ timing.duration) / area
+    if BRAIN_OVER_BLOOD[0] <= ratio <= BRAIN_OVER_BLOOD[1]:
+        return ""
+    text = f"the brain has {ratio:.3g} times the activity of blood"
+    for factor, mistake in (
+        (1000.0, "blood is likely in kBq/mL where its sidecar says Bq/mL, or the image the other way round"),
+        (0.001, "blood is likely in Bq/mL where its sidecar says kBq/mL, or the image the other way round"),
+        (37.0, "one of the two is likely in nCi/mL"),
+        (1 / 37.0, "one of the two is likely in nCi/mL"),
+    ):
+        if 0.1 <= ratio / factor <= 10:
+            return f"{text}: {mistake}"
+    return f"{text}: check the units of blood and image"

@@ -331,7 +331,9 @@ def until(curves, end_min):
     timing = curves.frames
     keep = timing.end / 60.0 <= end_min + 1e-6
     if not keep.any():
-        raise InputError(curves.sources[0], "frames", "all later", f"frames until {end_min:g} min", "raise the limit")
+        raise InputError(
+            curves.sources[0], "frames", "all later", f"frames until {end_min:g} min", "raise the limit"
+        )
     left = replace(timing, start=timing.start[keep], end=timing.end[keep], decay=timing.decay[keep])
     note = [] if keep.all() else [f"{int((~keep).sum())} frames after {end_min:g} min left out"]
     return replace(curves, frames=left, values=curves.values[:, keep], messages=[*curves.messages, *note])
