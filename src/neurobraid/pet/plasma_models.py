@@ -11,7 +11,7 @@ exponentials,
 (Gunn et al. 2001, J Cereb Blood Flow Metab 21:635), so that only the exponents are nonlinear. Amplitudes and vB are the
 least-squares solution within their bounds for given exponents (variable projection, Golub & Pereyra 1973, SIAM J Numer Anal
 10:413). Every pair of exponents on a grid is tried for every curve, and the best places that are far apart are refined:
-a search from one start ends in a worse minimum in almost half of real 2TCM fits.
+a search for rate constants from one start ends in a worse minimum in almost half of real 2TCM fits.
 
 Logan (1990, J Cereb Blood Flow Metab 10:740), MA1 (Ichise et al. 2002, J Cereb Blood Flow Metab 22:1271) and Patlak (1983,
 J Cereb Blood Flow Metab 3:1) are the linear models of `linear_models` with the input in place of the reference.
