@@ -53,19 +53,6 @@ PARTICIPANT_TABLES = [
 ]
 
 
-def blood(wildcards):
-    """Input function: arterial blood of the scan in the wildcards."""
-    return [f"{RAW}/{path}" for path in STUDY.blood(wildcards.scan)]
-
-
-def input_function(wildcards):
-    """Input function: the input function of the scan in the wildcards, nothing where no blood was drawn."""
-    row = STUDY.row("pet", wildcards.scan)
-    template = "<derivatives>/{visit}/pet/{scan}_inputfunction"
-    given = place(template, visit=wildcards.visit, scan=wildcards.scan)
-    return [f"{given}.tsv", f"{given}.json"] if STUDY.blood(row["scan"]) else []
-
-
 rule pet_fit:
     """Read frames, units and decay of a PET scan; estimate its motion and its position to T1w."""
     input:
@@ -355,7 +342,7 @@ rule pet_maps:
 rule pet_input:
     """Make the arterial input function of a scan from its blood: parent fraction, interpolation, delay."""
     input:
-        blood=blood,
+        blood=STUDY.blood_files(),
         validated=ancient("<index>/validation.tsv"),
         sidecars=raw("pet", "sidecars"),
         participants=PARTICIPANT_TABLES,
@@ -393,7 +380,9 @@ rule pet_plasma:
         frame_weights="<derivatives>/{visit}/pet/{scan}_desc-weights_weights.tsv",
         frames="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.tsv",
         frames_json="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.json",
-        inputfunction=input_function,
+        inputfunction=STUDY.input_function(
+            f"{DERIVATIVES}/{{visit}}/pet/{{scan}}_inputfunction"
+        ),
     output:
         kinpar=collect(
             "<derivatives>/{{visit}}/pet/{{scan}}_seg-{{atlas}}_model-{model}_kinpar.tsv",
@@ -438,7 +427,9 @@ rule pet_plasma_maps:
         frame_weights="<derivatives>/{visit}/pet/{scan}_desc-weights_weights.tsv",
         frames="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.tsv",
         frames_json="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.json",
-        inputfunction=input_function,
+        inputfunction=STUDY.input_function(
+            f"{DERIVATIVES}/{{visit}}/pet/{{scan}}_inputfunction"
+        ),
     output:
         native=collect(
             "<derivatives>/{{visit}}/pet/{{scan}}_space-T1w_{map}_mimap.nii.gz",
