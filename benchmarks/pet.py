@@ -188,6 +188,65 @@ def patlak(options):
     report("exact_refPatlak_region", worst, "%", "<= 1", worst <= 1)
 
 
+def plasma(options):
+    """Plasma input: error on exact curves, time of 100 regions, rates of voxels."""
+    from neurobraid.pet import linear_models, plasma_models
+    from tests.unit.pet import published
+    from tests.unit.pet.curves import two_tissue
+
+    table = published.plasma(options.data)
+    for (model, fitted, kind), rows in table.groupby(["model", "fitted_vb", "kind"], sort=False):
+        worst, goal = rows["error"].max(), {"Patlak": 0.01}.get(model, 1e-4)
+        name = f"exact_{model}_{'vb_fitted' if fitted else 'vb_given'}_{kind}"
+        region = kind == "region"
+        report(name, worst, "relative", f"<= {goal:g}" if region else "", worst <= goal if region else None)
+    frames, _, w, _ = brain()
+    given = published.exact_input()
+    target = 0.95 * two_tissue(frames.start, frames.end, 0.1, 0.15, 0.05, 0.03)
+    sd = 0.05 * target[-1] * np.sqrt(w[-1] / w)
+    curves = (target + np.random.default_rng(0).standard_normal((VOXELS, len(target))) * sd).astype(
+        np.float32
+    )
+    for vb, text in ((None, "vb_fitted"), (0.05, "vb_given")):
+        clock = time.perf_counter()
+        shared = plasma_models.prepare("2TCM", frames, given, w, vb=vb)
+        plasma_models.fit_regions(curves[:100], shared)
+        seconds = time.perf_counter() - clock
+        report(f"2TCM_100_regions_{text}", seconds, "s", "< 10", seconds < 10)
+        clock = time.perf_counter()
+        plasma_models.fit_voxels(curves[:8192], shared)
+        report(f"2TCM_{text}_rate", 8192 / (time.perf_counter() - clock), "voxels/s")
+    for model in linear_models.PLASMA:
+        shared = plasma_models.prepare_linear(model, frames, given, w, tstar_min=30.0)
+        clock = time.perf_counter()
+        linear_models.fit_voxels(plasma_models.blood_corrected(curves, frames, given, 0.05), shared)
+        seconds = time.perf_counter() - clock
+        report(f"{model}_rate", VOXELS / seconds, "voxels/s")
+        report(f"{model}_brain", seconds, "s", f"< {BRAIN_S:g}", seconds < BRAIN_S)
+
+
+def mc1(options):
+    """Real people: cortex/cerebellum ratio of VT before and after a COX-2 inhibitor, and twice without."""
+    import logging
+    import tempfile
+
+    from tests.unit.pet import published
+
+    logging.disable(logging.WARNING)
+    with tempfile.TemporaryDirectory() as folder:
+        ratios = published.mc1(options.data, Path(folder))
+    for model, rows in ratios.groupby("model"):
+        wide = rows.droplevel("model").unstack("session_id")
+        for name, goal, slack in (
+            ("baseline", 1.27, 0.03), ("blocked", 0.99, 0.04), ("test", 1.27, 0.03), ("retest", 1.28, 0.03)
+        ):  # fmt: skip
+            mean = wide[f"ses-{name}"].mean()
+            report(f"mc1_{model}_{name}", mean, "1", f"{goal} +- {slack}", abs(mean - goal) <= slack)
+        pairs = wide[["ses-baseline", "ses-blocked"]].dropna()
+        down = int((pairs["ses-blocked"] < pairs["ses-baseline"]).sum())
+        report(f"mc1_{model}_down", down, "people", "6 of 6", down == len(pairs) == 6)
+
+
 SPREAD = {"SRTM": (1.4, 5.2), "MRTM1": (1.4, 5.2), "MRTM2": (1.0, 3.4), "refLogan": (1.6, 5.4)}
 """Expected spread of BPND in % at 3 and 10 % noise in the last frame."""
 
@@ -231,10 +290,18 @@ def srtm_target(frames):
     return pair(frames.start, frames.end, 1.0, K2PRIME, BPND)[1]
 
 
-PARTS = {"simref": simref, "exact": exact, "patlak": patlak, "noise": noise, "speed": speed}
+PARTS = {
+    "simref": simref,
+    "exact": exact,
+    "patlak": patlak,
+    "plasma": plasma,
+    "mc1": mc1,
+    "noise": noise,
+    "speed": speed,
+}
 """Name to function of the options; NEEDS_DATA are left out, with a line on stderr, where the recordings are absent."""
 
-NEEDS_DATA = {"simref", "exact"}
+NEEDS_DATA = {"simref", "exact", "plasma", "mc1"}
 
 
 def main():

@@ -50,6 +50,60 @@ def _verify(options):
     return int(counts["same"] != len(rows))
 
 
+def _kinetics(arguments):
+    from neurobraid.errors import InputError, InputErrors
+    from neurobraid.pet import kinetics
+
+    parser = argparse.ArgumentParser(
+        "neurobraid kinetics",
+        description="Kinetic parameters from time-activity curves of PETPrep or PETFit, without images.",
+    )
+    parser.add_argument("source", help="derivatives folder with _tacs.tsv tables")
+    parser.add_argument("output_dir", help="folder for the tables")
+    parser.add_argument("--models", nargs="+", required=True, help=f"of {', '.join(kinetics.MODELS)}")
+    parser.add_argument(
+        "--raw", default="", help="raw PET-BIDS dataset (default: the one around derivatives/)"
+    )
+    parser.add_argument("--bloodstream", default="", help="folder with _inputfunction.tsv of bloodstream")
+    parser.add_argument("--seg", default="", help="only this segmentation")
+    parser.add_argument(
+        "--reference", nargs="+", default=[], help="regions of the reference; * stands for anything"
+    )
+    parser.add_argument(
+        "--combine",
+        nargs="+",
+        default=[],
+        help="further regions by volume, e.g. 'cortex=ctx-*' 'cb=*-Cerebellum-Cortex'",
+    )
+    parser.add_argument("--unit", help="unit of tables that have no sidecar, e.g. kBq/mL")
+    parser.add_argument("--nuclide", default="", help="radionuclide of tables that have no sidecar, e.g. C11")
+    parser.add_argument("--end-min", type=float, help="leave out frames that end later, min after injection")
+    parser.add_argument("--tstar-min", help="t* of Logan, MA1 and Patlak in min, or auto (default)")
+    parser.add_argument("--vb", help="fraction of blood, or fit (default 0.05)")
+    parser.add_argument("--delay", help="delay of the blood in s, or fit (default)")
+    options = parser.parse_args(arguments)
+    chosen = {"tstar_min": options.tstar_min, "vb": options.vb, "delay": options.delay}
+    settings = {
+        key: value if value in ("auto", "fit") else float(value)
+        for key, value in chosen.items()
+        if value is not None
+    }
+    groups = {
+        name: patterns.split(",") for name, _, patterns in (text.partition("=") for text in options.combine)
+    }
+    try:
+        table = kinetics.run(
+            options.source, options.output_dir, models=options.models, raw=options.raw, bloodstream=options.bloodstream,
+            segmentation=options.seg, reference=options.reference, groups=groups, unit=options.unit,
+            nuclide=options.nuclide, end_min=options.end_min, options=settings,
+        )  # fmt: skip
+    except (InputError, InputErrors) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{table['scan'].nunique()} scans, {table['region'].nunique()} regions: {options.output_dir}")
+    return 0
+
+
 def main(arguments=None):
     """Run the command line.
 
@@ -71,9 +125,12 @@ def main(arguments=None):
         parser.add_argument("first", help="results folder of one run")
         parser.add_argument("second", help="results folder of the other")
         return _verify(parser.parse_args(arguments[1:]))
+    if arguments[:1] == ["kinetics"]:
+        return _kinetics(arguments[1:])
     parser = argparse.ArgumentParser(
         "neurobraid",
-        description="Multimodal fMRI/PET analysis of a BIDS dataset. `neurobraid verify A B` compares two finished runs.",
+        description="Multimodal fMRI/PET analysis of a BIDS dataset. `neurobraid verify A B` compares two finished "
+        "runs; `neurobraid kinetics A B` fits the curves of PETPrep.",
         epilog="What follows -- goes to Snakemake, e.g. -- --dry-run",
     )
     parser.add_argument("bids_dir", help="raw BIDS dataset")

@@ -14,6 +14,7 @@ BIDSIGNORE = (
             "mimap",
             "tacs",
             "kinpar",
+            "inputfunction",
             "relmat",
             "morph",
             "statmap",

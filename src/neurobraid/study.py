@@ -173,6 +173,42 @@ class Study:
             raise InputError("scan table", f"{suffix} scan", scan, "a scan of the study", fix)
         return self._rows[suffix, scan]._asdict()
 
+    def blood(self, scan):
+        """Arterial blood tables of a PET scan, relative to the dataset, each followed by its sidecar.
+
+        None in the built-in study, which has no blood.
+        """
+        path = Path(self.row("pet", scan)["path"])
+        tables = sorted(Path(RAW, path.parent).glob(f"{scan}_recording-*_blood.tsv"))
+        sides = [table.with_suffix(".json") for table in tables]
+        found = [file for pair in zip(tables, sides, strict=True) for file in pair if file.exists()]
+        return [file.relative_to(RAW).as_posix() for file in found]
+
+    def blood_files(self):
+        """Input function: `blood` of the scan in the wildcards, relative to the study."""
+
+        def find(wildcards):
+            return [f"{RAW}/{path}" for path in self.blood(wildcards.scan)]
+
+        return find
+
+    def input_function(self, template):
+        """Input function: arterial input function and sidecar of the scan in the wildcards; nothing without blood.
+
+        Parameters
+        ----------
+        template : str
+            Path without extension, with ``{visit}`` and ``{scan}``.
+        """
+
+        def find(wildcards):
+            if not self.blood(wildcards.scan):
+                return []
+            path = template.format(visit=wildcards.visit, scan=wildcards.scan)
+            return [f"{path}.tsv", f"{path}.json"]
+
+        return find
+
     def t1w(self, suffix, scan):
         """Visit and scan name of the T1w paired with a scan."""
         self.row(suffix, scan)

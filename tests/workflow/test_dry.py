@@ -119,13 +119,25 @@ def test_every_kinetic_model_has_its_files(tmp_path):
     files = outputs(home)
     for model in models:
         assert any(f"_model-{model}_kinpar.tsv" in path for path in files), model
-        assert any(f"_model-{model}_desc-validity_mask.nii.gz" in path for path in files), model
+        if model not in ("1TCM", "2TCM", "2TCMirr"):
+            assert any(f"_model-{model}_desc-validity_mask.nii.gz" in path for path in files), model
     assert any(path.endswith("_model-refLogan_desc-plot_table.tsv") for path in files)
     assert any(path.endswith("_model-refPatlak_meas-Kref_mimap.nii.gz") for path in files)
     for path in files:
         if path.startswith("results/derivatives/sub-"):
             assert name_problems(Path(path).name) == [], path
-    assert planned(home)["pet_constants"] == planned(home)["pet_fit"]
+    jobs = planned(home)
+    assert jobs["pet_constants"] == jobs["pet_plasma"] == jobs["pet_fit"]
+    assert "pet_input" not in jobs, "no blood: the tables say so"
+
+
+def test_a_scan_with_blood_gets_an_input_function(tmp_path):
+    home = study(tmp_path, tree("pet_only"), "pet-only", pet={"models": ["SUVR", "2TCM", "Logan"]})
+    scan = sorted((tmp_path / "raw").rglob("*_pet.nii*"))[0]
+    for ending in ("tsv", "json"):
+        (scan.parent / f"{scan.name.split('_pet')[0]}_recording-manual_blood.{ending}").write_text("{}")
+    jobs = planned(home)
+    assert jobs["pet_input"] == 1 and jobs["pet_plasma"] == jobs["pet_plasma_maps"] == jobs["pet_fit"]
 
 
 def test_builtin_study_plans_at_both_sizes(tmp_path):

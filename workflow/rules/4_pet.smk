@@ -11,7 +11,15 @@ PET_MEASURES = {
     "refPatlak": (["Kref"], ["residualvariance"]),
     "SUVR": (["SUVR"], []),
 }
-PET_MODELS = config["pet"]["models"]
+PET_PLASMA = [model for model in config["pet"]["models"] if model not in PET_MEASURES]
+PET_MODELS = [model for model in config["pet"]["models"] if model in PET_MEASURES]
+# Plasma models that are also fitted by voxel, and what their maps show. Rules need an output even where no such model is
+# asked for: it is called none, and nothing asks for it.
+PET_PLASMA_MEASURES = {"Logan": "VT", "MA1": "VT", "Patlak": "Ki"}
+PET_PLASMA_MAPPED = [model for model in PET_PLASMA if model in PET_PLASMA_MEASURES]
+PET_PLASMA_MAPS = [
+    f"model-{model}_meas-{PET_PLASMA_MEASURES[model]}" for model in PET_PLASMA_MAPPED
+]
 # Model and measure of every map, in the order in which they are written.
 PET_MAPS = [
     f"model-{model}_meas-{measure}"
@@ -331,12 +339,151 @@ rule pet_maps:
         "../../scripts/pet_maps.py"
 
 
+rule pet_input:
+    """Make the arterial input function of a scan from its blood: parent fraction, interpolation, delay."""
+    input:
+        blood=STUDY.blood_files(),
+        validated=ancient("<index>/validation.tsv"),
+        sidecars=raw("pet", "sidecars"),
+        participants=PARTICIPANT_TABLES,
+        frames="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.tsv",
+        frames_json="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.json",
+        frame_weights="<derivatives>/{visit}/pet/{scan}_desc-weights_weights.tsv",
+    output:
+        inputfunction="<derivatives>/{visit}/pet/{scan}_inputfunction.tsv",
+        inputfunction_json="<derivatives>/{visit}/pet/{scan}_inputfunction.json",
+    log:
+        "logs/pet_input/{visit}/{scan}.log",
+    benchmark:
+        "logs/benchmarks/pet_input/{visit}/{scan}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(500),
+        runtime=20,
+    params:
+        delay=lookup(dpath="pet/plasma/delay_s", within=config),
+        parent_model=lookup(dpath="pet/plasma/parent_model", within=config),
+        interpolation=lookup(dpath="pet/plasma/interpolation", within=config),
+        decay_corrected=lookup(dpath="pet/plasma/decay_corrected", within=config),
+        code=code_digest("pet"),
+    script:
+        "../../scripts/pet_input.py"
+
+
+rule pet_plasma:
+    """Fit the models with a plasma input to the regional curves of an atlas."""
+    input:
+        tacs="<derivatives>/{visit}/pet/{scan}_seg-{atlas}_desc-preproc_tacs.tsv",
+        morph="<derivatives>/{visit}/pet/{scan}_seg-{atlas}_desc-preproc_morph.tsv",
+        frame_weights="<derivatives>/{visit}/pet/{scan}_desc-weights_weights.tsv",
+        frames="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.tsv",
+        frames_json="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.json",
+        inputfunction=STUDY.input_function(
+            f"{DERIVATIVES}/{{visit}}/pet/{{scan}}_inputfunction"
+        ),
+    output:
+        kinpar=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_seg-{{atlas}}_model-{model}_kinpar.tsv",
+            model=PET_PLASMA or ["none"],
+        ),
+        kinpar_json=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_seg-{{atlas}}_model-{model}_kinpar.json",
+            model=PET_PLASMA or ["none"],
+        ),
+        fits=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_seg-{{atlas}}_model-{model}_desc-fit_tacs.tsv",
+            model=PET_PLASMA or ["none"],
+        ),
+    log:
+        "logs/pet_plasma/{visit}/{scan}_{atlas}.log",
+    benchmark:
+        "logs/benchmarks/pet_plasma/{visit}/{scan}_{atlas}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(800),
+        runtime=20,
+    params:
+        models=PET_PLASMA,
+        vb=lookup(dpath="pet/plasma/vb", within=config),
+        tstar_min=lookup(dpath="pet/tstar_min", within=config),
+        integrals=lookup(dpath="pet/integrals", within=config),
+        lumped_constant=lookup(dpath="pet/plasma/lumped_constant", within=config),
+        weighting=lookup(dpath="pet/weights", within=config),
+        code=code_digest("pet"),
+    script:
+        "../../scripts/pet_plasma.py"
+
+
+rule pet_plasma_maps:
+    """Fit Logan, MA1 and Patlak voxel by voxel in T1w space and bring the maps to template space."""
+    input:
+        pet="<derivatives>/{visit}/pet/{scan}_space-T1w_desc-preproc_pet.nii.gz",
+        brain_mask=anatomy("pet", "desc-brain_mask.nii.gz"),
+        warp=anatomy("pet", f"from-T1w_to-{MNI}_mode-image_xfm.h5"),
+        frame_weights="<derivatives>/{visit}/pet/{scan}_desc-weights_weights.tsv",
+        frames="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.tsv",
+        frames_json="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.json",
+        inputfunction=STUDY.input_function(
+            f"{DERIVATIVES}/{{visit}}/pet/{{scan}}_inputfunction"
+        ),
+    output:
+        native=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_space-T1w_{map}_mimap.nii.gz",
+            map=PET_PLASMA_MAPS or ["model-none_meas-none"],
+        ),
+        native_json=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_space-T1w_{map}_mimap.json",
+            map=PET_PLASMA_MAPS or ["model-none_meas-none"],
+        ),
+        template=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_space-{mni}_{map}_mimap.nii.gz",
+            mni=MNI,
+            map=PET_PLASMA_MAPS or ["model-none_meas-none"],
+        ),
+        template_json=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_space-{mni}_{map}_mimap.json",
+            mni=MNI,
+            map=PET_PLASMA_MAPS or ["model-none_meas-none"],
+        ),
+        valid=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_space-T1w_model-{model}_desc-validity_mask.nii.gz",
+            model=PET_PLASMA_MAPPED or ["none"],
+        ),
+        valid_json=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_space-T1w_model-{model}_desc-validity_mask.json",
+            model=PET_PLASMA_MAPPED or ["none"],
+        ),
+    log:
+        "logs/pet_plasma_maps/{visit}/{scan}.log",
+    benchmark:
+        "logs/benchmarks/pet_plasma_maps/{visit}/{scan}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000, 12),
+        runtime=60,
+    params:
+        models=PET_PLASMA_MAPPED,
+        vb=lookup(dpath="pet/plasma/vb", within=config),
+        tstar_min=lookup(dpath="pet/tstar_min", within=config),
+        integrals=lookup(dpath="pet/integrals", within=config),
+        resolution=lookup(dpath="anat/resolution", within=config),
+        code=code_digest("pet"),
+    script:
+        "../../scripts/pet_plasma_maps.py"
+
+
 rule pet:
     """Make curves, regional parameters and maps of every PET scan."""
     input:
         [
             path
-            for model in PET_MODELS
+            for model in PET_MODELS + PET_PLASMA
             for atlas in ATLASES
             for path in scans(
                 "pet",
@@ -345,7 +492,7 @@ rule pet:
         ],
         [
             path
-            for name in PET_MAPS
+            for name in PET_MAPS + PET_PLASMA_MAPS
             for path in scans(
                 "pet",
                 f"<derivatives>/{{visit}}/pet/{{scan}}_space-{MNI}_{name}_mimap.nii.gz",

@@ -75,8 +75,50 @@ def exponential_means(start, end, values, rates):
     numpy.ndarray, (F, J), float64
     """
     start, end = np.asarray(start, float), np.asarray(end, float)
-    rates = np.asarray(rates, float)
     times, levels = knots(start, end, np.asarray(values, float))
+    return curve_exponential_means(times, levels, start, end, rates)
+
+
+def curve_means(times, levels, start, end):
+    """Frame means of a piecewise-linear curve; the arguments of `curve_exponential_means`.
+
+    Returns
+    -------
+    numpy.ndarray, (F,), float64
+
+    Examples
+    --------
+    >>> curve_means([0.0, 2.0], [0.0, 4.0], [0.0, 1.0], [1.0, 2.0])
+    array([1., 3.])
+    """
+    times, levels = np.asarray(times, float), np.asarray(levels, float)
+    start, end = np.asarray(start, float), np.asarray(end, float)
+    nodes = np.unique(np.concatenate([times, start, end]).clip(0.0))
+    at = np.interp(nodes, times, levels)
+    total = np.concatenate([[0.0], np.cumsum(0.5 * (at[1:] + at[:-1]) * np.diff(nodes))])
+    area = np.interp(end.clip(0.0), nodes, total) - np.interp(start.clip(0.0), nodes, total)
+    return area / (end - start)
+
+
+def curve_exponential_means(times, levels, start, end, rates):
+    """Frame means of ``C(t) (x) exp(-k t)`` for a curve C given by knots, exact for straight lines between them.
+
+    Parameters
+    ----------
+    times, levels : array-like, (K,)
+        Knots, in order; nothing before time 0, the last level is kept after the last knot.
+    start, end : array-like, (F,)
+        Frames; same time unit as `times` and 1 / `rates`.
+    rates : array-like, (J,)
+        Rates k >= 0; 0 gives the running integral.
+
+    Returns
+    -------
+    numpy.ndarray, (F, J), float64
+    """
+    times, levels = np.asarray(times, float), np.asarray(levels, float)
+    start, end = np.asarray(start, float), np.asarray(end, float)
+    rates = np.asarray(rates, float)
     nodes = np.unique(np.concatenate([times, start, end]).clip(0.0))
     step = np.diff(nodes)
     at = np.interp(nodes, times, levels)

@@ -9,7 +9,7 @@ from neurobraid.errors import InputError
 from neurobraid.files import read_json, read_tsv, write_json, write_tsv
 from neurobraid.images.io import data, load, save
 from neurobraid.images.transforms import apply_affine, write_affines
-from neurobraid.pet import coregistration, frames, motion
+from neurobraid.pet import coregistration, frames, motion, plausibility
 from neurobraid.pet.resample import scaled_series
 from neurobraid.provenance import bids_uri, sidecar
 
@@ -88,7 +88,7 @@ def fit(
     volumes = image.shape[3] if len(image.shape) > 3 else 1
     timing = frames.read_frames(fields, volumes, side)
     dose = frames.injected_dose(fields, side)
-    weight = _weight(participants, participant)
+    weight = participant_weight(participants, participant)
     log.info(
         "%d frames, %.1f to %.1f min after injection", volumes, timing.start[0] / 60, timing.end[-1] / 60
     )
@@ -104,7 +104,8 @@ def fit(
     coreg = coregistration.refine(petref, affine, first, classes, target, psf_mm=psf_mm)
     brain = apply_affine(target, np.argwhere(mask)[::17])
     refinement = float(np.linalg.norm(apply_affine(coreg, brain) - apply_affine(first, brain), axis=1).mean())
-    warnings = []
+    doubt = plausibility.dose_problem(fields, side)
+    warnings = [doubt] if doubt else []
     if refinement > MAX_REFINEMENT_MM:
         warnings.append(
             f"the refinement by tissue moved the brain {refinement:.1f} mm and was not used: look at the registration"
@@ -201,7 +202,8 @@ def _inside(shape, affine, points):
     return ((ijk > -0.5) & (ijk < np.array(shape) - 0.5)).all(axis=1)
 
 
-def _weight(participants, participant):
+def participant_weight(participants, participant):
+    """Body weight (kg) of a participant from ``participants.tsv`` and ``.json``, NaN without them."""
     tables = [path for path in participants if str(path).endswith(".tsv")]
     texts = [path for path in participants if str(path).endswith(".json")]
     if not tables:

@@ -9,6 +9,8 @@ With ``int`` the integral from injection, C the target and R the reference:
   multilinear form ``int C = DVR (int R + R/k2') + b C`` (Turkheimer et al. 2003, IEEE Trans Med Imaging 22:289), from t*
   on: ``BPND = DVR - 1``.
 * Reference Patlak ``C/R = Kref int R/R + b`` (Patlak & Blasberg 1985, J Cereb Blood Flow Metab 5:584), from t* on.
+* Logan, MA1 and Patlak with a plasma input are the same equations with the input in place of R and without the k2'
+  term; see `plasma_models.prepare_linear`.
 
 Frames enter when their mid time is at or after t*. In an image only one regressor belongs to the voxel; what is common
 is projected out beforehand (Frisch-Waugh), so that a chunk of voxels costs two matrix products.
@@ -35,7 +37,13 @@ PARAMETERS = {
 }
 """What each model estimates; k2' of MRTM2 and of the Logan forms is given."""
 
-MAIN = dict.fromkeys(PARAMETERS, "BPND") | {"refPatlak": "Kref"}
+PLASMA = {"Logan": ("VT", "intercept"), "MA1": ("VT", "intercept"), "Patlak": ("Ki", "intercept")}
+"""Models of a plasma input, prepared by `plasma_models.prepare_linear`."""
+
+FORMS = {"Logan": "refLogan", "MA1": "MRTM2", "Patlak": "refPatlak"}
+"""The reference model that has the equations of a plasma model."""
+
+MAIN = dict.fromkeys(PARAMETERS, "BPND") | {"refPatlak": "Kref", "Logan": "VT", "MA1": "VT", "Patlak": "Ki"}
 NEEDS_K2PRIME = ("MRTM2", "refLogan", "refmlLogan")
 GRAPHICAL = ("refLogan", "refPatlak")
 UNITS = {
@@ -45,6 +53,8 @@ UNITS = {
     "k2prime": "1/min",
     "BPND": "1",
     "Kref": "1/min",
+    "VT": "mL/cm3",
+    "Ki": "mL/cm3/min",
 }
 SOURCES = {
     "MRTM1": "Ichise et al. 2003",
@@ -110,6 +120,11 @@ class Linear:
     k2prime: float
     tstar_min: float
     k2a: tuple
+
+    @property
+    def form(self):
+        """The model whose equations these are, see `FORMS`."""
+        return FORMS.get(self.model, self.model)
 
     @property
     def delivered(self):
@@ -188,20 +203,22 @@ def _equations(curves, shared):
     own = curves[:, shared.used]
     area = curves @ shared.operator.T
     same = np.ones_like(own)
-    if shared.model == "MRTM1":
+    if shared.form == "MRTM1":
         return own, np.stack([shared.integral * same, area, shared.reference * same], axis=2)
-    if shared.model == "MRTM2":
+    if shared.form == "MRTM2":
         return own, np.stack([shared.delivered * same, area], axis=2)
-    if shared.model == "refmlLogan":
+    if shared.form == "refmlLogan":
         return area, np.stack([shared.delivered * same, own], axis=2)
     with np.errstate(divide="ignore", invalid="ignore"):
-        if shared.model == "refLogan":
+        if shared.form == "refLogan":
             return area / own, np.stack([shared.delivered / own, same], axis=2)
         return own / shared.reference, np.stack([shared.integral / shared.reference * same, same], axis=2)
 
 
 def _parameters(g, shared):
     """Parameters by name from coefficients (..., p), and their derivatives (..., p)."""
+    if shared.model in PLASMA:
+        return _plasma_parameters(g, shared)
     first, second = g[..., 0], g[..., 1]
     zero, one = np.zeros_like(first), np.ones_like(first)
 
@@ -210,7 +227,7 @@ def _parameters(g, shared):
 
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = -first / second
-        if shared.model == "MRTM1":
+        if shared.form == "MRTM1":
             third = g[..., 2]
             return {
                 "R1": (third, row(zero, zero, one)),
@@ -219,14 +236,14 @@ def _parameters(g, shared):
                 "k2prime": (first / third, row(1 / third, zero, -first / third**2)),
                 "BPND": (ratio - 1, row(-1 / second, first / second**2, zero)),
             }
-        if shared.model == "MRTM2":
+        if shared.form == "MRTM2":
             return {
                 "R1": (first / shared.k2prime, row(one / shared.k2prime, zero)),
                 "k2": (first, row(one, zero)),
                 "k2a": (-second, row(zero, -one)),
                 "BPND": (ratio - 1, row(-1 / second, first / second**2)),
             }
-        if shared.model == "refPatlak":
+        if shared.form == "refPatlak":
             return {"Kref": (first, row(one, zero)), "intercept": (second, row(zero, one))}
         found = {"BPND": (first - 1, row(one, zero)), "intercept": (second, row(zero, one))}
         if shared.model == "refmlLogan":
@@ -234,11 +251,27 @@ def _parameters(g, shared):
         return found
 
 
+def _plasma_parameters(g, shared):
+    """`_parameters` of Logan, MA1 and Patlak with a plasma input."""
+    first, second = g[..., 0], g[..., 1]
+    zero, one = np.zeros_like(first), np.ones_like(first)
+    if shared.model == "MA1":
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return {
+                "VT": (-first / second, np.stack([-1 / second, first / second**2], axis=-1)),
+                "intercept": (1 / second, np.stack([zero, -(second**-2)], axis=-1)),
+            }
+    return {
+        MAIN[shared.model]: (first, np.stack([one, zero], axis=-1)),
+        "intercept": (second, np.stack([zero, one], axis=-1)),
+    }
+
+
 def _flags(table, shared, curves, usable):
     """Reasons against a fit, the most serious first."""
     low, high = shared.k2a
     found = []
-    if shared.model == "refLogan":
+    if shared.form == "refLogan":
         known = np.isfinite(curves).all(axis=1) & curves.any(axis=1)
         found.append((known & (curves[:, shared.used].min(axis=1) <= 0), "activity not positive after t*"))
     if "k2a" in table:
@@ -250,7 +283,14 @@ def _flags(table, shared, curves, usable):
         ]
     if "BPND" in table:
         found.append((table["BPND"].to_numpy(float) <= -1, "BPND not above -1"))
-    found.append((usable & table[MAIN[shared.model]].isna().to_numpy(), "collinear with the reference"))
+    if "VT" in table:
+        found.append((table["VT"].to_numpy(float) <= 0, "VT not positive"))
+    found.append(
+        (
+            usable & table[MAIN[shared.model]].isna().to_numpy(),
+            f"collinear with the {'input' if shared.model in PLASMA else 'reference'}",
+        )
+    )
     return found
 
 
@@ -277,13 +317,13 @@ def fit_regions(curves, shared):
     import pandas as pd
 
     curves = np.atleast_2d(np.asarray(curves, float))
-    names = PARAMETERS[shared.model]
+    names = (PARAMETERS | PLASMA)[shared.model]
     columns = [*names, *(f"{n}_se" for n in names), "residual_sd", "max_residual"]
     table = pd.DataFrame(np.nan, index=range(len(curves)), columns=columns)
     fitted = np.full_like(curves, np.nan)
     weighted = np.full((len(curves), len(shared.used)), np.nan)
     usable = np.isfinite(curves).all(axis=1) & (np.abs(np.nan_to_num(curves)).max(axis=1, initial=0) > 0)
-    if shared.model == "refLogan":
+    if shared.form == "refLogan":
         usable &= (np.nan_to_num(curves[:, shared.used]) > 0).all(axis=1)
     if usable.any():
         y, x = _equations(curves[usable], shared)
@@ -344,13 +384,13 @@ def _covariance(y, x, g, pull, estimate, curves, shared):
     pick[np.arange(len(shared.used)), shared.used] = 1.0
     second = g[:, 1, None, None]
     # error of each equation per error of each frame, (N, U, F)
-    if shared.model in ("MRTM1", "MRTM2"):
+    if shared.form in ("MRTM1", "MRTM2"):
         errors = pick - second * shared.operator
-    elif shared.model == "refPatlak":
+    elif shared.form == "refPatlak":
         errors = np.broadcast_to(pick / shared.reference[:, None], (len(y), *pick.shape))
     else:
         errors = shared.operator - second * pick
-        if shared.model == "refLogan":
+        if shared.form == "refLogan":
             errors = errors / curves[:, shared.used, None]
     moved = np.einsum("niu,nuf->nif", pull, errors)
     left = errors - np.einsum("nui,nif->nuf", x, moved)
@@ -360,13 +400,13 @@ def _covariance(y, x, g, pull, estimate, curves, shared):
 
 
 def _curve(curves, g, estimate, shared):
-    if shared.model in ("MRTM1", "MRTM2"):
+    if shared.form in ("MRTM1", "MRTM2"):
         return estimate
-    if shared.model == "refPatlak":
+    if shared.form == "refPatlak":
         return estimate * shared.reference
     area = curves @ shared.operator.T
     with np.errstate(divide="ignore", invalid="ignore"):
-        if shared.model == "refLogan":
+        if shared.form == "refLogan":
             return area / estimate
         return (area - g[:, :1] * shared.delivered) / g[:, 1:]
 
@@ -418,6 +458,23 @@ def choose_tstar(model, curves, frames, reference, *, limit=0.1, k2prime=None, i
     worst : float
         Largest relative residual at that t*.
     """
+
+    def make(tstar):
+        return prepare(model, frames, reference, k2prime=k2prime, tstar_min=tstar, integrals=integrals)
+
+    return first_linear(model, curves, frames, make, limit)
+
+
+def first_linear(model, curves, frames, make, limit=0.1):
+    """`choose_tstar` of a model that `make` prepares.
+
+    Parameters
+    ----------
+    model, curves, frames, limit
+        See `choose_tstar`.
+    make : callable
+        t* (min) to `Linear`; may raise ValueError where that t* cannot be fitted.
+    """
     curves = np.atleast_2d(np.asarray(curves, float))
     curves = curves[np.isfinite(curves).all(axis=1)]
     found, worst = float("nan"), float("nan")
@@ -426,12 +483,12 @@ def choose_tstar(model, curves, frames, reference, *, limit=0.1, k2prime=None, i
         if mid <= 0 or refusal(model, frames, tstar):
             continue
         try:
-            shared = prepare(model, frames, reference, k2prime=k2prime, tstar_min=tstar, integrals=integrals)
+            shared = make(tstar)
         except ValueError:
             continue
         y, x = _equations(curves, shared)
         good = np.isfinite(y).all(axis=1) & np.isfinite(x).all(axis=(1, 2))
-        if model == "refLogan":
+        if shared.form == "refLogan":
             good &= (curves[:, shared.used] > 0).all(axis=1)
         if not good.any():
             continue
@@ -464,11 +521,11 @@ def fit_voxels(curves, shared, *, chunk=CHUNK):
         nowhere different from zero, where k2a or 1 + BPND is not positive, and for Logan where the activity is
         not positive in every frame used.
     """
-    names = PARAMETERS[shared.model]
+    names = (PARAMETERS | PLASMA)[shared.model]
     count = len(curves)
     result = {name: np.full(count, np.nan, np.float32) for name in (*names, "residual_variance")}
     result["edge"] = np.zeros(count, np.int8)
-    solve = _logan if shared.model == "refLogan" else _projected(shared)
+    solve = _logan if shared.form == "refLogan" else _projected(shared)
     for begin in range(0, count, chunk):
         part = np.ascontiguousarray(curves[begin : begin + chunk], np.float32)
         where = slice(begin, begin + len(part))
@@ -485,6 +542,8 @@ def fit_voxels(curves, shared, *, chunk=CHUNK):
             result["edge"][where] = np.where(good, edge, 0)
         if "BPND" in values:
             good &= values["BPND"] > -1
+        if "VT" in values:
+            good &= values["VT"] > 0
         for name, value in (*values.items(), ("residual_variance", variance)):
             result[name][where] = np.where(good & np.isfinite(value), value, np.nan)
     return result
@@ -500,11 +559,11 @@ def _projected(shared):
     pick = np.zeros_like(shared.operator)
     pick[np.arange(len(shared.used)), shared.used] = 1.0
     response, own = pick, shared.operator
-    if shared.model == "MRTM1":
+    if shared.form == "MRTM1":
         common, order = np.stack([shared.integral, shared.reference], 1), [0, 2, 1]
-    elif shared.model == "MRTM2":
+    elif shared.form == "MRTM2":
         common, order = shared.delivered[:, None], [0, 1]
-    elif shared.model == "refmlLogan":
+    elif shared.form == "refmlLogan":
         common, order = shared.delivered[:, None], [0, 1]
         response, own = shared.operator, pick
     else:

@@ -71,3 +71,20 @@ def trapped(start_s, end_s, K1, k2, k3):
     start, end = np.asarray(start_s, float) / 60, np.asarray(end_s, float) / 60
     total = (_input_second_integral(end) - _input_second_integral(start)) / (end - start)
     return K1 * k3 / (k2 + k3) * total + one_tissue(start_s, end_s, K1 * k2 / (k2 + k3), k2 + k3)
+
+
+def plasma(t):
+    """Cp at times t (min)."""
+    t = np.asarray(t, float)
+    a1, a2, a3 = AMPLITUDES
+    l1, l2, l3 = RATES
+    return (a1 * t - a2 - a3) * np.exp(-l1 * t) + a2 * np.exp(-l2 * t) + a3 * np.exp(-l3 * t)
+
+
+def two_tissue(start_s, end_s, K1, k2, k3, k4):
+    """Frame means of the reversible two-tissue compartment model."""
+    total = k2 + k3 + k4
+    root = np.sqrt(total**2 - 4 * k2 * k4)
+    high, low = (total + root) / 2, (total - root) / 2
+    first = K1 * (high - k3 - k4) / (high - low)
+    return one_tissue(start_s, end_s, first, high) + one_tissue(start_s, end_s, K1 - first, low)

@@ -3,9 +3,12 @@
 import numpy as np
 import pandas as pd
 
+from neurobraid.pet import kinetics, srtm, srtm2
 from neurobraid.pet import linear_models as lm
-from neurobraid.pet import srtm, srtm2
+from neurobraid.pet import plasma_models as pm
 from neurobraid.pet.frames import Frames
+
+from .curves import plasma as feng
 
 TSTAR = {"refLogan": 30.0, "refmlLogan": 30.0}
 
@@ -46,6 +49,67 @@ def exact(folder):
             for (m, k), v in found.items()
         ]
     return pd.DataFrame(out)
+
+
+def plasma(folder):
+    """Error of VT or Ki on the exact 2TCM curves with the exact input: ``framing, set, model, vb, kind, error``.
+
+    The compartment models by region and voxel with vB fitted and given; Patlak of the trapped tracer after vB.
+    """
+    curves = pd.read_csv(folder / "pet-tacs/exact_tacs.tsv", sep="\t", na_values="n/a")
+    truth = pd.read_csv(folder / "pet-tacs/exact_truth.tsv", sep="\t", na_values="n/a")
+    truth = truth[truth["model"] == "2tcm_vB0.05"].set_index("set")
+    given = exact_input()
+    out = []
+    for (framing, number), rows in curves[curves["model"] == "2tcm_vB0.05"].groupby(["framing", "set"]):
+        at, true = _frames(rows), truth.loc[number]
+        target = rows[["target"]].to_numpy().T
+        name = "2TCMirr" if number == 5 else "2TCM"
+        main = pm.MAIN[name]
+        found = {}
+        for vb in (None, true["vB"]):
+            shared = pm.prepare(name, at, given, vb=vb)
+            table, _ = pm.fit_regions(target, shared)
+            found[name, vb is None, "region"] = table[main][0]
+            found[name, vb is None, "voxel"] = pm.fit_voxels(target, shared, steps=40)[main][0]
+        if number == 5:
+            tissue = pm.blood_corrected(target, at, given, true["vB"])
+            shared = pm.prepare_linear("Patlak", at, given, tstar_min=30.0)
+            found["Patlak", False, "region"] = lm.fit_regions(tissue, shared)[0]["Ki"][0]
+        out += [
+            {
+                "framing": framing,
+                "set": number,
+                "model": m,
+                "fitted_vb": v,
+                "kind": k,
+                "error": abs(value / true[main] - 1),
+            }
+            for (m, v, k), value in found.items()
+        ]
+    return pd.DataFrame(out)
+
+
+def mc1(folder, out):
+    """Cortex/cerebellum ratio of VT of real scans: series over model, participant_id and session_id.
+
+    Logan and MA1 from t* = 30 min to the 90 min that all scans have, without correction for blood volume.
+    """
+    table = kinetics.run(
+        folder / "ds004869-pet-mc1/derivatives/petprep", out, models=["Logan", "MA1"], end_min=90.0,
+        groups={"cortex": ["ctx-*"], "cerebellum": ["*-Cerebellum-Cortex"]}, options={"tstar_min": 30.0, "vb": 0.0},
+    )  # fmt: skip
+    rows = table[table["parameter"].eq("VT") & table["region"].isin(["cortex", "cerebellum"])]
+    wide = rows.pivot(index=["model", "participant_id", "session_id"], columns="region", values="value")
+    return (wide["cortex"] / wide["cerebellum"]).dropna()
+
+
+def exact_input():
+    """The input of the exact curves on a grid so fine that straight lines between its points do not count."""
+    t = np.unique(
+        np.concatenate([np.arange(0, 4, 0.1 / 60), np.arange(4, 10, 1 / 60), np.arange(10, 91, 5 / 60)])
+    )
+    return pm.Input(t, feng(t), feng(t))
 
 
 def simref(folder):

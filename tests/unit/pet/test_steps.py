@@ -11,9 +11,10 @@ from neurobraid.images.io import save
 from neurobraid.images.resample import resample_image
 from neurobraid.images.templates import grid, template
 from neurobraid.images.transforms import Warp, write_warp
-from neurobraid.pet import constants, fit, maps, model, resample, tacs
+from neurobraid.pet import constants, fit, inputfunction, maps, model, plasma, resample, tacs
 
 from . import phantom
+from .curves import plasma as feng
 
 WINDOW = (30, 60)
 MODELS = ["SRTM", "SUVR", "SRTM2", "MRTM1", "MRTM2", "refLogan", "refmlLogan", "refPatlak"]
@@ -140,6 +141,14 @@ def test_units_times_and_decay_reach_the_curves(moving):
     assert morph["volume_mm3"][0] > 1e4
     weights = read_tsv(out["tacs"]["weights"])
     assert weights["weight"].mean() == pytest.approx(1.0)
+
+
+def tissue_share(anatomy):
+    """Activity of ``back`` relative to pure tissue without binding."""
+    volume, (classes, _, _, affine) = phantom.volume(), phantom.tissues()
+    atlas = nib.load(anatomy["atlas"])
+    labels = resample_image((np.asarray(atlas.dataobj), atlas.affine), volume.shape, affine, order=0)
+    return volume[(classes[0] > 0.5) & (labels == 7)].mean()
 
 
 def expected_binding(anatomy):
@@ -293,3 +302,81 @@ def test_bad_input_writes_nothing(tmp_path, anatomy, changes, field):
     assert error.value.problem.field == field
     assert error.value.problem.file.endswith("sub-01_pet.json")
     assert sorted(tmp_path.iterdir()) == before
+
+
+def plasma_run(folder, out, anatomy, given):
+    """Regional plasma models and maps of a scan with or without an input function."""
+    f, t = out["fit"], out["tacs"]
+    models = list(plasma.MODELS)
+    o = {n: [folder / f"{n}_{k}.out" for k in models] for n in ("kinpar", "kinpar_json", "fits")}
+    shared = (t["weights"], f["frames"], f["frames_json"], given)
+    plasma.model(t["tacs"][0], t["morph"][0], *shared, o, models=models, vb=0.0, tstar_min=30.0)
+    mapped = list(plasma.MAPPED)
+    m = {n: [folder / f"{n}_{k}.nii.gz" for k in mapped] for n in ("native", "template", "valid")}
+    m.update(
+        {f"{n}_json": [folder / f"{n}_{k}.out" for k in mapped] for n in ("native", "template", "valid")}
+    )
+    plasma.write_maps(
+        out["resample"]["pet"], anatomy["brain"], anatomy["warp"], *shared, m, models=mapped, vb=0.0, tstar_min=30.0,
+        resolution=4.0,
+    )  # fmt: skip
+    tables = {k: read_tsv(path).set_index("name") for k, path in zip(models, o["kinpar"], strict=True)}
+    return tables, {k: read_json(path) for k, path in zip(models, o["kinpar_json"], strict=True)}, m
+
+
+def test_plasma_models_of_a_scan_with_blood(moving, anatomy, tmp_path):
+    """Blood on the clock of TimeZero, 10 s after the injection; the tracer arrives 30 s after it."""
+    out, *_ = moving
+    f, t = out["fit"], out["tacs"]
+    seconds = np.concatenate([np.arange(0, 180, 3), np.arange(180, 3700, 60)])
+    level = feng(seconds / 60) * 2 ** (-10 / (20.364 * 60))
+    blood = tmp_path / "sub-01_recording-manual_blood.tsv"
+    columns = {
+        "time": seconds + 20.0,
+        "plasma_radioactivity": 1000 * level,
+        "whole_blood_radioactivity": 1000 * level,
+    }
+    write_tsv(pd.DataFrame(columns), blood)
+    unit = {"Units": "Bq/mL"}
+    side = {"PlasmaAvail": True, "WholeBloodAvail": True, "MetaboliteAvail": False, "time": {"Units": "s"}}
+    write_json(
+        {**side, "plasma_radioactivity": unit, "whole_blood_radioactivity": unit}, blood.with_suffix(".json")
+    )
+    pet = tmp_path / "pet.json"
+    write_json({"InjectionStart": -10, "Units": "Bq/mL"}, pet)
+    people = tmp_path / "participants.tsv"
+    write_tsv(pd.DataFrame({"participant_id": ["sub-01"], "plasma_glucose_mmol_l": [5.0]}), people)
+    given = {"inputfunction": tmp_path / "in.tsv", "inputfunction_json": tmp_path / "in.json"}
+    inputfunction.write_scan(
+        [blood, blood.with_suffix(".json")], [pet], [people], f["frames"], f["frames_json"], t["weights"], given,
+        participant="sub-01",
+    )  # fmt: skip
+    notes = read_json(given["inputfunction_json"])
+    assert abs(notes["DelaySeconds"]) <= 3 and notes["GlucoseMmolPerL"] == 5.0
+    tables, sides, m = plasma_run(tmp_path, out, anatomy, list(given.values()))
+    srtm = read_tsv(out["model"]["kinpar"][0])
+    for name in ("1TCM", "2TCM", "Logan", "MA1"):
+        ratio = tables[name].loc["front", "VT"] / tables[name].loc["back", "VT"]
+        assert ratio == pytest.approx(1 + srtm["BPND"][0], rel=0.05), name
+        assert tables[name].loc["absent", "flag"] == "no data"
+    assert tables["1TCM"]["k2"]["back"] == pytest.approx(0.1, rel=0.03)
+    # planted 0.1, times the share of tissue that the point spread leaves in the region
+    assert tables["1TCM"]["K1"]["back"] == pytest.approx(0.1 * tissue_share(anatomy), rel=0.1)
+    assert tables["Patlak"]["CMRglc"]["front"] == pytest.approx(
+        tables["Patlak"]["Ki"]["front"] * 5 / 0.65 * 100
+    )
+    assert sides["2TCM"]["Units"]["VT"] == "mL/cm3" and sides["Logan"]["TStarMin"] == 30
+    values = np.asarray(nib.load(m["template"][0]).dataobj)
+    labels = np.asarray(nib.load(anatomy["atlas"]).dataobj)[::2, ::2, ::2]
+    front = values[: labels.shape[0], : labels.shape[1], : labels.shape[2]][labels == 300]
+    assert np.median(front[front != 0]) == pytest.approx(tables["Logan"].loc["front", "VT"], abs=0.15)
+    assert np.asarray(nib.load(m["valid"][1]).dataobj).sum() > 5000
+
+
+def test_plasma_models_of_a_scan_without_blood(moving, anatomy, tmp_path):
+    tables, sides, m = plasma_run(tmp_path, moving[0], anatomy, [])
+    for name, table in tables.items():
+        assert table["flag"].eq("the scan has no blood").all() and table.iloc[:, 0].isna().all(), name
+        assert "no blood" in sides[name]["Description"]
+    assert not np.asarray(nib.load(m["native"][0]).dataobj).any()
+    assert read_json(m["native_json"][0])["Missing"] == "the scan has no blood"
