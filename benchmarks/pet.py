@@ -273,10 +273,27 @@ def pvc(options):
                 report(f"pvc_{method}_{name}_{part}", error[rows].mean(), "%")
 
 
-PARTS = {"simref": simref, "exact": exact, "patlak": patlak, "noise": noise, "pvc": pvc, "speed": speed}
+def receptors(options):
+    """Regional means of eight published receptor maps against the authors' own values."""
+    from tests.unit.images.receptors import compare
+
+    for parcels in (200, 400):
+        for row in compare(options.data, parcels).itertuples():
+            report(f"receptors_{parcels}_{row.map}", row.r, "r", "1.00000", round(row.r, 5) == 1)
+
+
+PARTS = {
+    "simref": simref,
+    "exact": exact,
+    "patlak": patlak,
+    "noise": noise,
+    "pvc": pvc,
+    "receptors": receptors,
+    "speed": speed,
+}
 """Name to function of the options; NEEDS_DATA are left out, with a line on stderr, where the recordings are absent."""
 
-NEEDS_DATA = {"simref", "exact"}
+NEEDS_DATA = {"simref", "exact", "receptors"}
 
 
 def main():
