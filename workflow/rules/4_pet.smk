@@ -63,6 +63,7 @@ rule pet_fit:
         validated=ancient("<index>/validation.tsv"),
         sidecars=raw("pet", "sidecars"),
         participants=PARTICIPANT_TABLES,
+        sessions=sessions_tables,
         t1w=anatomy("pet", "desc-preproc_T1w.nii.gz"),
         brain_mask=anatomy("pet", "desc-brain_mask.nii.gz"),
         grey=anatomy("pet", "label-GM_probseg.nii.gz"),
