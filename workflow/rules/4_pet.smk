@@ -257,6 +257,71 @@ rule pet_pvc:
         "../../scripts/pet_pvc.py"
 
 
+rule pet_qc:
+    """Measure what the curves of a PET scan tell of its quality, stability of the reference, noise, asymmetry."""
+    input:
+        pet="<derivatives>/{visit}/pet/{scan}_space-T1w_desc-preproc_pet.nii.gz",
+        frames="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.tsv",
+        frames_json="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.json",
+        brain_mask=anatomy("pet", "desc-brain_mask.nii.gz"),
+        qc="<derivatives>/{visit}/pet/{scan}_desc-pet_qc.json",
+        reference="<derivatives>/{visit}/pet/{scan}_label-reference_desc-preproc_tacs.tsv",
+        reference_json="<derivatives>/{visit}/pet/{scan}_label-reference_desc-preproc_tacs.json",
+        tacs=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_seg-{atlas}_desc-preproc_tacs.tsv",
+            atlas=ATLASES,
+        ),
+        morph=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_seg-{atlas}_desc-preproc_morph.tsv",
+            atlas=ATLASES,
+        ),
+        tables=collect(
+            "<derivatives>/atlases/tpl-{mni}_atlas-{atlas}_dseg.tsv",
+            mni=MNI,
+            atlas=ATLASES,
+        ),
+    output:
+        qc="<derivatives>/{visit}/pet/{scan}_desc-curves_qc.json",
+    log:
+        "logs/pet_qc/{visit}/{scan}.log",
+    benchmark:
+        "logs/benchmarks/pet_qc/{visit}/{scan}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000, 12),
+        runtime=20,
+    params:
+        code=code_digest("pet"),
+    script:
+        "../../scripts/pet_qc.py"
+
+
+rule pet_quality:
+    """Gather the quality of every PET scan in one table and mark the outliers."""
+    input:
+        fitted=scans("pet", "<derivatives>/{visit}/pet/{scan}_desc-pet_qc.json"),
+        curves=scans("pet", "<derivatives>/{visit}/pet/{scan}_desc-curves_qc.json"),
+    output:
+        table="<derivatives>/group/desc-petquality_table.tsv",
+        sidecar="<derivatives>/group/desc-petquality_table.json",
+    log:
+        "logs/pet_quality/study.log",
+    benchmark:
+        "logs/benchmarks/pet_quality/study.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(500),
+        runtime=10,
+    params:
+        code=code_digest("pet"),
+    script:
+        "../../scripts/pet_quality.py"
+
+
 rule pet_constants:
     """Estimate what all regions and voxels of a scan share: k2' of the reference, t* of the linear models."""
     input:
@@ -423,7 +488,7 @@ rule pet_maps:
 
 
 rule pet:
-    """Make curves, regional parameters and maps of every PET scan."""
+    """Make curves, regional parameters and maps of every PET scan, and gather their quality."""
     input:
         [
             path
@@ -441,4 +506,9 @@ rule pet:
                 "pet",
                 f"<derivatives>/{{visit}}/pet/{{scan}}_space-{MNI}_{name}_mimap.nii.gz",
             )
+        ],
+        [
+            "<derivatives>/group/desc-petquality_table.tsv"
+            for suffix in ["pet"]
+            if participants_with(suffix)
         ],
