@@ -170,7 +170,8 @@ def correct(
         found = pvc.correct(
             method, given, values, white=len(limited) + 1, csf=len(limited) + 2, iterations=iterations
         )
-        if found[2] > MAX_CONDITION:
+        # normal equations have the square of the condition of the masks themselves
+        if found[2] > MAX_CONDITION ** (2 if method == "labbe" else 1):
             log.warning("condition number %.0f: regions are small for the point spread", found[2])
         return given, found
 
@@ -209,6 +210,9 @@ def correct(
     base = atlas if atlas in tables else names[0]
     place = rows_of(labels[base], tables[base]["index"])
     own = len(tables[base])
+    if grey and not erode:
+        # whole regions: their points with little grey matter go to other tissues, none is left behind as a sliver
+        inside = np.isin(place, np.flatnonzero(tables[base]["name"].isin(described)))
     activity, _, condition = solve(np.where(inside, own, place), np.append(restricted(tables[base]), grey))[1]
     curve = activity[own]
     if not np.isfinite(curve).all():
