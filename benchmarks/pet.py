@@ -290,6 +290,57 @@ def srtm_target(frames):
     return pair(frames.start, frames.end, 1.0, K2PRIME, BPND)[1]
 
 
+def pvc(options):
+    """Errors of corrected regions on a folded cortex: true point spread (6 mm), 1 mm too small and too large, shifted."""
+    from neurobraid.pet import pvc as methods
+    from tests.unit.pet import pvc_phantom as phantom
+
+    regions = phantom.labels(80, 2.0)
+    image = phantom.scan(regions, voxel_mm=2.0)
+    clock = time.perf_counter()
+    true = phantom.masks(regions, voxel_mm=2.0)
+    report("pvc_masks", time.perf_counter() - clock, "s")
+    seen = true.share @ image.ravel()[true.voxels] / true.size
+    parts = {"cortex": phantom.CORTEX, "striatum": phantom.STRIATUM}
+    for part, rows in parts.items():
+        report(f"pvc_none_{part}", 100 * (seen[:-1] / phantom.ACTIVITY[:-1] - 1)[rows].mean(), "%")
+    goals = {"gtm": 0.1, "labbe": 0.1, "rbv": 0.1, "iy": 1.5}
+    for method in methods.METHODS:
+        error = 100 * phantom.errors(method, true, image)
+        for part, rows in parts.items():
+            worst, goal = np.abs(error[rows]).max(), goals.get(method)
+            report(
+                f"pvc_{method}_{part}_worst",
+                worst,
+                "%",
+                f"< {goal}" if goal else "",
+                worst < goal if goal else None,
+            )
+    for count in (1, 3, 5, 20):
+        error = 100 * phantom.errors("iy", true, image, iterations=count)
+        for part, rows in parts.items():
+            report(f"pvc_iy_{count}_iterations_{part}", error[rows].mean(), "%")
+    wrong = {
+        "psf_5_mm": phantom.masks(regions, (5.0,) * 3, 2.0),
+        "psf_7_mm": phantom.masks(regions, (7.0,) * 3, 2.0),
+        "shifted_2_mm": phantom.masks(regions, (6.0,) * 3, 2.0, shift=(1, 0, 0)),
+    }
+    for name, given in wrong.items():
+        for method in methods.METHODS:
+            error = 100 * phantom.errors(method, given, image)
+            for part, rows in parts.items():
+                report(f"pvc_{method}_{name}_{part}", error[rows].mean(), "%")
+
+
+def receptors(options):
+    """Regional means of eight published receptor maps against the authors' own values."""
+    from tests.unit.images.receptors import compare
+
+    for parcels in (200, 400):
+        for row in compare(options.data, parcels).itertuples():
+            report(f"receptors_{parcels}_{row.map}", row.r, "r", "1.00000", round(row.r, 5) == 1)
+
+
 PARTS = {
     "simref": simref,
     "exact": exact,
@@ -297,11 +348,13 @@ PARTS = {
     "plasma": plasma,
     "mc1": mc1,
     "noise": noise,
+    "pvc": pvc,
+    "receptors": receptors,
     "speed": speed,
 }
 """Name to function of the options; NEEDS_DATA are left out, with a line on stderr, where the recordings are absent."""
 
-NEEDS_DATA = {"simref", "exact", "plasma", "mc1"}
+NEEDS_DATA = {"simref", "exact", "plasma", "mc1", "receptors"}
 
 
 def main():

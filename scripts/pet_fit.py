@@ -17,7 +17,8 @@ with job_log(snakemake.log[0]):
         [snakemake.input.grey, snakemake.input.white, snakemake.input.csf],
         snakemake.output,
         participant=snakemake.wildcards.visit.split("/")[0],
-        participants=snakemake.input.participants,
+        session=snakemake.wildcards.visit.partition("/")[2],
+        participants=[*snakemake.input.participants, *snakemake.input.sessions],
         fwhm_mm=snakemake.params.fwhm_mm,
         start_min=snakemake.params.start_min,
     )

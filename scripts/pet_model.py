@@ -21,6 +21,8 @@ with job_log(snakemake.log[0]):
         models=snakemake.params.models,
         window_min=snakemake.params.window_min,
         shared=snakemake.input.constants,
+        records=snakemake.params.records,
+        centiloid=snakemake.params.centiloid,
         weighting=snakemake.params.weighting,
         n=snakemake.params.n,
         k2a=snakemake.params.k2a,

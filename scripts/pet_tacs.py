@@ -22,5 +22,8 @@ with job_log(snakemake.log[0]):
         reference_regions=snakemake.params.reference_regions,
         gm_threshold=snakemake.params.gm_threshold,
         weighting=snakemake.params.weighting,
+        erode=snakemake.params.erode,
         masks=snakemake.input.masks,
+        white=snakemake.input.white,
+        records=snakemake.params.records,
     )

@@ -100,11 +100,7 @@ def check_config(config, schema_path):
         problems.add(
             CONFIG, "connectivity.band_hz", [low, high], "low < high, in Hz", "swap or correct the two"
         )
-    start, end = config["pet"]["suvr_window_min"]
-    if start >= end:
-        problems.add(
-            CONFIG, "pet.suvr_window_min", [start, end], "start < end, in min", "swap or correct the two"
-        )
+    _check_pet(config["pet"], problems)
     problems.raise_errors()
     return config
 
@@ -113,6 +109,34 @@ def shown_config(config):
     """The config as a report may show it: where the datasets lie is nobody's business."""
     adopt = {"fmriprep": Path(config["adopt"]["fmriprep"]).name}
     return {**config, "bids": Path(config["bids"]).name, "adopt": adopt}
+
+
+def _check_pet(pet, problems):
+    """What the schema cannot say about the keys of PET."""
+    windows = {"pet.suvr_window_min": pet["suvr_window_min"]}
+    windows |= {
+        f"pet.presets.{n}.suvr_window_min": r.get("suvr_window_min") for n, r in enumerate(pet["presets"])
+    }
+    for field_name, window in windows.items():
+        if isinstance(window, list) and window[0] >= window[1]:
+            problems.add(CONFIG, field_name, window, "start < end, in min", "swap or correct the two")
+    for n, record in enumerate(pet["presets"]):
+        if any(str(name).endswith((".nii", ".nii.gz")) for name in record.get("reference") or ()):
+            problems.add(
+                CONFIG, f"pet.presets.{n}.reference", record["reference"], "names of regions, or a tissue",
+                "give a mask in pet.reference",
+            )  # fmt: skip
+    if pet["pvc"] != "none" and len(pet["psf_fwhm_mm"]) not in (1, 3):
+        problems.add(
+            CONFIG, "pet.psf_fwhm_mm", pet["psf_fwhm_mm"] or "missing",
+            "the scanner's resolution, full width at half maximum in mm: x, y, z, or one for all",
+            "measure it or take it from the reconstruction's description (it is never guessed: 1 mm off is 6 to 15 % in "
+            "cortex), or set pet.pvc: none",
+        )  # fmt: skip
+    if ("slope" in pet["centiloid"]) != ("intercept" in pet["centiloid"]):
+        problems.add(
+            CONFIG, "pet.centiloid", pet["centiloid"], "slope and intercept, or neither", "give both of the equation"
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -193,3 +193,26 @@ def test_all_problems_of_a_dataset_are_listed_before_any_work(tmp_path):
     assert done.returncode and "problems found in the input" in text
     assert "FrameTimesStart" in text and "sub-03" in text and "Traceback" not in text
     assert not (home / "results").exists() and not (home / "config/scans.tsv").exists()
+
+
+@pytest.mark.parametrize(("method", "voxels"), [("gtm", False), ("rbv", True)])
+def test_partial_volume_correction_changes_what_models_read(tmp_path, method, voxels):
+    pet = {"models": ["SRTM", "MRTM2", "SUVR"], "pvc": method, "psf_fwhm_mm": [6]}
+    home = study(tmp_path, tree("pet_only"), "pet-only", pet=pet)
+    files = outputs(home)
+    for path in files:
+        if path.startswith("results/derivatives/sub-"):
+            assert name_problems(Path(path).name) == [], path
+    label = method.upper()
+    assert any(path.endswith(f"_label-reference_pvc-{label}_desc-preproc_tacs.tsv") for path in files)
+    assert any(f"_pvc-{label}_desc-preproc_tacs.tsv" in path and "_seg-" in path for path in files)
+    assert any("_seg-" in path and path.endswith("_desc-preproc_tacs.tsv") and "pvc" not in path for path in files)
+    assert any(path.endswith(f"_space-T1w_pvc-{label}_desc-preproc_pet.nii.gz") for path in files) is voxels
+    assert planned(home)["pet_pvc"] == planned(home)["pet_fit"]
+
+
+def test_partial_volume_correction_needs_a_point_spread(tmp_path):
+    home = study(tmp_path, tree("pet_only"), "pet-only", pet={"pvc": "gtm"})
+    done = snakemake("--dry-run", "--directory", home, check=False)
+    text = done.stdout + done.stderr
+    assert done.returncode and "pet.psf_fwhm_mm is missing" in text and "never guessed" in text

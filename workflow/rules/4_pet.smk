@@ -42,6 +42,17 @@ PET_CONSTANTS = (
     if set(PET_MODELS) - {"SRTM", "SUVR"}
     else []
 )
+# corrected for partial volume: the curves that models read, and the image that maps are made of
+PET_PVC = config["pet"]["pvc"]
+PET_VOXEL_PVC = PET_PVC if PET_PVC in ("rbv", "iy", "mg") else "none"
+PET_CURVES = (
+    "desc-preproc" if PET_PVC == "none" else f"pvc-{PET_PVC.upper()}_desc-preproc"
+)
+PET_IMAGE = (
+    "desc-preproc"
+    if PET_VOXEL_PVC == "none"
+    else f"pvc-{PET_VOXEL_PVC.upper()}_desc-preproc"
+)
 PET_WEIGHTS = [name for name in [config["pet"]["weights"]] if name.endswith(".tsv")]
 PET_MASKS = [
     name for name in config["pet"]["reference"] if name.endswith((".nii", ".nii.gz"))
@@ -60,6 +71,7 @@ rule pet_fit:
         validated=ancient("<index>/validation.tsv"),
         sidecars=raw("pet", "sidecars"),
         participants=PARTICIPANT_TABLES,
+        sessions=sessions_tables,
         t1w=anatomy("pet", "desc-preproc_T1w.nii.gz"),
         brain_mask=anatomy("pet", "desc-brain_mask.nii.gz"),
         grey=anatomy("pet", "label-GM_probseg.nii.gz"),
@@ -129,6 +141,7 @@ rule pet_tacs:
         frames_json="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.json",
         brain_mask=anatomy("pet", "desc-brain_mask.nii.gz"),
         grey=anatomy("pet", "label-GM_probseg.nii.gz"),
+        white=anatomy("pet", "label-WM_probseg.nii.gz"),
         warp=anatomy("pet", f"from-{MNI}_to-T1w_mode-image_xfm.h5"),
         atlases=collect(
             "<derivatives>/atlases/tpl-{mni}_atlas-{atlas}_dseg.nii.gz",
@@ -171,6 +184,8 @@ rule pet_tacs:
     params:
         names=ATLASES,
         reference_regions=lookup(dpath="pet/reference", within=config),
+        erode=lookup(dpath="pet/reference_erosion_voxels", within=config),
+        records=lookup(dpath="pet/presets", within=config),
         gm_threshold=lookup(dpath="pet/gm_threshold", within=config),
         weighting=lookup(dpath="pet/weights", within=config),
         code=code_digest("pet"),
@@ -178,9 +193,88 @@ rule pet_tacs:
         "../../scripts/pet_tacs.py"
 
 
-rule pet_constants:
-    """Estimate what all regions and voxels of a scan share: k2' of the reference, t* of the linear models."""
+rule pet_pvc:
+    """Correct the curves of all atlases and of the reference region for partial volume, and the image where asked for."""
     input:
+        pet="<derivatives>/{visit}/pet/{scan}_space-T1w_desc-preproc_pet.nii.gz",
+        frames="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.tsv",
+        frames_json="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.json",
+        brain_mask=anatomy("pet", "desc-brain_mask.nii.gz"),
+        grey=anatomy("pet", "label-GM_probseg.nii.gz"),
+        white=anatomy("pet", "label-WM_probseg.nii.gz"),
+        csf=anatomy("pet", "label-CSF_probseg.nii.gz"),
+        warp=anatomy("pet", f"from-{MNI}_to-T1w_mode-image_xfm.h5"),
+        atlases=collect(
+            "<derivatives>/atlases/tpl-{mni}_atlas-{atlas}_dseg.nii.gz",
+            mni=MNI,
+            atlas=ATLASES,
+        ),
+        tables=collect(
+            "<derivatives>/atlases/tpl-{mni}_atlas-{atlas}_dseg.tsv",
+            mni=MNI,
+            atlas=ATLASES,
+        ),
+        morph=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_seg-{atlas}_desc-preproc_morph.tsv",
+            atlas=ATLASES,
+        ),
+        masks=PET_MASKS,
+    output:
+        tacs=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_seg-{atlas}_pvc-{{pvc}}_desc-preproc_tacs.tsv",
+            atlas=ATLASES,
+        ),
+        tacs_json=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_seg-{atlas}_pvc-{{pvc}}_desc-preproc_tacs.json",
+            atlas=ATLASES,
+        ),
+        reference="<derivatives>/{visit}/pet/{scan}_label-reference_pvc-{pvc}_desc-preproc_tacs.tsv",
+        reference_json="<derivatives>/{visit}/pet/{scan}_label-reference_pvc-{pvc}_desc-preproc_tacs.json",
+        pet=[
+            "<derivatives>/{visit}/pet/{scan}_space-T1w_pvc-{pvc}_desc-preproc_pet.nii.gz"
+            for name in [PET_VOXEL_PVC]
+            if name != "none"
+        ],
+        pet_json=[
+            "<derivatives>/{visit}/pet/{scan}_space-T1w_pvc-{pvc}_desc-preproc_pet.json"
+            for name in [PET_VOXEL_PVC]
+            if name != "none"
+        ],
+    log:
+        "logs/pet_pvc/{visit}/{scan}_{pvc}.log",
+    benchmark:
+        "logs/benchmarks/pet_pvc/{visit}/{scan}_{pvc}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1500, 16),
+        runtime=60,
+    params:
+        names=ATLASES,
+        method=lookup(dpath="pet/pvc", within=config),
+        psf_mm=lookup(dpath="pet/psf_fwhm_mm", within=config),
+        iterations=lookup(dpath="pet/pvc_iterations", within=config),
+        masks=lookup(dpath="pet/pvc_masks", within=config),
+        reference_regions=lookup(dpath="pet/reference", within=config),
+        erode=lookup(dpath="pet/reference_erosion_voxels", within=config),
+        records=lookup(dpath="pet/presets", within=config),
+        gm_threshold=lookup(dpath="pet/gm_threshold", within=config),
+        code=code_digest("pet"),
+    script:
+        "../../scripts/pet_pvc.py"
+
+
+rule pet_qc:
+    """Measure what the curves of a PET scan tell of its quality, stability of the reference, noise, asymmetry."""
+    input:
+        pet="<derivatives>/{visit}/pet/{scan}_space-T1w_desc-preproc_pet.nii.gz",
+        frames="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.tsv",
+        frames_json="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.json",
+        brain_mask=anatomy("pet", "desc-brain_mask.nii.gz"),
+        qc="<derivatives>/{visit}/pet/{scan}_desc-pet_qc.json",
+        reference="<derivatives>/{visit}/pet/{scan}_label-reference_desc-preproc_tacs.tsv",
+        reference_json="<derivatives>/{visit}/pet/{scan}_label-reference_desc-preproc_tacs.json",
         tacs=collect(
             "<derivatives>/{{visit}}/pet/{{scan}}_seg-{atlas}_desc-preproc_tacs.tsv",
             atlas=ATLASES,
@@ -189,8 +283,67 @@ rule pet_constants:
             "<derivatives>/{{visit}}/pet/{{scan}}_seg-{atlas}_desc-preproc_morph.tsv",
             atlas=ATLASES,
         ),
-        reference="<derivatives>/{visit}/pet/{scan}_label-reference_desc-preproc_tacs.tsv",
-        reference_json="<derivatives>/{visit}/pet/{scan}_label-reference_desc-preproc_tacs.json",
+        tables=collect(
+            "<derivatives>/atlases/tpl-{mni}_atlas-{atlas}_dseg.tsv",
+            mni=MNI,
+            atlas=ATLASES,
+        ),
+    output:
+        qc="<derivatives>/{visit}/pet/{scan}_desc-curves_qc.json",
+    log:
+        "logs/pet_qc/{visit}/{scan}.log",
+    benchmark:
+        "logs/benchmarks/pet_qc/{visit}/{scan}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000, 12),
+        runtime=20,
+    params:
+        code=code_digest("pet"),
+    script:
+        "../../scripts/pet_qc.py"
+
+
+rule pet_quality:
+    """Gather the quality of every PET scan in one table and mark the outliers."""
+    input:
+        fitted=scans("pet", "<derivatives>/{visit}/pet/{scan}_desc-pet_qc.json"),
+        curves=scans("pet", "<derivatives>/{visit}/pet/{scan}_desc-curves_qc.json"),
+    output:
+        table="<derivatives>/group/desc-petquality_table.tsv",
+        sidecar="<derivatives>/group/desc-petquality_table.json",
+    log:
+        "logs/pet_quality/study.log",
+    benchmark:
+        "logs/benchmarks/pet_quality/study.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(500),
+        runtime=10,
+    params:
+        code=code_digest("pet"),
+    script:
+        "../../scripts/pet_quality.py"
+
+
+rule pet_constants:
+    """Estimate what all regions and voxels of a scan share: k2' of the reference, t* of the linear models."""
+    input:
+        tacs=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_seg-{atlas}_{curves}_tacs.tsv",
+            atlas=ATLASES,
+            curves=PET_CURVES,
+        ),
+        morph=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_seg-{atlas}_desc-preproc_morph.tsv",
+            atlas=ATLASES,
+        ),
+        reference=f"<derivatives>/{{visit}}/pet/{{scan}}_label-reference_{PET_CURVES}_tacs.tsv",
+        reference_json=f"<derivatives>/{{visit}}/pet/{{scan}}_label-reference_{PET_CURVES}_tacs.json",
         frame_weights="<derivatives>/{visit}/pet/{scan}_desc-weights_weights.tsv",
         frames="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.tsv",
         frames_json="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.json",
@@ -220,10 +373,10 @@ rule pet_constants:
 rule pet_model:
     """Fit the kinetic models to the regional curves of an atlas."""
     input:
-        tacs="<derivatives>/{visit}/pet/{scan}_seg-{atlas}_desc-preproc_tacs.tsv",
+        tacs=f"<derivatives>/{{visit}}/pet/{{scan}}_seg-{{atlas}}_{PET_CURVES}_tacs.tsv",
         morph="<derivatives>/{visit}/pet/{scan}_seg-{atlas}_desc-preproc_morph.tsv",
-        reference="<derivatives>/{visit}/pet/{scan}_label-reference_desc-preproc_tacs.tsv",
-        reference_json="<derivatives>/{visit}/pet/{scan}_label-reference_desc-preproc_tacs.json",
+        reference=f"<derivatives>/{{visit}}/pet/{{scan}}_label-reference_{PET_CURVES}_tacs.tsv",
+        reference_json=f"<derivatives>/{{visit}}/pet/{{scan}}_label-reference_{PET_CURVES}_tacs.json",
         frame_weights="<derivatives>/{visit}/pet/{scan}_desc-weights_weights.tsv",
         frames="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.tsv",
         frames_json="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.json",
@@ -260,7 +413,9 @@ rule pet_model:
     params:
         models=PET_MODELS,
         weighting=lookup(dpath="pet/weights", within=config),
+        centiloid=lookup(dpath="pet/centiloid", within=config),
         window_min=lookup(dpath="pet/suvr_window_min", within=config),
+        records=lookup(dpath="pet/presets", within=config),
         n=lookup(dpath="pet/n_basis", within=config),
         k2a=lookup(dpath="pet/k2a_range_per_min", within=config),
         code=code_digest("pet"),
@@ -271,11 +426,11 @@ rule pet_model:
 rule pet_maps:
     """Fit the models voxel by voxel in T1w space and bring the maps to template space."""
     input:
-        pet="<derivatives>/{visit}/pet/{scan}_space-T1w_desc-preproc_pet.nii.gz",
+        pet=f"<derivatives>/{{visit}}/pet/{{scan}}_space-T1w_{PET_IMAGE}_pet.nii.gz",
         brain_mask=anatomy("pet", "desc-brain_mask.nii.gz"),
         warp=anatomy("pet", f"from-T1w_to-{MNI}_mode-image_xfm.h5"),
-        reference="<derivatives>/{visit}/pet/{scan}_label-reference_desc-preproc_tacs.tsv",
-        reference_json="<derivatives>/{visit}/pet/{scan}_label-reference_desc-preproc_tacs.json",
+        reference=f"<derivatives>/{{visit}}/pet/{{scan}}_label-reference_{PET_IMAGE}_tacs.tsv",
+        reference_json=f"<derivatives>/{{visit}}/pet/{{scan}}_label-reference_{PET_IMAGE}_tacs.json",
         frame_weights="<derivatives>/{visit}/pet/{scan}_desc-weights_weights.tsv",
         frames="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.tsv",
         frames_json="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.json",
@@ -331,6 +486,7 @@ rule pet_maps:
         models=PET_MODELS,
         weighting=lookup(dpath="pet/weights", within=config),
         window_min=lookup(dpath="pet/suvr_window_min", within=config),
+        records=lookup(dpath="pet/presets", within=config),
         n=lookup(dpath="pet/n_basis", within=config),
         k2a=lookup(dpath="pet/k2a_range_per_min", within=config),
         resolution=lookup(dpath="anat/resolution", within=config),
@@ -479,7 +635,7 @@ rule pet_plasma_maps:
 
 
 rule pet:
-    """Make curves, regional parameters and maps of every PET scan."""
+    """Make curves, regional parameters and maps of every PET scan, and gather their quality."""
     input:
         [
             path
@@ -497,4 +653,9 @@ rule pet:
                 "pet",
                 f"<derivatives>/{{visit}}/pet/{{scan}}_space-{MNI}_{name}_mimap.nii.gz",
             )
+        ],
+        [
+            "<derivatives>/group/desc-petquality_table.tsv"
+            for suffix in ["pet"]
+            if participants_with(suffix)
         ],

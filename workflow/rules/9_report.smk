@@ -60,7 +60,7 @@ PAGE_RECORDS = [
     ("pet_confounds", "pet", f"{PET_FILE}_desc-confounds_timeseries.tsv", {}),
     ("pet_qc", "pet", f"{PET_FILE}_desc-pet_qc.json", {}),
     *(
-        ("tacs", "pet", f"{PET_FILE}_seg-{atlas}_desc-preproc_tacs.tsv", {})
+        ("tacs", "pet", f"{PET_FILE}_seg-{atlas}_{PET_CURVES}_tacs.tsv", {})
         for atlas in ATLASES
     ),
     *(

@@ -111,6 +111,13 @@ fieldmap_of = functools.partial(only_if, STUDY.has_fieldmap)
 echoes_of = functools.partial(only_if, STUDY.has_echoes)
 
 
+def sessions_tables(wildcards):
+    """Input function: the participant's sessions table and its sidecar, where a dataset has them."""
+    folder = Path(RAW, wildcards.visit.split("/")[0])
+    found = [folder / f"{folder.name}_sessions.{kind}" for kind in ("tsv", "json")]
+    return [str(path) for path in found if not BUILTIN and path.exists()]
+
+
 def scans(suffix, template, **filters):
     """Fill a template for every analysed scan of a kind, in table order."""
     return [

@@ -236,3 +236,72 @@ def region_means(data, labels, table, *, mask=None, full=None):
     with np.errstate(invalid="ignore", divide="ignore"):
         coverage = np.where(total > 0, counted / np.maximum(total, 1), 0.0)
     return (means if data.ndim == 4 else means[0]), coverage
+
+
+def parcellate_map(image, atlas, table, *, background="mode"):
+    """Regional means of a map that comes without a mask: a receptor map, a parametric map of another study.
+
+    The atlas is brought to the grid of the map by nearest neighbour, not the map to the atlas: the map's values stay as
+    published, and no voxel is mixed with the background.
+
+    Parameters
+    ----------
+    image : nibabel image
+        3D map (or 4D of one volume) in the atlas's space, on any grid.
+    atlas : nibabel image
+        Labels.
+    table : pandas.DataFrame
+        Columns index and name.
+    background : {'mode', 'zero', 'none'} or float
+        Voxels that are no data: those of the map's most frequent value if that is at least a twentieth of all voxels
+        (maps from filtered or shifted images have a small negative value where others have 0), exact zeros, none, or
+        those of a given value. Not-finite voxels never count.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``index``, ``name``, ``value`` (NaN where no voxel is left), ``voxels`` (that count), ``coverage`` (their share of
+        the region's voxels on the grid of the map), in the order of `table`.
+
+    Raises
+    ------
+    ValueError
+        `background` is none of these.
+    """
+    from neurobraid.images.io import data
+    from neurobraid.images.resample import resample_image
+
+    values = data(image)
+    values = values.reshape(values.shape[:3])
+    labels = resample_image(
+        (data(atlas, np.int32).reshape(atlas.shape[:3]), np.asarray(atlas.affine, float)),
+        values.shape,
+        np.asarray(image.affine, float),
+        order=0,
+    )
+    finite = np.isfinite(values)
+    if background == "mode":
+        found, counts = np.unique(values[finite], return_counts=True)
+        frequent = len(counts) and counts.max() >= 0.05 * values.size
+        outside = values == found[counts.argmax()] if frequent else ~finite
+    elif background == "zero":
+        outside = values == 0
+    elif background == "none":
+        outside = ~finite
+    elif isinstance(background, int | float):
+        outside = values == np.float32(background)
+    else:
+        raise ValueError(f"background is {background!r}; allowed: mode, zero, none or a number")
+    means, coverage = region_means(values, labels, table, mask=~outside & finite)
+    index = table["index"].to_numpy()
+    present = labels[(labels != 0) & ~outside & finite]
+    sizes = np.bincount(present, minlength=int(max(index.max(), present.max(initial=0))) + 1)
+    return pd.DataFrame(
+        {
+            "index": index,
+            "name": table["name"].to_numpy(),
+            "value": means,
+            "voxels": sizes[index],
+            "coverage": coverage,
+        }
+    )

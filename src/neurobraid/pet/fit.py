@@ -9,14 +9,11 @@ from neurobraid.errors import InputError
 from neurobraid.files import read_json, read_tsv, write_json, write_tsv
 from neurobraid.images.io import data, load, save
 from neurobraid.images.transforms import apply_affine, write_affines
-from neurobraid.pet import coregistration, frames, motion, plausibility
+from neurobraid.pet import coregistration, doubts, frames, motion, plausibility
 from neurobraid.pet.resample import scaled_series
 from neurobraid.provenance import bids_uri, sidecar
 
 log = logging.getLogger("neurobraid")
-
-SUV_RANGE = (0.05, 30.0)
-"""Whole-brain SUV outside this is a unit mistake (1000: Bq for kBq, 37: nCi), not a tracer."""
 
 
 def read_metadata(sidecars):
@@ -52,7 +49,7 @@ MAX_REFINEMENT_MM = 4.0
 
 
 def fit(
-    pet, sidecars, t1w, brain_mask, tissues, out, *, participant, participants=(), fwhm_mm=5.0, start_min=2.0, psf_mm=6.0
+    pet, sidecars, t1w, brain_mask, tissues, out, *, participant, session="", participants=(), fwhm_mm=5.0, start_min=2.0, psf_mm=6.0
 ):  # fmt: skip
     """Estimate everything about a scan that later steps apply.
 
@@ -71,8 +68,11 @@ def fit(
         (``confounds_json``), ``qc``.
     participant : str
         ``sub-…``
+    session : str
+        ``ses-…`` where there is one.
     participants : list of path-like
-        ``participants.tsv`` and ``participants.json`` where there are any, for the body weight.
+        ``participants.tsv`` and ``participants.json``, and the participant's ``_sessions.tsv`` and ``.json``, where there
+        are any, for the body weight: that of the session comes first.
     fwhm_mm, start_min : float
         See `motion.estimate`.
     psf_mm : float
@@ -88,7 +88,7 @@ def fit(
     volumes = image.shape[3] if len(image.shape) > 3 else 1
     timing = frames.read_frames(fields, volumes, side)
     dose = frames.injected_dose(fields, side)
-    weight = participant_weight(participants, participant)
+    weight = participant_weight(participants, participant, session)
     log.info(
         "%d frames, %.1f to %.1f min after injection", volumes, timing.start[0] / 60, timing.end[-1] / 60
     )
@@ -104,7 +104,7 @@ def fit(
     coreg = coregistration.refine(petref, affine, first, classes, target, psf_mm=psf_mm)
     brain = apply_affine(target, np.argwhere(mask)[::17])
     refinement = float(np.linalg.norm(apply_affine(coreg, brain) - apply_affine(first, brain), axis=1).mean())
-    doubt = plausibility.dose_problem(fields, side)
+    doubt = doubts.dose_problem(fields, bids_uri(side))
     warnings = [doubt] if doubt else []
     if refinement > MAX_REFINEMENT_MM:
         warnings.append(
@@ -120,11 +120,15 @@ def fit(
     if math.isfinite(dose) and math.isfinite(weight) and inside.any():
         ijk = np.rint(apply_affine(np.linalg.inv(affine), points[inside])).astype(int)
         brain_suv = float(petref[tuple(ijk.T)].mean()) * weight / dose
-    if math.isfinite(brain_suv) and not SUV_RANGE[0] <= brain_suv <= SUV_RANGE[1]:
-        warnings.append(
-            f"mean SUV of the brain is {brain_suv:.3g}, outside {SUV_RANGE[0]:g}-{SUV_RANGE[1]:g}: check Units "
-            "(Bq/mL or kBq/mL), InjectedRadioactivityUnits and the body weight"
-        )
+    if not doubt:
+        warnings += plausibility.dose(dose, bids_uri(side))
+    warnings += plausibility.uptake(brain_suv)
+    warnings += plausibility.decay_fields(fields, timing, bids_uri(side))
+    if inside.any():
+        # frames are compared where the brain lies in most of them: motion of mm does not matter here
+        ijk = np.rint(apply_affine(np.linalg.inv(affine), points[inside])).astype(int)
+        ijk = ijk.clip(0, np.array(petref.shape) - 1)
+        warnings += plausibility.curve(series[tuple(ijk.T)].mean(axis=0, dtype=np.float64), timing)
     if inside.mean() < 0.95:
         warnings.append(f"{100 * (1 - inside.mean()):.0f} % of the brain is outside the PET field of view")
     for text in warnings:
@@ -177,6 +181,14 @@ def fit(
     write_json(
         {
             "Sources": [bids_uri(p) for p in source],
+            "tracer": fields.get("TracerName"),
+            "scanner": " ".join(
+                str(fields[key]) for key in ("Manufacturer", "ManufacturersModelName") if fields.get(key)
+            )
+            or None,
+            "site": fields.get("InstitutionName"),
+            "injected_mbq": dose,
+            "body_weight_kg": weight,
             "frames": volumes,
             "first_frame_start_min": timing.start[0] / 60,
             "last_frame_end_min": timing.end[-1] / 60,
@@ -202,11 +214,24 @@ def _inside(shape, affine, points):
     return ((ijk > -0.5) & (ijk < np.array(shape) - 0.5)).all(axis=1)
 
 
-def participant_weight(participants, participant):
-    """Body weight (kg) of a participant from ``participants.tsv`` and ``.json``, NaN without them."""
-    tables = [path for path in participants if str(path).endswith(".tsv")]
-    texts = [path for path in participants if str(path).endswith(".json")]
-    if not tables:
-        return math.nan
-    columns = read_json(texts[0]) if texts else None
-    return frames.body_weight(read_tsv(tables[0]), participant, columns, tables[0])
+def participant_weight(participants, participant, session=""):
+    """Body weight in kg: of the session where its table has one, else of the participant, else NaN."""
+    weights = {}
+    for path in participants:
+        if not str(path).endswith(".tsv"):
+            continue
+        beside = str(path).removesuffix(".tsv") + ".json"
+        columns = read_json(beside) if beside in map(str, participants) else None
+        table, visit = read_tsv(path), str(path).endswith("_sessions.tsv")
+        if visit and "session_id" in table:
+            if not str(path).rsplit("/", 1)[-1].startswith(f"{participant}_"):
+                continue
+            table = table.drop(columns="participant_id", errors="ignore").rename(
+                columns={"session_id": "participant_id"}
+            )
+        elif visit:
+            continue
+        weights[visit] = frames.body_weight(table, session if visit else participant, columns, path)
+    return next(
+        (w for w in (weights.get(True, math.nan), weights.get(False, math.nan)) if math.isfinite(w)), math.nan
+    )

@@ -9,7 +9,7 @@ import numpy as np
 from neurobraid.bids.entities import compose
 from neurobraid.errors import InputError, InputErrors
 from neurobraid.files import read_json, read_tsv, write_json, write_tsv
-from neurobraid.pet import constants, inputfunction, plasma, plausibility, tables, weights
+from neurobraid.pet import constants, doubts, inputfunction, plasma, tables, weights
 from neurobraid.pet import model as reference_models
 from neurobraid.pet.fit import participant_weight
 from neurobraid.pet.frames import COLUMNS, Sidecar, injected_dose
@@ -207,7 +207,7 @@ def _scan(curves, out, models, raw, inputs, patterns, groups, options):
     frame_weights = weights.from_name(weighting, curves.frames, brain)
     side = tables.raw_sidecar(curves.sources[0], raw) if raw else None
     fields = read_json(side) if side else {}
-    problem = plausibility.dose_problem(fields, side) if fields else ""
+    problem = doubts.dose_problem(fields, side) if fields else ""
     if problem:
         messages.append(problem)
     content = {

@@ -7,7 +7,7 @@ import numpy as np
 from neurobraid.files import read_json, read_tsv, write_json
 from neurobraid.images.io import data, load, save
 from neurobraid.images.transforms import read_warp
-from neurobraid.pet import linear_models, srtm, srtm2, suvr
+from neurobraid.pet import linear_models, presets, srtm, srtm2, suvr
 from neurobraid.pet import model as models_of_regions
 from neurobraid.pet.resample import read_frame_table
 from neurobraid.provenance import sidecar
@@ -179,7 +179,7 @@ def to_template(values, fitted, ijk, mask):
 
 def write_maps(
     pet, brain_mask, warp, reference, reference_json, frame_weights, frames, frames_json, out, *,
-    models, window_min, shared=(), n=128, k2a=(0.006, 0.6), weighting="decay_counts", resolution=2.0,
+    models, window_min, shared=(), n=128, k2a=(0.006, 0.6), weighting="decay_counts", resolution=2.0, records=(),
 ):  # fmt: skip
     """Write the maps of a scan in T1w and template space.
 
@@ -195,17 +195,18 @@ def write_maps(
         Lists in the order of `models`: ``native``, ``native_json`` (by `MEASURES` and `DETAILS`), ``template``,
         ``template_json`` (by `MEASURES`), and the masks ``valid``, ``valid_json``, ``template_valid``,
         ``template_valid_json``.
-    models, window_min, shared, n, k2a, weighting
+    models, window_min, shared, n, k2a, weighting, records
         See `model.model`.
     resolution : float
         Voxel edge in template space, mm.
     """
     from neurobraid.images.templates import SPACE, grid, template
 
-    image, (timing, _) = load(pet), read_frame_table(frames, frames_json)
+    image, (timing, content) = load(pet), read_frame_table(frames, frames_json)
     affine = np.asarray(image.affine, float)
     series = data(image)
     region = read_json(reference_json)
+    window_min, origin = presets.window(window_min, content.get("TracerName"), records, frames_json)
     constants = read_json(shared[0]) if len(shared) else {}
     maps, fitted, valid, notes = voxel_maps(
         series,
@@ -224,8 +225,8 @@ def write_maps(
             "Model": name,
             "ReferenceRegions": region["ReferenceRegions"],
             "HalfLifeMin": timing.half_life_min,
-            "PartialVolumeCorrection": "none",
-            **_settings(name, constants, timing, window_min, n, k2a, weighting),
+            **suvr.correction(region),
+            **_settings(name, constants, timing, window_min, origin, n, k2a, weighting),
             **notes[name],
         }
         sources = [pet, reference, frames, *shared]
@@ -268,8 +269,8 @@ def _unit(name, measure):
     return linear_models.UNITS.get(measure, "1")
 
 
-def _settings(name, constants, timing, window_min, n, k2a, weighting):
+def _settings(name, constants, timing, window_min, origin, n, k2a, weighting):
     if name == "SUVR":
-        return {"WindowMin": list(window_min), "WindowCoverage": suvr.overlap(timing, window_min)[1]}
+        return suvr.window_notes(timing, window_min, origin)
     found = models_of_regions.settings(name, constants, n=n, k2a=k2a, weighting=weighting)
     return {key: value for key, value in found.items() if key != "Units"}

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 
 from neurobraid.files import read_json, read_tsv, write_json, write_tsv
-from neurobraid.pet import constants, diagnostics, linear_models, srtm, srtm2, suvr, weights
+from neurobraid.pet import constants, diagnostics, linear_models, presets, srtm, srtm2, suvr, weights
 from neurobraid.pet.integrals import DESCRIPTIONS
 from neurobraid.pet.resample import read_frame_table
 from neurobraid.provenance import sidecar
@@ -239,7 +239,7 @@ def _plot(name, curves, names, timing, curve, shared):
 
 def model(
     tacs, morph, reference, reference_json, frame_weights, frames, frames_json, out, *,
-    models, window_min, shared=(), n=128, k2a=(0.006, 0.6), weighting="decay_counts",
+    models, window_min, shared=(), n=128, k2a=(0.006, 0.6), weighting="decay_counts", records=(), centiloid=None,
 ):  # fmt: skip
     """Write the tables of parameters of one atlas.
 
@@ -252,14 +252,18 @@ def model(
         them but SUVR; ``plots`` for the points of the graphical ones (`linear_models.GRAPHICAL`).
     models : list of str
         Of `MODELS`.
-    window_min : (float, float)
-        SUVR window.
+    window_min : (float, float) or 'auto'
+        SUVR window; 'auto' is the tracer's, see `presets.window`.
     shared : list of path-like
         What `constants.estimate` wrote, where a model needs it.
     n, k2a
         Basis functions.
     weighting : str
         Name of the weights, for the sidecar.
+    records : list of dict
+        The study's own tracer presets; see `presets.find`.
+    centiloid : dict, optional
+        See `suvr.centiloid`.
     """
     curves, regions = read_curves(tacs, morph)
     timing, content = read_frame_table(frames, frames_json)
@@ -273,8 +277,9 @@ def model(
         "ReferenceAtlas": region["ReferenceAtlas"],
         "HalfLifeMin": timing.half_life_min,
         "DecayCorrection": "to injection",
-        "PartialVolumeCorrection": "none",
+        **suvr.correction(region),
     }
+    window_min, origin = presets.window(window_min, content.get("TracerName"), records, frames_json)
     fits, plots = iter(out.get("fits", ())), iter(out.get("plots", ()))
     for name, path, side in zip(models, out["kinpar"], out["kinpar_json"], strict=True):
         if name == "SUVR":
@@ -284,11 +289,15 @@ def model(
             )  # fmt: skip
             notes = {
                 "Units": {"SUVR": "1", "SUV": "g/mL"},
-                "WindowMin": list(window_min),
-                "WindowCoverage": suvr.overlap(timing, window_min)[1],
+                **suvr.window_notes(timing, window_min, origin),
                 "InjectedRadioactivityMBq": content.get("InjectedRadioactivityMBq"),
                 "BodyWeightKg": content.get("BodyWeightKg"),
             }
+            values_cl, told = suvr.centiloid(table["SUVR"], centiloid or {})
+            if told:
+                table.insert(1, "centiloid", values_cl)
+                notes["Units"]["centiloid"] = "CL"
+                notes.update(told)
         else:
             table, fitted, reason = fit_kinetics(name, curves, timing, curve, values, found, n=n, k2a=k2a)
             times = read_tsv(tacs)[["frame_start", "frame_end"]]

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 
 from neurobraid.files import read_json, read_tsv, write_json, write_tsv
-from neurobraid.pet import diagnostics, inputfunction, linear_models, plasma_models, plausibility, weights
+from neurobraid.pet import diagnostics, doubts, inputfunction, linear_models, plasma_models, weights
 from neurobraid.pet.integrals import DESCRIPTIONS
 from neurobraid.pet.model import read_curves, turns_negative
 from neurobraid.pet.resample import read_frame_table
@@ -167,7 +167,7 @@ def model(
     rows = read_tsv(frame_weights)
     given, missing, glucose = _given(given_files)
     vb = None if vb == "fit" else float(vb)
-    doubt = plausibility.input_problem(given, timing, rows["brain"])
+    doubt = doubts.input_problem(given, timing, rows["brain"])
     if doubt:
         log.warning(doubt)
     for name, path, side, fit in zip(models, out["kinpar"], out["kinpar_json"], out["fits"], strict=True):

@@ -33,6 +33,8 @@ def overlap(frames, window_min):
 
 def refusal(frames, window_min):
     """Reason why a window cannot be used, or an empty string."""
+    if not np.isfinite(window_min).all():
+        return "no window of SUVR is established for the tracer; give pet.suvr_window_min"
     _, coverage = overlap(frames, window_min)
     if coverage >= MIN_COVERAGE:
         return ""
@@ -90,6 +92,63 @@ def ratio(values, reference, frames, window_min):
     if not (math.isfinite(below) and below > 0):
         raise ValueError(f"the reference has no activity in the window {window_min}")
     return window_mean(values, frames, window_min) / below
+
+
+def window_notes(frames, window_min, origin):
+    """Window, its coverage by frames and where it comes from, for sidecars."""
+    known = np.isfinite(window_min).all()
+    return {
+        "WindowMin": list(window_min) if known else None,
+        "WindowCoverage": overlap(frames, window_min)[1] if known else None,
+        "WindowSource": origin,
+    }
+
+
+def correction(region):
+    """What the sidecar of a reference curve says about partial-volume correction, for sidecars made from it."""
+    keys = ("PartialVolumeCorrection", "PointSpreadFWHMmm", "ConditionNumber")
+    return {"PartialVolumeCorrection": "none", **{key: region[key] for key in keys if key in region}}
+
+
+STANDARD_CENTILOID = {
+    "slope": 100 / (2.076 - 1.009),
+    "intercept": -100 * 1.009 / (2.076 - 1.009),
+    "citation": "",
+}
+"""PiB, 50-70 min, whole cerebellum (Klunk et al. 2015, Alzheimers Dement 11:1): young controls at 1.009 are 0, patients
+at 2.076 are 100. It holds for the standard pipeline; any other needs its own calibration."""
+
+
+def centiloid(values, equation):
+    """Centiloids of SUVR by a linear equation.
+
+    Parameters
+    ----------
+    values : array-like
+        SUVR.
+    equation : dict
+        ``slope``, ``intercept`` and ``citation`` of the calibration of this pipeline; empty: none are made.
+
+    Returns
+    -------
+    numpy.ndarray or None
+    notes : dict
+        For the sidecar; empty where none are made. Without a citation the values are called uncalibrated.
+
+    Examples
+    --------
+    >>> centiloid([1.009, 2.076], STANDARD_CENTILOID)[0].round(6)
+    array([  0., 100.])
+    """
+    if "slope" not in equation or "intercept" not in equation:
+        return None, {}
+    citation = equation.get("citation") or ""
+    notes = {
+        "CentiloidSlope": equation["slope"],
+        "CentiloidIntercept": equation["intercept"],
+        "CentiloidCalibration": citation or "uncalibrated",
+    }
+    return equation["slope"] * np.asarray(values, float) + equation["intercept"], notes
 
 
 def suv(activity, dose_mbq, weight_kg):

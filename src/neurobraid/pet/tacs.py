@@ -8,15 +8,14 @@ from neurobraid.errors import InputError
 from neurobraid.files import read_tsv, write_json, write_tsv
 from neurobraid.images.io import data, load
 from neurobraid.images.transforms import apply_affine, read_warp
-from neurobraid.pet import reference, weights
+from neurobraid.pet import presets, reference, weights
 from neurobraid.pet.resample import read_frame_table
 from neurobraid.provenance import sidecar
 
 log = logging.getLogger("neurobraid")
 
 MIN_COVERAGE = 0.5
-GREY_STRUCTURES = ("cortex", "cerebellum")
-"""Structures restricted to grey matter. Deep nuclei are not: T1w contrast takes much of them for white matter."""
+GREY_STRUCTURES = reference.GREY_STRUCTURES
 
 
 def subdivision(shape, affine, step_mm=2.0):
@@ -78,10 +77,25 @@ class Partition:
         world = apply_affine(affine, points)
         inside = sample(mask_volume, apply_affine(np.linalg.inv(mask_affine), world), 1) >= 0.5
         world, self.voxel, self.ijk = world[inside], voxel[inside], points[inside]
-        self.grey = sample(data(grey), apply_affine(np.linalg.inv(np.asarray(grey.affine, float)), world), 1)
+        self.world = world
+        self.grey = self.tissue(grey)
         self.template = warp.apply(world)
         self.point_mm3 = float(abs(np.linalg.det(affine[:3, :3]))) / len(offsets)
         self.points_per_voxel = len(offsets)
+        self.factors = tuple(len(np.unique(offsets[:, axis])) for axis in range(3))
+
+    def tissue(self, image):
+        """Value of a tissue image in T1w space at every point (linear)."""
+        from neurobraid.images.resample import sample
+
+        return sample(
+            data(image), apply_affine(np.linalg.inv(np.asarray(image.affine, float)), self.world), 1
+        )
+
+    def fine(self):
+        """Place of every point on the grid that divides each voxel by `factors`, (P, 3) int."""
+        counts = np.array(self.factors)
+        return np.rint((self.ijk + 0.5) * counts - 0.5).astype(np.int64)
 
     def labels(self, labels, affine):
         """Label of the atlas at every point (nearest neighbour), 0 outside."""
@@ -150,9 +164,22 @@ def rows_of(labels, index):
     return np.where(index[order][place] == labels, order[place], -1)
 
 
+def restricted(table):
+    """Regions of an atlas that are restricted to grey matter, (R,) bool; see `GREY_STRUCTURES`."""
+    if "structure" not in table:
+        return np.zeros(len(table), bool)
+    return table["structure"].astype(str).isin(GREY_STRUCTURES).to_numpy()
+
+
+def _opened(path):
+    image = load(path)
+    return data(image, np.int32), np.asarray(image.affine, float)
+
+
 def extract(
     pet, frames, frames_json, brain_mask, grey, warp, atlases, out, *,
-    names, reference_regions=("cerebellum",), gm_threshold=0.5, erode=0, weighting="decay_counts", masks=(),
+    names, reference_regions=("cerebellum",), gm_threshold=0.5, erode=0, weighting="decay_counts", masks=(), white=None,
+    records=(),
 ):  # fmt: skip
     """Write the curves of all atlases, of the reference region and of the brain.
 
@@ -174,7 +201,7 @@ def extract(
     names : list of str
         Atlas names.
     reference_regions : list of str
-        See `reference.regions`, or one path of a mask in template space.
+        See `reference.locate`; ``["auto"]`` is the tracer's, see `presets`.
     gm_threshold : float
         Grey-matter probability a point needs in cortical and cerebellar regions.
     erode : int
@@ -183,32 +210,29 @@ def extract(
         See `weights.from_name`.
     masks : list of path-like
         The reference mask as a file, when it is one.
+    white : path-like, optional
+        White-matter probability in T1w space, for reference regions of tissue.
+    records : list of dict
+        The study's own tracer presets; see `presets.find`.
 
     Raises
     ------
     InputError
         No such reference region, or none of it in the field of view.
     """
-    image, (timing, _) = load(pet), read_frame_table(frames, frames_json)
+    image, (timing, content) = load(pet), read_frame_table(frames, frames_json)
     affine = np.asarray(image.affine, float)
     series = data(image)
     shape = series.shape[:3]
     covered = (series != 0).any(axis=3)
-    grey_image = load(grey)
-    part = Partition(shape, affine, load(brain_mask), grey_image, read_warp(warp))
+    part = Partition(shape, affine, load(brain_mask), load(grey), read_warp(warp))
     tables = {name: read_tsv(table) for name, (_, table) in zip(names, atlases, strict=True)}
-    labels = {}
+    labels = {name: part.labels(*_opened(atlas)) for name, (atlas, _) in zip(names, atlases, strict=True)}
     grey_enough = part.grey > gm_threshold
     for i, (name, (atlas, _)) in enumerate(zip(names, atlases, strict=True)):
-        opened = load(atlas)
-        labels[name] = part.labels(data(opened, np.int32), np.asarray(opened.affine, float))
         table = tables[name]
         place = rows_of(labels[name], table["index"])
-        structure = (
-            table["structure"].astype(str) if "structure" in table else table["name"].map(lambda _: "n/a")
-        )
-        restricted = structure.isin(GREY_STRUCTURES).to_numpy()
-        place = np.where((place >= 0) & restricted[place] & ~grey_enough, -1, place)
+        place = np.where((place >= 0) & restricted(table)[place] & ~grey_enough, -1, place)
         curves, points, coverage = region_curves(series, covered, part, place, len(table))
         _write_tacs(
             out,
@@ -223,24 +247,11 @@ def extract(
             gm_threshold,
         )
 
-    if reference_regions and reference.is_mask(reference_regions[0]):
-        opened = load(masks[0])
-        inside = part.labels((data(opened) > 0.5).astype(np.int32), np.asarray(opened.affine, float)) > 0
-        atlas, description = "mask", [str(reference_regions[0])]
-    else:
-        atlas, index = reference.regions(list(reference_regions), tables)
-        inside = np.isin(labels[atlas], index)
-        description = tables[atlas].loc[tables[atlas]["index"].isin(index), "name"].tolist()
-        structure = tables[atlas].get("structure")
-        if (
-            structure is not None
-            and structure[tables[atlas]["index"].isin(index)].isin(GREY_STRUCTURES).all()
-        ):
-            inside &= grey_enough
-    if erode:
-        whole = np.bincount(part.voxel[inside], minlength=covered.size).reshape(shape)
-        kept = reference.erode(whole * 2 >= part.points_per_voxel, erode)
-        inside &= kept.ravel()[part.voxel]
+    wanted = presets.reference(reference_regions, content.get("TracerName"), records, frames_json)
+    inside, atlas, description, _ = reference.locate(
+        wanted, part, tables, labels, grey_enough, covered, [load(path) for path in masks], erode,
+        part.tissue(load(white)) if white is not None else None,
+    )  # fmt: skip
     curves, points, coverage = region_curves(series, covered, part, np.where(inside, 0, -1), 1)
     if not np.isfinite(curves).all():
         raise InputError(
@@ -261,6 +272,7 @@ def extract(
             ErosionVoxels=erode,
             VolumeMm3=points[0] * part.point_mm3,
             Coverage=coverage[0],
+            PartialVolumeCorrection="none",
         ),
         out["reference_json"],
     )

@@ -300,9 +300,33 @@ def _pet(settings, facts, cite) -> str:
             "and per voxel."
         )
     if "SUVR" in models:
-        start, end = get(settings, "pet.suvr_window_min", [30, 60])
-        text += f" SUVR was taken from {start:g} to {end:g} min after injection."
-    return text + " No partial-volume correction was applied."
+        window = get(settings, "pet.suvr_window_min", [30, 60])
+        if window == "auto":
+            text += " SUVR was taken in the window that is usual for the tracer."
+        else:
+            text += f" SUVR was taken from {window[0]:g} to {window[1]:g} min after injection."
+    return text + _partial_volume(settings)
+
+
+PVC_WORDS = {
+    "gtm": "the geometric transfer matrix",
+    "labbe": "least squares on the blurred masks (Labbé)",
+    "rbv": "region-based voxel-wise correction",
+    "iy": "iterative Yang",
+    "mg": "the method of Müller-Gärtner",
+}
+
+
+def _partial_volume(settings) -> str:
+    method = get(settings, "pet.pvc", "none")
+    if method == "none":
+        return " No partial-volume correction was applied."
+    widths = [f"{width:g}" for width in get(settings, "pet.psf_fwhm_mm", [])]
+    text = (
+        f" Activity was corrected for partial volume by {PVC_WORDS[method]} with a point spread of "
+        f"{' x '.join(widths)} mm (full width at half maximum)"
+    )
+    return text + ("; maps were not corrected." if method in ("gtm", "labbe") else ".")
 
 
 def _prediction(facts, cite) -> str:

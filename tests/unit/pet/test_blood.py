@@ -8,7 +8,7 @@ import pytest
 
 from neurobraid.errors import InputError
 from neurobraid.files import read_json, write_json, write_tsv
-from neurobraid.pet import blood, inputfunction, plausibility
+from neurobraid.pet import blood, doubts, inputfunction
 from neurobraid.pet.frames import Frames
 from neurobraid.pet.plasma_models import Input
 
@@ -253,13 +253,9 @@ def test_written_and_read_again_and_bloodstreams_own(tmp_path):
 def test_level_of_blood_against_the_image():
     timing = Frames(np.arange(0.0, 600, 60), np.arange(60.0, 660, 60), np.ones(10), 1.0, 20.364)
     flat = Input(np.array([0.0, 12.0]), np.array([5.0, 5.0]), np.array([5.0, 5.0]))
-    assert plausibility.input_problem(flat, timing, np.full(10, 8.0)) == ""
-    assert "kBq/mL where its sidecar says Bq/mL" in plausibility.input_problem(
-        flat, timing, np.full(10, 8000.0)
-    )
-    assert "Bq/mL where its sidecar says kBq/mL" in plausibility.input_problem(
-        flat, timing, np.full(10, 0.008)
-    )
+    assert doubts.input_problem(flat, timing, np.full(10, 8.0)) == ""
+    assert "kBq/mL where its sidecar says Bq/mL" in doubts.input_problem(flat, timing, np.full(10, 8000.0))
+    assert "Bq/mL where its sidecar says kBq/mL" in doubts.input_problem(flat, timing, np.full(10, 0.008))
 
 
 def test_dose_names_the_likely_mistake():
@@ -268,10 +264,10 @@ def test_dose_names_the_likely_mistake():
         "InjectedRadioactivityUnits": "Bq",
         "RadionuclideTotalDose": 654160000.0,
     }
-    text = plausibility.dose_problem(fields)
+    text = doubts.dose_problem(fields)
     assert "likely kBq (653.79 MBq)" in text and "RadionuclideTotalDose" in text
-    assert "likely MBq" in plausibility.dose_problem(
+    assert "likely MBq" in doubts.dose_problem(
         {"InjectedRadioactivity": 370, "InjectedRadioactivityUnits": "Bq"}
     )
-    assert plausibility.dose_problem({**fields, "InjectedRadioactivityUnits": "kBq"}) == ""
-    assert plausibility.dose_problem({}) == ""
+    assert doubts.dose_problem({**fields, "InjectedRadioactivityUnits": "kBq"}) == ""
+    assert doubts.dose_problem({}) == ""

@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 
 from neurobraid.errors import InputError
+from neurobraid.files import write_json, write_tsv
 from neurobraid.pet import frames
+from neurobraid.pet.fit import _weight
 
 START = [0.0, 30.0, 60.0, 180.0]
 DURATION = [30.0, 30.0, 120.0, 300.0]
@@ -166,3 +168,26 @@ def test_body_weight_by_alias_and_participant(column):
 def test_bad_body_weight(columns):
     with pytest.raises(InputError, match="weight"):
         frames.body_weight(pd.DataFrame({"participant_id": ["sub-01"], **columns}), "sub-01")
+
+
+def test_weight_of_the_session_comes_before_that_of_the_participant(tmp_path):
+    paths = [tmp_path / name for name in ("participants.tsv", "sub-01_sessions.tsv", "sub-01_sessions.json")]
+    write_tsv(pd.DataFrame({"participant_id": ["sub-01", "sub-02"], "weight": [70.0, 80.0]}), paths[0])
+    write_tsv(pd.DataFrame({"session_id": ["ses-1", "ses-2"], "body_weight": [np.nan, 160.0]}), paths[1])
+    write_json({"body_weight": {"Units": "lb"}}, paths[2])
+    paths = [str(path) for path in paths]
+    assert _weight(paths, "sub-01", "ses-2") == pytest.approx(160 * 0.45359237)
+    assert _weight(paths, "sub-01", "ses-1") == 70
+    assert _weight(paths, "sub-01", "ses-3") == 70
+    assert _weight(paths, "sub-02", "ses-2") == 80
+    assert _weight(paths[1:2], "sub-01", "ses-2") == 160
+    assert math.isnan(_weight([], "sub-01", "ses-1"))
+
+
+@pytest.mark.parametrize(("mass", "specific"), [("n/a", "n/a"), (None, None), (0.5, 120.0)])
+def test_mass_and_specific_activity_are_never_read(mass, specific):
+    odd = fields(
+        InjectedMass=mass, SpecificRadioactivity=specific, InjectedMassUnits="n/a", TracerRadionuclide="F18"
+    )
+    assert len(frames.read_frames(odd, 4)) == 4
+    assert frames.injected_dose(odd) == 370
