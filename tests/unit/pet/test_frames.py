@@ -9,7 +9,7 @@ import pytest
 from neurobraid.errors import InputError
 from neurobraid.files import write_json, write_tsv
 from neurobraid.pet import frames
-from neurobraid.pet.fit import _weight
+from neurobraid.pet.fit import participant_weight
 
 START = [0.0, 30.0, 60.0, 180.0]
 DURATION = [30.0, 30.0, 120.0, 300.0]
@@ -176,12 +176,12 @@ def test_weight_of_the_session_comes_before_that_of_the_participant(tmp_path):
     write_tsv(pd.DataFrame({"session_id": ["ses-1", "ses-2"], "body_weight": [np.nan, 160.0]}), paths[1])
     write_json({"body_weight": {"Units": "lb"}}, paths[2])
     paths = [str(path) for path in paths]
-    assert _weight(paths, "sub-01", "ses-2") == pytest.approx(160 * 0.45359237)
-    assert _weight(paths, "sub-01", "ses-1") == 70
-    assert _weight(paths, "sub-01", "ses-3") == 70
-    assert _weight(paths, "sub-02", "ses-2") == 80
-    assert _weight(paths[1:2], "sub-01", "ses-2") == 160
-    assert math.isnan(_weight([], "sub-01", "ses-1"))
+    assert participant_weight(paths, "sub-01", "ses-2") == pytest.approx(160 * 0.45359237)
+    assert participant_weight(paths, "sub-01", "ses-1") == 70
+    assert participant_weight(paths, "sub-01", "ses-3") == 70
+    assert participant_weight(paths, "sub-02", "ses-2") == 80
+    assert participant_weight(paths[1:2], "sub-01", "ses-2") == 160
+    assert math.isnan(participant_weight([], "sub-01", "ses-1"))
 
 
 @pytest.mark.parametrize(("mass", "specific"), [("n/a", "n/a"), (None, None), (0.5, 120.0)])
