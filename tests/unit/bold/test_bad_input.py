@@ -10,7 +10,8 @@ import pytest
 
 from neurobraid.bids.check import image_errors, scan_errors
 from neurobraid.bids.headers import form_gap
-from neurobraid.bold.fit import head_motion, slice_timing
+from neurobraid.bold.fit import slice_timing
+from neurobraid.bold.motion import head_motion
 from neurobraid.bold.reference import make_reference
 from neurobraid.bold.series import read_series
 from neurobraid.errors import InputError
