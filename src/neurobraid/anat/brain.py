@@ -23,6 +23,10 @@ PLAUSIBLE_ML = (900.0, 2000.0)
 AGREEMENT = 0.90
 #: Rotations (degrees) tried between brain and template.
 STARTS = ((0.0, 0.0, 0.0), (20.0, 0.0, 0.0), (-20.0, 0.0, 0.0))
+#: Half turns (about x, y, z) tried where the match is worse than `UPRIGHT`: a header may have the head upside down.
+HALF_TURNS = ((180.0, 0.0, 0.0), (0.0, 180.0, 0.0), (0.0, 0.0, 180.0))
+#: Squared correlation with the template that an upright brain reaches. Seen: 0.95 to 0.97; half a turn off, 0.75 to 0.90.
+UPRIGHT = 0.93
 #: Erosions tried, mm: the least that frees the brain from the head is best.
 _RADII = (2.5, 3.5, 4.5, 5.5, 7.0)
 # Largest brain in mm along R, A, S; a mask beyond it has kept skull, eyes or neck.
@@ -423,6 +427,49 @@ def dice(first, second):
     return 2 * int((first & second).sum()) / total if total else float("nan")
 
 
+def affine_to_template(brain, name="T1w"):
+    """Affine between the template and a brain, whichever way up its header has it.
+
+    Brain masks look alike upside down, and so do their overlaps: only the match of the intensities tells.
+
+    Parameters
+    ----------
+    brain : nibabel image
+        0 outside the brain.
+    name : path-like
+        For the warning.
+
+    Returns
+    -------
+    numpy.ndarray, (4, 4)
+        Template points to points of the brain, RAS mm.
+    """
+    from neurobraid.images.registration import register_affine
+    from neurobraid.images.templates import template
+
+    fixed = template("T1w", 2.0)
+    matrix, score = register_affine(fixed, brain, metric="correlation", starts=STARTS)
+    log.info("affine to template: squared correlation %.3f", score)
+    if score >= UPRIGHT:
+        return matrix
+    best = None
+    for turn in HALF_TURNS:
+        found, other = register_affine(fixed, brain, metric="correlation", starts=[turn])
+        log.info("half a turn %s: squared correlation %.3f", turn, other)
+        if other > score + 0.01:
+            matrix, score, best = found, other, turn
+    if best:
+        axis = "xyz"[int(np.argmax(best))]
+        log.warning(
+            "%s: the head lies half a turn about %s from what its header says (squared correlation with the template "
+            "%.2f): look at the conversion, left and right may be wrong too",
+            name,
+            axis,
+            score,
+        )
+    return matrix
+
+
 def extract_brain(image, *, n4=True, user_mask=None, name="T1w"):
     """Bias-corrected T1w and brain mask.
 
@@ -454,7 +501,7 @@ def extract_brain(image, *, n4=True, user_mask=None, name="T1w"):
         No brain found, or a user mask that is empty.
     """
     from neurobraid.images.io import data
-    from neurobraid.images.registration import register_affine, register_nonlinear
+    from neurobraid.images.registration import register_nonlinear
     from neurobraid.images.resample import resample_image
     from neurobraid.images.templates import template
 
@@ -495,10 +542,9 @@ def extract_brain(image, *, n4=True, user_mask=None, name="T1w"):
         rim = _grow(rough, _RIM, voxel) & (part < threshold)
         brain = nib.Nifti1Image(np.where(rough | rim, part, 0).astype(np.float32), corner)
         fixed = template("T1w", 2.0)
-        matrix, score = register_affine(fixed, brain, metric="correlation", starts=STARTS)
+        matrix = affine_to_template(brain, name)
         _, back = register_nonlinear(fixed, brain, initial=matrix, quality="fast")
         carried = resample_image(template("brain", 1.0), part.shape, corner, back, order=1) > 0.5
-        log.info("rough brain to template: squared correlation %.3f", score)
         mask = np.zeros(values.shape, bool)
         mask[box] = refine(part, corner, rough, carried, threshold)
         quality["mask_source"] = "intensity and template"

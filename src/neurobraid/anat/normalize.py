@@ -5,7 +5,7 @@ import logging
 import nibabel as nib
 import numpy as np
 
-from neurobraid.anat.brain import AGREEMENT, PLAUSIBLE_ML, STARTS, to_work_grid
+from neurobraid.anat.brain import AGREEMENT, PLAUSIBLE_ML, affine_to_template, to_work_grid
 from neurobraid.anat.tissue import TISSUES, priors, segment
 
 log = logging.getLogger("neurobraid")
@@ -42,7 +42,9 @@ def normalize(values, affine, mask, *, quality="standard", initial=None):
     brain, grid = to_work_grid(np.where(mask, values, 0), affine)
     brain = nib.Nifti1Image(brain, grid)
     fixed = template("T1w", 2.0)
-    matrix, score = register_affine(fixed, brain, metric="correlation", starts=STARTS, initial=initial)
+    if initial is None:
+        initial = affine_to_template(brain)
+    matrix, score = register_affine(fixed, brain, metric="correlation", initial=initial)
     log.info("affine to template: squared correlation %.3f", score)
     return register_nonlinear(fixed, brain, initial=matrix, quality=quality)
 

@@ -75,10 +75,22 @@ def test_a_hole_in_the_brain_belongs_to_the_brain(head):
     assert brain.dice(mask, truth) > 0.96
 
 
-def test_upside_down_is_found_or_told(head, caplog):
+@pytest.mark.parametrize(
+    ("signs", "axis"),
+    [((1, -1, -1), "x"), ((-1, 1, -1), "y"), ((-1, -1, 1), "z")],
+    ids=["pitch", "roll", "yaw"],
+)
+def test_half_a_turn_is_found_and_said(head, caplog, signs, axis):
     values, affine, truth = head
-    mask, quality = found(values, np.diag([1.0, -1.0, -1.0, 1.0]) @ affine)
-    assert brain.dice(mask, truth) > 0.95 or told(quality, caplog.text)
+    turn = np.diag([*signs, 1.0])
+    image = brain.conform(nib.Nifti1Image(values, turn @ affine))
+    _, mask, quality = brain.extract_brain(image, name="sub-01_T1w.nii.gz")
+    back = resample_image((mask.astype(np.float32), image.affine), values.shape, turn @ affine, order=1) > 0.5
+    assert brain.dice(back, truth) > 0.95
+    assert f"sub-01_T1w.nii.gz: the head lies half a turn about {axis}" in caplog.text
+    # the mask alone would fit either way up: crown, front and right must be where the template has them
+    found = turn @ np.array(quality["affine_to_template"])
+    assert (np.diag(found)[:3] > 0.8).all()
 
 
 def test_a_slab_is_told(head, caplog):
