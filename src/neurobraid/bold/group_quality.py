@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import numpy as np
 
 from neurobraid.bids.entities import compose, parse
 from neurobraid.files import read_json, write_json, write_tsv
+from neurobraid.images.outliers import LIMIT, NEEDED, add_flags, flag_outliers
 from neurobraid.provenance import sidecar
-
-log = logging.getLogger("neurobraid")
-
-#: Robust standard deviations beyond which a value is flagged, and scans needed to say so.
-LIMIT, NEEDED = 3.0, 5
 
 #: Column: (bad direction: 1 high, -1 low, 0 neither; unit; meaning). The names are MRIQC's where it has them.
 METRICS = {
@@ -101,49 +96,13 @@ def _number(value):
 
 
 def flag(table, limit=LIMIT, needed=NEEDED):
-    """Mark the scans that are worse than the others of their kind.
+    """Mark the scans that are worse than the others of their suffix and task: see `images.outliers.flag_outliers`."""
+    directions = {name: direction for name, (direction, _, _) in METRICS.items()}
+    return flag_outliers(table, ["suffix", "task"], directions, _kind, limit=limit, needed=needed)
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        From `quality_table`.
-    limit : float
-        Distance from the median in robust standard deviations (1.4826 times the median absolute deviation) in
-        the bad direction. A measure that is equal for more than half of the scans has no such deviation and
-        flags nobody.
-    needed : int
-        Scans of one suffix and task that must have a measure.
 
-    Returns
-    -------
-    flags : list of str
-        Per row: names of the measures joined by ``;``, ``none``, or ``n/a`` where there are too few scans.
-    notes : list of str
-        Which kinds of scan are too few.
-    """
-    flags, notes = np.full(len(table), "n/a", dtype=object), []
-    for (suffix, task), rows in table.groupby(["suffix", "task"], dropna=False, sort=True).indices.items():
-        kind = suffix if task != task else f"{suffix} of task {task}"  # NaN is not equal to itself
-        if len(rows) < needed:
-            notes.append(f"{kind}: {len(rows)} scans, fewer than {needed}: no outliers are named")
-            continue
-        found = [[] for _ in rows]
-        for name, (direction, _, _) in METRICS.items():
-            if name not in table or direction == 0:
-                continue
-            values = table[name].to_numpy(float)[rows]
-            known = np.isfinite(values)
-            if known.sum() < needed:
-                continue
-            away = direction * (values - np.median(values[known]))
-            spread = 1.4826 * np.median(np.abs(away[known]))
-            # what differs by rounding only is no spread
-            if spread <= 1e-9 * np.abs(values[known]).max():
-                continue
-            for n in np.flatnonzero(known & (away > limit * spread)):
-                found[n].append(name)
-        flags[rows] = [";".join(names) or "none" for names in found]
-    return list(flags), notes
+def _kind(parts):
+    return " of task ".join(parts)
 
 
 def write_quality(anat, bold, output):
@@ -157,13 +116,7 @@ def write_quality(anat, bold, output):
     """
     table = quality_table([*(("T1w", path) for path in anat), *(("bold", path) for path in bold)])
     flags, notes = flag(table)
-    shown = {"n/a": "n/a", "none": "false"}
-    table = table.assign(flags=flags, outlier=[shown.get(names, "true") for names in flags])
-    for name, names in zip(table["bids_name"], flags, strict=True):
-        if names not in shown:
-            log.warning("%s stands out among the scans of its kind: %s", name, names.replace(";", ", "))
-    for note in notes:
-        log.info(note)
+    table = add_flags(table, flags, notes)
     described = {
         "bids_name": {"Description": "Name of the raw scan without extension"},
         "participant_id": {"Description": "Participant"},

@@ -1,18 +1,13 @@
 """Numbers of quality of PET scans: per scan from its curves, and one table of a study with the scans that stand out."""
 
-import logging
 from pathlib import Path
 
 import numpy as np
 
 from neurobraid.bids.entities import compose, parse
 from neurobraid.files import read_json, read_tsv, write_json, write_tsv
+from neurobraid.images.outliers import LIMIT, NEEDED, add_flags, flag_outliers
 from neurobraid.provenance import bids_uri, sidecar
-
-log = logging.getLogger("neurobraid")
-
-LIMIT, NEEDED = 3.0, 5
-"""Robust standard deviations beyond which a value is flagged, and scans of one kind that must have it."""
 
 TAIL = 0.5
 """The tail of a scan are the frames whose middle lies after this share of its time."""
@@ -229,50 +224,13 @@ def _number(value):
 
 
 def flag(table, limit=LIMIT, needed=NEEDED):
-    """Mark the scans that are worse than the others of their tracer, site and scanner.
+    """Mark the scans that are worse than those of their tracer, site and scanner: see `images.outliers.flag_outliers`."""
+    directions = {name: direction for name, (direction, _, _) in METRICS.items()}
+    return flag_outliers(table, ["tracer", "site", "scanner"], directions, _kind, limit=limit, needed=needed)
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        From `quality_table`.
-    limit : float
-        Distance from the median in robust standard deviations (1.4826 times the median absolute deviation) in the bad
-        direction. A measure equal in more than half of the scans flags nobody.
-    needed : int
-        Scans of a kind that must have a measure.
 
-    Returns
-    -------
-    flags : list of str
-        Per row: names of the measures joined by ``;``, ``none``, or ``n/a`` where there are too few scans.
-    notes : list of str
-        Which kinds are too few.
-    """
-    flags, notes = np.full(len(table), "n/a", dtype=object), []
-    kinds = ["tracer", "site", "scanner"]
-    for kind, rows in table.groupby(kinds, dropna=False, sort=True).indices.items():
-        if len(rows) < needed:
-            told = ", ".join(str(part) for part in kind if part == part) or "all"
-            notes.append(f"{told}: {len(rows)} scans, fewer than {needed}: no outliers are named")
-            continue
-        found = [[] for _ in rows]
-        for name, (direction, _, _) in METRICS.items():
-            if name not in table:
-                continue
-            values = table[name].to_numpy(float)[rows]
-            known = np.isfinite(values)
-            if known.sum() < needed:
-                continue
-            away = values - np.median(values[known])
-            away = np.abs(away) if direction == 2 else direction * away
-            spread = 1.4826 * np.median(np.abs(away[known]))
-            # what differs by rounding only is no spread
-            if spread <= 1e-9 * np.abs(values[known]).max():
-                continue
-            for n in np.flatnonzero(known & (away > limit * spread)):
-                found[n].append(name)
-        flags[rows] = [";".join(names) or "none" for names in found]
-    return list(flags), notes
+def _kind(parts):
+    return ", ".join(parts) or "all"
 
 
 def write_quality(files, table, side):
@@ -287,13 +245,7 @@ def write_quality(files, table, side):
     """
     found = quality_table(files)
     flags, notes = flag(found)
-    shown = {"n/a": "n/a", "none": "false"}
-    found = found.assign(flags=flags, outlier=[shown.get(names, "true") for names in flags])
-    for name, names in zip(found["bids_name"], flags, strict=True):
-        if names not in shown:
-            log.warning("%s stands out among the scans of its kind: %s", name, names.replace(";", ", "))
-    for note in notes:
-        log.info(note)
+    found = add_flags(found, flags, notes)
     described = {
         "bids_name": {"Description": "Name of the raw scan without extension"},
         "participant_id": {"Description": "Participant"},
