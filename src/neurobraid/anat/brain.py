@@ -470,6 +470,12 @@ def affine_to_template(brain, name="T1w"):
     return matrix
 
 
+def rotation_deg(matrix):
+    """Angle of the rotation in an affine (its polar factor), degrees."""
+    left, _, right = np.linalg.svd(np.asarray(matrix, float)[:3, :3])
+    return float(np.degrees(np.arccos(np.clip((np.trace(left @ right) - 1) / 2, -1, 1))))
+
+
 def extract_brain(image, *, n4=True, user_mask=None, name="T1w"):
     """Bias-corrected T1w and brain mask.
 
@@ -492,8 +498,8 @@ def extract_brain(image, *, n4=True, user_mask=None, name="T1w"):
         Native grid.
     quality : dict
         ``mask_source``, ``mask_agreement_dice``, ``volume_brain_mask_ml``, ``volume_brain_rough_ml``,
-        ``mask_plausible``; ``affine_to_template`` (4 x 4, template points to T1w points), where a registration was
-        made.
+        ``mask_plausible``; ``affine_to_template`` (4 x 4, template points to T1w points) and
+        ``rotation_to_template_deg``, where a registration was made.
 
     Raises
     ------
@@ -549,6 +555,7 @@ def extract_brain(image, *, n4=True, user_mask=None, name="T1w"):
         mask[box] = refine(part, corner, rough, carried, threshold)
         quality["mask_source"] = "intensity and template"
         quality["affine_to_template"] = matrix.tolist()
+        quality["rotation_to_template_deg"] = rotation_deg(matrix)
         quality["mask_agreement_dice"] = dice(rough, carried)
         quality["volume_brain_rough_ml"] = float(rough.sum() * voxel_ml)
 

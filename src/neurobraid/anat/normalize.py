@@ -12,6 +12,8 @@ log = logging.getLogger("neurobraid")
 
 #: Correlation of template and normalised brain below which the quality page warns.
 CORRELATION = 0.60
+#: Rotation between head and template that no head in a scanner has by itself, degrees.
+TURNED_DEG = 90.0
 
 
 def normalize(values, affine, mask, *, quality="standard", initial=None):
@@ -166,6 +168,12 @@ def warnings_of(found):
         notes.append(
             f"brain mask of {found['volume_brain_mask_ml']:.0f} mL is outside "
             f"{PLAUSIBLE_ML[0]:.0f} to {PLAUSIBLE_ML[1]:.0f} mL"
+        )
+    turned = found.get("rotation_to_template_deg")
+    if isinstance(turned, float) and turned > TURNED_DEG:
+        notes.append(
+            f"the head lies {turned:.0f} degrees from what its header says: look at the conversion, left and right may be "
+            "wrong too"
         )
     agreement = found.get("mask_agreement_dice")
     if isinstance(agreement, float) and agreement < AGREEMENT:

@@ -80,6 +80,23 @@ class Inputs:
                 return path
         return None
 
+    def middle_echo(self, kind: str, scan: str) -> tuple[str | None, str | None]:
+        """File and number of the middle echo (of two, the first) of a multi-echo scan; None, None without any.
+
+        The middle echo lies nearest to the T2* of grey matter at 3 T: by itself it looks most like the combined series.
+        """
+        echoes = {}
+        for path in self.all(kind):
+            entities = entities_of(path)
+            name = "_".join(f"{k}-{v}" for k, v in entities.items() if k in RAW_KEYS and k != "echo")
+            if "echo" in entities and name == scan:
+                echoes[entities["echo"]] = path
+        if not echoes:
+            return None, None
+        order = sorted(echoes, key=natural)
+        echo = order[(len(order) - 1) // 2]
+        return echoes[echo], echo
+
     def scans(self, kind: str) -> list[str]:
         """Scans that have a file of a kind, in natural order."""
         return sorted({scan_of(path) for path in self.all(kind)}, key=natural)

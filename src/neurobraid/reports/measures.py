@@ -211,6 +211,11 @@ _TISSUE = {
         3,
         "mask by intensity and mask by the template",
     ),
+    "rotation_to_template_deg": (
+        "Rotation of the head to the template (degrees)",
+        1,
+        "as the header has the head; above 90 the header is wrong",
+    ),
 }
 _TRACER = {
     "brain_suv_mean": ("Mean SUV of the brain", 2, "standardised uptake value over the scan"),

@@ -461,7 +461,10 @@ class _Participant:
         from neurobraid.images import io
         from neurobraid.images.transforms import read_affines
 
-        raw, mask, matrix = (self.inputs.find(k, scan) for k in ("raw_bold", "bold_mask", "boldref_xfm"))
+        raw, echo = self.inputs.find("raw_bold", scan), None
+        if raw is None:
+            raw, echo = self.inputs.middle_echo("raw_bold", scan)
+        mask, matrix = (self.inputs.find(k, scan) for k in ("bold_mask", "boldref_xfm"))
         anatomy = self._anatomy_of("bold", scan)
         if not all((raw, mask, matrix, anatomy)):
             return None
@@ -477,6 +480,7 @@ class _Participant:
         early = [c for c in confounds if c.startswith("non_steady_state_outlier")]
         slope, offset = image.dataobj.slope or 1.0, image.dataobj.inter or 0.0
         return {
+            "echo": echo,
             # stored integers halve the memory; what is shown does not depend on their scale
             "series": np.asarray(image.dataobj.get_unscaled()),
             "offset": float(offset / slope),
@@ -502,7 +506,8 @@ class _Participant:
         # one scale for both pictures: standard deviations of the recorded signal
         unit = spread(recorded, keep)
         before = scaled(recorded, unit, keep)
-        tail = " Below, the recorded signal of voxels by tissue, in standard deviations without linear trend"
+        of_echo = f" of echo {run['echo']}" if run["echo"] else ""
+        tail = f" Below, the recorded signal{of_echo} of voxels by tissue, in standard deviations without linear trend"
         name = self.setting("connectivity", "strategy", default="simple")
         groups = list(STRATEGIES[name].groups if name in STRATEGIES else STRATEGIES["simple"].groups)
         hmc = self.inputs.find("hmc", scan)
@@ -536,6 +541,7 @@ class _Participant:
 
     def _tsnr(self, section, scan, run):
         mask = run["mask"]
+        of_echo = f" of echo {run['echo']}" if run["echo"] else ""
         values = temporal_snr(run["series"], mask.data > 0.5, run["keep"], run["offset"])
         if not np.isfinite(values).any():
             return
@@ -546,7 +552,7 @@ class _Participant:
                 ),
                 f"{scan}_bold_tsnr.png",
                 f"Axial slices of the temporal signal-to-noise ratio of {scan}.",
-                f"{scan}: temporal signal-to-noise ratio of the recorded signal, before motion correction (mean by standard "
+                f"{scan}: temporal signal-to-noise ratio of the recorded signal{of_echo}, before motion correction (mean by standard "
                 f"deviation around the linear trend), in the space of the T1w; median {number(float(np.nanmedian(values)), 1)}. "
                 "Holes and stripes show lost signal, spikes and slices that drop out. Slice positions in mm.",
             )

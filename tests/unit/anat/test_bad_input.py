@@ -88,6 +88,7 @@ def test_half_a_turn_is_found_and_said(head, caplog, signs, axis):
     back = resample_image((mask.astype(np.float32), image.affine), values.shape, turn @ affine, order=1) > 0.5
     assert brain.dice(back, truth) > 0.95
     assert f"sub-01_T1w.nii.gz: the head lies half a turn about {axis}" in caplog.text
+    assert quality["rotation_to_template_deg"] > 150
     # the mask alone would fit either way up: crown, front and right must be where the template has them
     found = turn @ np.array(quality["affine_to_template"])
     assert (np.diag(found)[:3] > 0.8).all()

@@ -98,9 +98,12 @@ def test_warnings_name_what_is_odd():
         "volume_brain_mask_ml": 2500.0,
         "mask_agreement_dice": 0.5,
         "registration_correlation": float("nan"),
+        "rotation_to_template_deg": 178.3,
     }
     notes = normalize.warnings_of(odd)
-    assert len(notes) == 3
+    assert len(notes) == 4
     assert "2500 mL" in notes[0]
+    assert "178 degrees" in notes[1]
+    assert normalize.warnings_of(fine | {"rotation_to_template_deg": 30.0}) == []
     # a user's mask has nothing to agree with
     assert normalize.warnings_of(fine | {"mask_agreement_dice": "n/a"}) == []

@@ -70,6 +70,14 @@ def test_methods_leave_out_what_was_not_done():
     assert not any("Power" in r for r in references)
 
 
+def test_the_middle_echo_stands_for_a_multi_echo_scan():
+    names = [f"raw/sub-1_task-a_echo-{n}_bold.nii.gz" for n in (10, 1, 2)]
+    files = Inputs({"raw_bold": [*names, "raw/sub-1_task-b_bold.nii.gz"], "two": names[:2]})
+    assert files.middle_echo("raw_bold", "sub-1_task-a") == (names[2], "2")
+    assert files.middle_echo("two", "sub-1_task-a") == (names[1], "1")
+    assert files.middle_echo("raw_bold", "sub-1_task-b") == (None, None)
+
+
 def test_inputs_find_by_scan_and_entities():
     files = Inputs(
         {
