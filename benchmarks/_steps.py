@@ -62,7 +62,7 @@ def peak_megabytes():
 
 
 def motion_ours(inputs, clock, options):
-    from neurobraid.bold.fit import head_motion
+    from neurobraid.bold.motion import head_motion
 
     data = np.asfortranarray(inputs["data"])
     few = np.asfortranarray(data[..., :2])

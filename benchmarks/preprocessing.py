@@ -139,7 +139,7 @@ def offset(found, truth):
 
 def motion(bench):
     """Head motion: error of whole runs, then speed and error beside the peers on some volumes."""
-    from neurobraid.bold.fit import head_motion
+    from neurobraid.bold.motion import head_motion
     from neurobraid.bold.reference import count_non_steady, make_reference
     from neurobraid.bold.series import Series
 

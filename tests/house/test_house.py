@@ -1,6 +1,8 @@
 """The rules of the house: layout, layers, style, and documents in step with code."""
 
 import ast
+import importlib
+import importlib.util
 import os
 import re
 import subprocess
@@ -108,6 +110,21 @@ def test_package_never_imports_snakemake():
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not any(n.split(".")[0] == "snakemake" for n in names), path
+
+
+def test_benchmarks_name_what_the_package_has():
+    """No test runs the benchmarks, so that a function that moved would break them unseen."""
+    missing = []
+    for path in sorted((ROOT / "benchmarks").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("neurobraid"):
+                continue
+            module = importlib.import_module(node.module)
+            for name in (alias.name for alias in node.names):
+                below = hasattr(module, "__path__") and importlib.util.find_spec(f"{node.module}.{name}")
+                if not hasattr(module, name) and not below:
+                    missing.append(f"{path.name}: {node.module}.{name}")
+    assert missing == []
 
 
 def test_public_functions_are_documented():
