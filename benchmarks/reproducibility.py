@@ -37,8 +37,22 @@ connectivity: {tasks: [rest]}
 """
 
 
-def build(study, volumes):
-    """Write the raw dataset and its config."""
+def build(study, volumes, voxel=1.5):
+    """Write the raw dataset and its config.
+
+    Parameters
+    ----------
+    study : pathlib.Path
+        Folder of the study, there already.
+    volumes : int
+        Of both BOLD runs, at least 12.
+    voxel : float
+        Edge of the T1w, mm.
+
+    Returns
+    -------
+    Person
+    """
     person = Person(1)
     bids = study / "bids"
     for folder in ("ses-1/anat", "ses-1/func", "ses-1/fmap", "ses-2/anat", "ses-2/func"):
@@ -54,7 +68,7 @@ def build(study, volumes):
         write_json(about, f"{stem}.json")
 
     for session, noise in (("ses-1", 0.03), ("ses-2", 0.02)):
-        image = person.t1w(1.5, noise=noise).image
+        image = person.t1w(voxel, noise=noise).image
         save(
             np.asarray(image.dataobj),
             image.affine,
@@ -84,6 +98,7 @@ def build(study, volumes):
         "IntendedFor": [f"ses-1/func/sub-01_ses-1_task-rest_echo-{n}_bold.nii.gz" for n in (1, 2, 3)],
     }
     save(phase, affine, "ses-1/fmap/sub-01_ses-1_phasediff", about, slope=2e-4)
+    return person
 
 
 def run(study, cores):

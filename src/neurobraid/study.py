@@ -247,6 +247,10 @@ class Study:
         self.row("bold", scan)
         return self._fieldmaps[scan]._asdict()
 
+    def distortion_method(self, wildcards):
+        """Param function: how the distortion of the BOLD scan in the wildcards is corrected (`lookup` would give a list)."""
+        return self.fieldmap(wildcards.scan)["method"]
+
     def has_fieldmap(self, scan):
         """Whether the distortion of a BOLD scan is corrected, by a field map or by constrained registration."""
         return scan in self._fieldmaps and self._fieldmaps[scan].method != "none"

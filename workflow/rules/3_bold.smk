@@ -104,9 +104,7 @@ rule bold_fieldmap:
         mem_mb=memory(1500, 25),
         runtime=30,
     params:
-        method=lookup(
-            query="scan == '{scan}'", within=STUDY.index.fieldmaps, cols="method"
-        ),
+        method=STUDY.distortion_method,
         modulate=lookup(dpath="bold/modulate", within=config),
         code=code_digest("bold"),
     script:
