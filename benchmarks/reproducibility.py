@@ -1,6 +1,6 @@
 """Are the results of preprocessing the same bytes on one core, on two, and a second time?
 
-    python benchmarks/reproducibility.py [--volumes 20]
+    python benchmarks/reproducibility.py [--volumes 60]
 
 A simulated participant (`phantoms.py`) with two sessions, so that the sessions meet in a mean of their own; the first with a
 multi-echo run and a phase-difference field map, the second with a single echo and distortion estimated without a field map.
@@ -45,7 +45,7 @@ def build(study, volumes, voxel=1.5):
     study : pathlib.Path
         Folder of the study, there already.
     volumes : int
-        Of both BOLD runs, at least 12.
+        Of both BOLD runs; connectivity needs more than its confounds.
     voxel : float
         Edge of the T1w, mm.
 
@@ -120,7 +120,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--volumes", type=int, default=20)
+    parser.add_argument("--volumes", type=int, default=60)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="neurobraid-") as folder:
         found = []
