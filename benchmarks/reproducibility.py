@@ -33,7 +33,7 @@ bids: bids
 title: reproducibility
 anat: {quality: fast}
 bold: {distortion: fieldmapless}
-connectivity: {tasks: [rest]}
+connectivity: {tasks: [rest], band_hz: [0.008, 0.2]}
 """
 
 
