@@ -219,9 +219,7 @@ def write_scan(
     pet_from_t1w[:3, 3] = middle + shift_mm - pet_from_t1w[:3, :3] @ middle
     # the bed is placed so that the brain lies in the field of view, not exactly in its middle
     center = np.round(middle + shift_mm + rng.uniform(-3, 3, 3), 1)
-    shape, affine = scanner_grid(
-        [round(mm / voxel_mm) for mm in extent_mm], voxel_mm, "LAS", center=center
-    )
+    shape, affine = scanner_grid([round(mm / voxel_mm) for mm in extent_mm], voxel_mm, "LAS", center=center)
     poses = random_poses(rng, start, end, center)
 
     zooms = np.linalg.norm(head.affine[:3, :3], axis=0)

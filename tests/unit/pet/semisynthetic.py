@@ -162,6 +162,7 @@ def make(
             for end in ("tsv", "json"):
                 (path,) = blood.glob(f"*_recording-manual_blood.{end}")
                 shutil.copy(path, f"{name}_recording-manual_blood.{end}")
+    run(study, "index")
 
 
 def run(study, *targets):
