@@ -13,7 +13,7 @@ QUICK = {"recording": "studyforrest-localizer-small", "quality": "fast", "tracer
 def study(real_data, tmp_path_factory):
     """A study of one scan on the small T1w image (3 mm), and its binding before and after correction."""
     home = tmp_path_factory.mktemp("semi") / "study"
-    semisynthetic.make(real_data, home, voxel_mm=3.0, noise=0.05, **QUICK)
+    semisynthetic.make(real_data, home, step_mm=1.5, voxel_mm=3.0, noise=0.05, **QUICK)
     options = {"quality": "fast", "tracers": ["RAC"]}
     return home, {pvc: semisynthetic.analyse(home, pvc, **options) for pvc in ("none", "gtm")}
 

@@ -14,7 +14,7 @@ import numpy as np
 from neurobraid.errors import InputError
 from neurobraid.files import read_tsv, write_json, write_tsv
 from neurobraid.images.io import data, load
-from neurobraid.images.resample import grid_points, sample, spline_coefficients
+from neurobraid.images.resample import grid_points, resample_image, sample, spline_coefficients
 from neurobraid.images.transforms import apply_affine, read_warp, write_affines
 from neurobraid.provenance import sidecar
 from neurobraid.synth.geometry import composed_index, rigid, rotation, scanner_grid
@@ -45,7 +45,7 @@ class Head:
     Attributes
     ----------
     affine : numpy.ndarray, (4, 4)
-        Of the T1w image.
+        In the space of the T1w image.
     names : tuple of str
         Regions of the atlas, then `OTHER`.
     grey, beyond : numpy.ndarray of int16, (X, Y, Z)
@@ -70,7 +70,7 @@ class Head:
         return np.where(self.shares.any(axis=0), out, values[self.beyond])
 
 
-def read_head(t1w, brain_mask, tissues, warp, atlas, table):
+def read_head(t1w, brain_mask, tissues, warp, atlas, table, *, step_mm=1.0):
     """Regions and tissues of a head from the outputs of the anatomical stage.
 
     Parameters
@@ -83,6 +83,9 @@ def read_head(t1w, brain_mask, tissues, warp, atlas, table):
         ``from-MNI…_to-T1w``: points of T1w to points of the template.
     atlas, table : path-like
         Label image in template space and its table (``index``, ``name``, ``structure``).
+    step_mm : float
+        Largest voxel edge of the head; a coarser T1w image is divided (fractions between its voxels are linear, which is
+        what an analysis will assume).
 
     Returns
     -------
@@ -92,9 +95,21 @@ def read_head(t1w, brain_mask, tissues, warp, atlas, table):
     from scipy.ndimage import distance_transform_edt
 
     image, regions, labels = load(t1w), read_tsv(table), load(atlas)
-    affine, values = np.asarray(image.affine, float), data(image)
-    brain = data(load(brain_mask)) > 0.5
-    shares = np.stack([data(load(path)) for path in tissues]).clip(0, 1) * brain
+    coarse = np.asarray(image.affine, float)
+    factor = np.ceil(np.linalg.norm(coarse[:3, :3], axis=0) / step_mm - 0.01).astype(int)
+    affine, shape = coarse.copy(), tuple(np.array(image.shape[:3]) * factor)
+    affine[:3, :3] = coarse[:3, :3] / factor
+    affine[:3, 3] += coarse[:3, :3] @ (0.5 / factor - 0.5)
+
+    def fine(path):
+        volume = load(path)
+        values = data(volume, np.float32)
+        if (factor == 1).all():
+            return values
+        return resample_image((values, np.asarray(volume.affine, float)), shape, affine)
+
+    values, brain = fine(t1w), fine(brain_mask) >= 0.5
+    shares = np.stack([fine(path) for path in tissues]).clip(0, 1) * brain
     shares[2] += brain & (shares.sum(axis=0) == 0)
     shares /= np.maximum(shares.sum(axis=0), 1e-6)
 

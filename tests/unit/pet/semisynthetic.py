@@ -101,8 +101,9 @@ def configure(study, pvc="none", quality="standard"):
 
 
 def make(
-    folder, study, *, recording="studyforrest-localizer", quality="standard", tracers=tuple(SCANS), **options
-):
+    folder, study, *, recording="studyforrest-localizer", quality="standard", tracers=tuple(SCANS), step_mm=1.0,
+    **options,
+):  # fmt: skip
     """Anatomy of the real T1w image by the workflow, then the raw scans painted on it.
 
     Parameters
@@ -117,6 +118,8 @@ def make(
         ``anat.quality``.
     tracers : sequence of str
         Of `SCANS`.
+    step_mm : float
+        See `semisynthetic.read_head`.
     **options
         Of `semisynthetic.write_scan`.
     """
@@ -134,6 +137,7 @@ def make(
         study / f"{anat}desc-preproc_T1w.nii.gz", study / f"{anat}desc-brain_mask.nii.gz",
         [study / f"{anat}label-{name}_probseg.nii.gz" for name in ("GM", "WM", "CSF")],
         study / f"{anat}from-{SPACE}_to-T1w_mode-image_xfm.h5", study / f"{atlas}.nii.gz", study / f"{atlas}.tsv",
+        step_mm=step_mm,
     )  # fmt: skip
     table = read_tsv(study / f"{atlas}.tsv")
     for tracer in tracers:

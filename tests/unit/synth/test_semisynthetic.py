@@ -148,3 +148,34 @@ def test_the_table_of_truth_is_the_one_painted(tmp_path, head, curves):
     out = write(tmp_path, head, curves)[3]
     np.testing.assert_allclose(read_tsv(out["tacs"])[list(head.names)], curves[list(head.names)])
     assert data(load(out["image"])).min() < 0  # noise of air is not clipped
+
+
+def test_a_coarse_image_is_divided(tmp_path):
+    brain = distance(np.zeros(3)) < 45
+    grey = np.where(brain, 0.25, 0).astype(np.float32)
+    files = {
+        "t1w": 50.0 * brain,
+        "mask": brain,
+        "GM": grey,
+        "WM": brain - grey,
+        "CSF": 0 * grey,
+        "atlas": brain,
+    }
+    for name, values in files.items():
+        save(np.asarray(values, np.float32), AFFINE, tmp_path / f"{name}.nii.gz")
+    rows = {"index": [1], "name": ["one"], "structure": ["cortex"]}
+    write_tsv(pd.DataFrame(rows), tmp_path / "atlas.tsv")
+    write_warp(
+        Warp(np.eye(4), np.zeros((3, 3, 3, 3), np.float32), np.diag([90.0, 90, 90, 1])), tmp_path / "w.h5"
+    )
+    f = {n: tmp_path / f"{n}.nii.gz" for n in files}
+    head = semi.read_head(
+        f["t1w"], f["mask"], [f["GM"], f["WM"], f["CSF"]], tmp_path / "w.h5", f["atlas"], tmp_path / "atlas.tsv",
+        step_mm=1.5,
+    )  # fmt: skip
+    assert head.shares.shape[1:] == tuple(2 * n for n in SHAPE)
+    # the outer faces stay where they are
+    np.testing.assert_allclose(apply_affine(head.affine, [-0.5] * 3), apply_affine(AFFINE, [-0.5] * 3))
+    volume = head.shares.any(axis=0).sum() * abs(np.linalg.det(head.affine[:3, :3]))
+    assert volume == pytest.approx(brain.sum() * 27, rel=0.02)
+    np.testing.assert_allclose(head.shares[0][head.shares.any(axis=0)], 0.25, atol=1e-5)
