@@ -124,7 +124,7 @@ def read_head(t1w, brain_mask, tissues, warp, atlas, table, *, step_mm=1.0):
     shares[0][deep], shares[1][deep], shares[2][deep] = 1.0, 0.0, 0.0
 
     names = (*regions["name"], *OTHER)
-    bright = values > 0.25 * np.median(values[shares[1] > 0.9])
+    bright = values > 0.25 * np.median(values[shares[1] > 0.5])
     zooms = np.linalg.norm(affine[:3, :3], axis=0)
     near = distance_transform_edt(~brain, sampling=zooms) <= SKULL_MM
     dark = np.where(near, names.index("skull"), len(names))
