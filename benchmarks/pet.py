@@ -341,6 +341,36 @@ def receptors(options):
             report(f"receptors_{parcels}_{row.map}", row.r, "r", "1.00000", round(row.r, 5) == 1)
 
 
+def semisynthetic(options):
+    """Real curves painted on a real head (5 mm, noise, motion), through the whole workflow: position, BPND and VT."""
+    import tempfile
+
+    from tests.unit.pet import semisynthetic as painted
+
+    with tempfile.TemporaryDirectory() as folder:
+        study = Path(folder) / "study"
+        painted.make(options.data, study)
+        found = {pvc: painted.analyse(study, pvc) for pvc in ("none", "gtm", "rbv")}
+        for tracer in painted.SCANS:
+            motion, coregistration, moved = painted.positions(study, tracer)
+            name = f"semisynthetic_{tracer}"
+            report(f"{name}_head_moved", moved.max(), "mm")
+            report(f"{name}_motion_mean", np.nanmean(motion), "mm", "< 0.5", np.nanmean(motion) < 0.5)
+            report(f"{name}_motion_worst", np.nanmax(motion), "mm", "< 0.5", np.nanmax(motion) < 0.5)
+            report(f"{name}_to_t1w", coregistration, "mm", "< 1.5", coregistration < 1.5)
+        truth = painted.painted(study)
+        for pvc, values in found.items():
+            errors = painted.errors(values, truth)
+            for (tracer, model), rows in errors.groupby(level=["tracer", "model"], sort=False):
+                name = f"semisynthetic_{tracer}_{model}_{painted.MAIN[model]}_{pvc}"
+                bias, away = rows.mean(), rows.abs().mean()
+                goal = {"goal": "within 5"} if pvc != "none" else {}
+                report(f"{name}_mean", bias, "%", **goal, good=abs(bias) < 5 if goal else None)
+                report(f"{name}_mean_absolute", away, "%", **goal, good=away < 5 if goal else None)
+                report(f"{name}_sd_of_regions", rows.std(), "%")
+                report(f"{name}_worst_of_{len(rows)}_regions", rows.loc[rows.abs().idxmax()], "%")
+
+
 PARTS = {
     "simref": simref,
     "exact": exact,
@@ -350,11 +380,12 @@ PARTS = {
     "noise": noise,
     "pvc": pvc,
     "receptors": receptors,
+    "semisynthetic": semisynthetic,
     "speed": speed,
 }
 """Name to function of the options; NEEDS_DATA are left out, with a line on stderr, where the recordings are absent."""
 
-NEEDS_DATA = {"simref", "exact", "plasma", "mc1", "receptors"}
+NEEDS_DATA = {"simref", "exact", "plasma", "mc1", "receptors", "semisynthetic"}
 
 
 def main():

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 with job_log(snakemake.log[0]):
     fit(
-        snakemake.input.pet[0],
+        list(snakemake.input.pet),
         snakemake.input.sidecars,
         snakemake.input.t1w,
         snakemake.input.brain_mask,

@@ -23,4 +23,5 @@ with job_log(snakemake.log[0]):
         integrals=snakemake.params.integrals,
         lumped_constant=snakemake.params.lumped_constant,
         weighting=snakemake.params.weighting,
+        curves_json=snakemake.input.tacs_json,
     )

@@ -23,4 +23,5 @@ with job_log(snakemake.log[0]):
         tstar_min=snakemake.params.tstar_min,
         integrals=snakemake.params.integrals,
         resolution=snakemake.params.resolution,
+        pet_json=snakemake.input.pet_json,
     )

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 with job_log(snakemake.log[0]):
     resample(
-        snakemake.input.pet[0],
+        list(snakemake.input.pet),
         snakemake.input.frames,
         snakemake.input.frames_json,
         snakemake.input.hmc,

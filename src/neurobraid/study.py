@@ -202,8 +202,11 @@ class Study:
 
         None in the built-in study, which has no blood.
         """
-        path = Path(self.row("pet", scan)["path"])
-        tables = sorted(Path(RAW, path.parent).glob(f"{scan}_recording-*_blood.tsv"))
+        runs = [Path(path) for path in self.row("pet", scan)["path"].split(";")]
+        # runs of one injection have blood each, or together
+        names = dict.fromkeys([scan, *(run.name.rpartition("_")[0] for run in runs)])
+        folder = Path(RAW, runs[0].parent)
+        tables = [table for name in names for table in sorted(folder.glob(f"{name}_recording-*_blood.tsv"))]
         sides = [table.with_suffix(".json") for table in tables]
         found = [file for pair in zip(tables, sides, strict=True) for file in pair if file.exists()]
         return [file.relative_to(RAW).as_posix() for file in found]
@@ -355,6 +358,7 @@ def _stored_index(link, config, table_path):
     from neurobraid.bids.check import check_structure
     from neurobraid.bids.fieldmaps import find_fieldmaps
     from neurobraid.bids.fmriprep import decide
+    from neurobraid.bids.injections import find_injections
     from neurobraid.bids.table import make_table, open_dataset, read_scan_table, scan_rows
     from neurobraid.files import read_json, write_json, write_tsv
 
@@ -380,6 +384,7 @@ def _stored_index(link, config, table_path):
             "dates": dates,
             "not_analysed": others,
             "fieldmaps": find_fieldmaps(tree, table),
+            "injections": find_injections(tree, table),
             "warnings": warnings,
             "bids": config["bids"],
         }
@@ -401,9 +406,13 @@ def _stored_index(link, config, table_path):
     if "fieldmaps" not in stored:  # indexed by a version that did not read field maps
         stored["fieldmaps"] = find_fieldmaps(open_dataset(link), table)
         looked_up = True
+    if "injections" not in stored:  # ... or that did not join PET runs
+        stored["injections"] = find_injections(open_dataset(link), table)
+        looked_up = True
     index = pairing.index_from_table(
-        table, _index_options(config), dates, others, stored["fieldmaps"], config["bold"]["distortion"]
-    )
+        table, _index_options(config), dates, others, stored["fieldmaps"], config["bold"]["distortion"],
+        stored["injections"],
+    )  # fmt: skip
     index = replace(index, preprocessing=decide(index.scans, index.pairing, found))
     _all_there(index.preprocessing)
     if looked_up:

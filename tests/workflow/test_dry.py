@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from neurobraid.bids.entities import name_problems
-from tests.unit.bids.trees import TREES, tree, write_tree
+from tests.unit.bids.trees import PET_SIDECAR, TREES, tree, write_tree
 from tests.workflow.helpers import ROOT, outputs, planned, snakemake
 
 EXAMPLES = ROOT / "config/examples"
@@ -209,6 +209,22 @@ def test_partial_volume_correction_changes_what_models_read(tmp_path, method, vo
     assert any("_seg-" in path and path.endswith("_desc-preproc_tacs.tsv") and "pvc" not in path for path in files)
     assert any(path.endswith(f"_space-T1w_pvc-{label}_desc-preproc_pet.nii.gz") for path in files) is voxels
     assert planned(home)["pet_pvc"] == planned(home)["pet_fit"]
+
+
+def test_pet_runs_of_one_injection_are_one_scan(tmp_path):
+    spec = tree("pet_only")
+    second = PET_SIDECAR | {"TimeZero": "14:00:00", "InjectionStart": -3600}
+    again = PET_SIDECAR | {"TimeZero": "16:00:00"}
+    for n, label in enumerate(("01", "02")):
+        spec["participants"][label] = ["T1w", "trc-RAC_run-1_pet", "trc-RAC_run-2_pet"]
+        name = f"sub-{label}/pet/sub-{label}_trc-RAC_run-2_pet.json"
+        spec.setdefault("files", {})[name] = again if n else second
+    home = study(tmp_path, spec, "pet-only")
+    assert planned(home)["pet_fit"] == 3
+    files = outputs(home)
+    fitted = sorted(Path(path).name for path in files if path.endswith("_petref.nii.gz"))
+    assert fitted == [f"sub-{scan}_petref.nii.gz" for scan in ("01_trc-RAC", "02_trc-RAC_run-1", "02_trc-RAC_run-2")]
+    assert all(name_problems(Path(path).name) == [] for path in files if "/pet/" in path)
 
 
 def test_partial_volume_correction_needs_a_point_spread(tmp_path):

@@ -531,7 +531,8 @@ rule pet_input:
 rule pet_plasma:
     """Fit the models with a plasma input to the regional curves of an atlas."""
     input:
-        tacs="<derivatives>/{visit}/pet/{scan}_seg-{atlas}_desc-preproc_tacs.tsv",
+        tacs=f"<derivatives>/{{visit}}/pet/{{scan}}_seg-{{atlas}}_{PET_CURVES}_tacs.tsv",
+        tacs_json=f"<derivatives>/{{visit}}/pet/{{scan}}_seg-{{atlas}}_{PET_CURVES}_tacs.json",
         morph="<derivatives>/{visit}/pet/{scan}_seg-{atlas}_desc-preproc_morph.tsv",
         frame_weights="<derivatives>/{visit}/pet/{scan}_desc-weights_weights.tsv",
         frames="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.tsv",
@@ -577,7 +578,8 @@ rule pet_plasma:
 rule pet_plasma_maps:
     """Fit Logan, MA1 and Patlak voxel by voxel in T1w space and bring the maps to template space."""
     input:
-        pet="<derivatives>/{visit}/pet/{scan}_space-T1w_desc-preproc_pet.nii.gz",
+        pet=f"<derivatives>/{{visit}}/pet/{{scan}}_space-T1w_{PET_IMAGE}_pet.nii.gz",
+        pet_json=f"<derivatives>/{{visit}}/pet/{{scan}}_space-T1w_{PET_IMAGE}_pet.json",
         brain_mask=anatomy("pet", "desc-brain_mask.nii.gz"),
         warp=anatomy("pet", f"from-T1w_to-{MNI}_mode-image_xfm.h5"),
         frame_weights="<derivatives>/{visit}/pet/{scan}_desc-weights_weights.tsv",

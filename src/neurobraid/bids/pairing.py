@@ -28,6 +28,7 @@ from neurobraid.bids.fieldmaps import (
     find_fieldmaps,
     unused_reason,
 )
+from neurobraid.bids.injections import find_injections, join_injections
 from neurobraid.bids.table import (
     EXCLUSION_COLUMNS,
     MISSING,
@@ -320,7 +321,9 @@ def join_echoes(scans):
     return pd.DataFrame(joined, columns=list(scans.columns), dtype=str)
 
 
-def index_from_table(table, options=None, dates=None, others=(), fieldmaps=(), distortion="auto"):
+def index_from_table(
+    table, options=None, dates=None, others=(), fieldmaps=(), distortion="auto", injections=()
+):
     """Filter, pair and account for every scan.
 
     Parameters
@@ -338,6 +341,8 @@ def index_from_table(table, options=None, dates=None, others=(), fieldmaps=(), d
         See `neurobraid.bids.fieldmaps.find_fieldmaps`.
     distortion : str
         ``bold.distortion`` of the config.
+    injections : iterable of list of str
+        See `neurobraid.bids.injections.find_injections`.
 
     Returns
     -------
@@ -356,7 +361,7 @@ def index_from_table(table, options=None, dates=None, others=(), fieldmaps=(), d
     scans = drop(scans, _special(scans))
     if options.get("average", True):
         scans = _average_runs(scans)
-    scans = join_echoes(scans)
+    scans = join_injections(join_echoes(scans), injections)
     dates = dict(dates or {})
     for path in scans["path"]:
         if (first := path.partition(";")[0]) in dates:
@@ -459,4 +464,5 @@ def build_index(bids_root, options=None, distortion="auto"):
     table = make_table(scan_rows(tree))
     others = unanalysed(tree, set(table["path"]))
     fieldmaps = find_fieldmaps(tree, table)
-    return index_from_table(table, options, read_dates(bids_root, table), others, fieldmaps, distortion)
+    dates, injections = read_dates(bids_root, table), find_injections(tree, table)
+    return index_from_table(table, options, dates, others, fieldmaps, distortion, injections)

@@ -274,13 +274,15 @@ def join(recordings):
     )
 
 
-def read_blood(paths, **options):
+def read_blood(paths, *, injections_s=None, **options):
     """Read and join the blood tables of a scan.
 
     Parameters
     ----------
     paths : list of path-like
         ``…_recording-…_blood.tsv``, each with its JSON beside it.
+    injections_s : sequence of float, optional
+        `injection_s` of every table, where they count from different moments.
     **options
         See `read_recording`.
 
@@ -288,4 +290,10 @@ def read_blood(paths, **options):
     -------
     Blood
     """
-    return join([read_recording(p, Path(p).with_suffix(".json"), **options) for p in paths])
+    own = [{}] * len(paths) if injections_s is None else [{"injection_s": float(v)} for v in injections_s]
+    return join(
+        [
+            read_recording(p, Path(p).with_suffix(".json"), **options, **o)
+            for p, o in zip(paths, own, strict=True)
+        ]
+    )

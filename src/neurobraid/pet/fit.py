@@ -5,12 +5,13 @@ import math
 
 import numpy as np
 
+from neurobraid.bids.sidecars import applying
 from neurobraid.errors import InputError
 from neurobraid.files import read_json, read_tsv, write_json, write_tsv
 from neurobraid.images.io import data, load, save
 from neurobraid.images.transforms import apply_affine, write_affines
 from neurobraid.pet import coregistration, doubts, frames, motion, plausibility
-from neurobraid.pet.resample import scaled_series
+from neurobraid.pet.resample import by_run, scaled_series
 from neurobraid.provenance import bids_uri, sidecar
 
 log = logging.getLogger("neurobraid")
@@ -44,6 +45,63 @@ def read_metadata(sidecars):
     return fields, str(sidecars[-1])
 
 
+def read_run(pet, sidecars):
+    """Image, frames, merged sidecar and the name of the most specific one, of one raw image."""
+    fields, side = read_metadata(sidecars)
+    image = load(pet)
+    return (
+        image,
+        frames.read_frames(fields, image.shape[3] if len(image.shape) > 3 else 1, side),
+        fields,
+        side,
+    )
+
+
+def aligned_runs(runs, timing):
+    """All frames of a scan on the grid of its first run, later runs brought roughly to the position of the head in it.
+
+    People get up between the runs of an acquisition and lie down elsewhere: further than the estimation of motion between
+    frames looks. The means of the runs are registered by mutual information, because uptake has changed in between.
+
+    Parameters
+    ----------
+    runs : list of (nibabel image, slice)
+        See `resample.by_run`.
+    timing : Frames
+        Of the scan.
+
+    Returns
+    -------
+    series : numpy.ndarray, (X, Y, Z, F), float32
+        kBq/mL. The frames of later runs are interpolated: for estimation only.
+    starts : numpy.ndarray, (F, 4, 4), float64
+        Points of the head in the first run to points of the frame; the identity for the first run.
+    """
+    import nibabel as nib
+
+    from neurobraid.images.registration import register_rigid
+    from neurobraid.images.resample import resample_image
+
+    image, own = runs[0]
+    affine, first = np.asarray(image.affine, float), scaled_series(image, timing, own)
+    starts = np.tile(np.eye(4), (len(timing), 1, 1))
+    if len(runs) == 1:
+        return first, starts
+    # the last frames of a run are nearest in time, and in pattern, to the next one
+    late = np.arange(first.shape[3]) >= first.shape[3] // 2
+    fixed = motion.weighted_mean(np.nan_to_num(first[..., late]), timing.duration[own][late])
+    parts = [first]
+    for image, own in runs[1:]:
+        values, grid = scaled_series(image, timing, own), np.asarray(image.affine, float)
+        mean = motion.weighted_mean(np.nan_to_num(values), timing.duration[own])
+        matrix, _ = register_rigid(nib.Nifti1Image(fixed, affine), nib.Nifti1Image(mean, grid))
+        starts[own] = matrix
+        volumes = [np.ascontiguousarray(values[..., f]) for f in range(values.shape[3])]
+        moved = [resample_image((v, grid), first.shape[:3], affine, matrix) for v in volumes]
+        parts.append(np.stack(moved, axis=3))
+    return np.asfortranarray(np.concatenate(parts, axis=3)), starts
+
+
 MAX_REFINEMENT_MM = 4.0
 """A refinement that moves the brain further has lost it: the registration by mutual information stands."""
 
@@ -55,10 +113,10 @@ def fit(
 
     Parameters
     ----------
-    pet : path-like
-        Raw image, 3D or 4D.
+    pet : list of path-like
+        Raw image, 3D or 4D; several where the scan is several runs of one injection, in order of time.
     sidecars : list of path-like
-        Its JSON files, the least specific first.
+        Their JSON files, the least specific first.
     t1w, brain_mask : path-like
         Preprocessed T1w image of the participant and its brain mask.
     tissues : list of path-like
@@ -81,22 +139,23 @@ def fit(
     Raises
     ------
     InputError
-        See `frames.read_frames`.
+        See `frames.read_frames` and `frames.join_runs`.
     """
-    fields, side = read_metadata(sidecars)
-    image = load(pet)
-    volumes = image.shape[3] if len(image.shape) > 3 else 1
-    timing = frames.read_frames(fields, volumes, side)
-    dose = frames.injected_dose(fields, side)
+    runs = [read_run(path, sidecars if len(pet) == 1 else applying(sidecars, path)) for path in pet]
+    _, _, fields, side = runs[0]
+    timing = frames.join_runs([(at, own, file) for _, at, own, file in runs])
+    volumes = len(timing)
+    dose = next((d for d in (frames.injected_dose(*run[2:]) for run in runs) if math.isfinite(d)), math.nan)
     weight = participant_weight(participants, participant, session)
     log.info(
         "%d frames, %.1f to %.1f min after injection", volumes, timing.start[0] / 60, timing.end[-1] / 60
     )
-    series = scaled_series(image, timing)
-    affine = np.asarray(image.affine, float)
+    affine = np.asarray(runs[0][0].affine, float)
+    series, starts = aligned_runs(by_run([image for image, *_ in runs], timing), timing)
     matrices, petref, estimated = motion.estimate(
         series, affine, timing, fwhm_mm=fwhm_mm, start_min=start_min
     )
+    matrices = starts @ matrices
     anatomy, mask = load(t1w), data(load(brain_mask)) > 0.5
     target = np.asarray(anatomy.affine, float)
     first, score = coregistration.to_anatomy(petref, affine, data(anatomy), target, mask)
@@ -104,7 +163,7 @@ def fit(
     coreg = coregistration.refine(petref, affine, first, classes, target, psf_mm=psf_mm)
     brain = apply_affine(target, np.argwhere(mask)[::17])
     refinement = float(np.linalg.norm(apply_affine(coreg, brain) - apply_affine(first, brain), axis=1).mean())
-    doubt = doubts.dose_problem(fields, bids_uri(side))
+    doubt = next(filter(None, (doubts.dose_problem(run[2], bids_uri(run[3])) for run in runs)), "")
     warnings = [doubt] if doubt else []
     if refinement > MAX_REFINEMENT_MM:
         warnings.append(
@@ -123,7 +182,8 @@ def fit(
     if not doubt:
         warnings += plausibility.dose(dose, bids_uri(side))
     warnings += plausibility.uptake(brain_suv)
-    warnings += plausibility.decay_fields(fields, timing, bids_uri(side))
+    for _, own, stated, file in runs:
+        warnings += plausibility.decay_fields(stated, own, bids_uri(file))
     if inside.any():
         # frames are compared where the brain lies in most of them: motion of mm does not matter here
         ijk = np.rint(apply_affine(np.linalg.inv(affine), points[inside])).astype(int)
@@ -134,7 +194,7 @@ def fit(
     for text in warnings:
         log.warning(text)
 
-    source = [pet, *sidecars]
+    source = [*pet, *sidecars]
     write_tsv(timing.table(), out["frames"])
     write_json(
         sidecar(

@@ -17,7 +17,7 @@ OVERLAP_TOLERANCE_S = 0.01
 """Rounding of frame times by scanners (milliseconds) is no overlap."""
 
 COLUMNS = {
-    "frame": "Number of the frame in the image, from 0",
+    "frame": "Number of the frame in the image, from 0 (counted on through the runs of one injection)",
     "frame_start_s": "Start of the frame after injection, s",
     "frame_end_s": "End of the frame after injection, s",
     "frame_mid_s": "Middle of the frame after injection, s",
@@ -309,6 +309,87 @@ def read_frames(fields, volumes, file="PET sidecar"):
         decay = frame_decay_factor(after, duration, half)
         correction = "none"
     return Frames(after, after + duration, decay, unit, half, correction)
+
+
+DOSE_TOLERANCE = 0.01
+"""Relative difference of the doses that two runs of one injection may state."""
+
+
+def join_runs(runs):
+    """Frames of the runs of one injection, on the clock of the injection.
+
+    Every run was read on its own clock (`read_frames` counts from the injection and refers decay to it), so that a pause
+    between runs is a gap like any other, whatever moments the runs call ``TimeZero`` or were corrected to.
+
+    Parameters
+    ----------
+    runs : list of (Frames, dict, path-like)
+        Frames, merged sidecar and the file named in errors, in order of time.
+
+    Returns
+    -------
+    Frames
+
+    Raises
+    ------
+    InputError
+        Runs that differ in tracer, nuclide, dose (by more than `DOSE_TOLERANCE`) or unit, or whose frames overlap or are
+        out of order.
+    """
+    first, fields, file = runs[0]
+    if len(runs) == 1:
+        return first
+    stated = _of_injection(fields, file)
+    for frames, others, other_file in runs[1:]:
+        for key, found in _of_injection(others, other_file).items():
+            mine = stated[key]
+            if key == "InjectedRadioactivity":
+                # a dose that one run does not tell is that of the other
+                same = not math.isfinite(found + mine) or math.isclose(found, mine, rel_tol=DOSE_TOLERANCE)
+            else:
+                same = found == mine
+            if not same:
+                unit = {
+                    "InjectedRadioactivity": " MBq",
+                    "Units": " kBq/mL",
+                    "TracerRadionuclide": " min half-life",
+                }
+                raise InputError(
+                    other_file, key, f"{found}{unit.get(key, '')}, but {mine}{unit.get(key, '')} in {runs[0][2]}",
+                    "one value for the runs of one injection",
+                    "correct the wrong one; runs with an injection each need their own TimeZero or InjectionStart",
+                )  # fmt: skip
+        if frames.start[0] < first.end[-1] - OVERLAP_TOLERANCE_S:
+            raise InputError(
+                other_file, "FrameTimesStart[0]",
+                f"{frames.start[0]:g} s after the injection, but the run before it ({file}) ends at {first.end[-1]:g} s",
+                "runs of one injection that follow each other; a pause between is legal",
+                "count both from one TimeZero, or give each run the InjectionStart of its own clock; two reconstructions of "
+                "one acquisition are told apart by rec-, and runs with an injection each by their TimeZero",
+            )  # fmt: skip
+        first = Frames(
+            np.concatenate([first.start, frames.start]),
+            np.concatenate([first.end, frames.end]),
+            np.concatenate([first.decay, frames.decay]),
+            first.unit,
+            first.half_life_min,
+            first.correction
+            if frames.correction in first.correction.split("; ")
+            else f"{first.correction}; {frames.correction}",
+        )
+        file = other_file
+    return first
+
+
+def _of_injection(fields, file):
+    """What the runs of one injection have in common: units as factors, the dose in MBq (NaN where it is not told)."""
+    side = Sidecar(fields, file)
+    return {
+        "TracerName": str(side.get("TracerName")).strip().lower(),
+        "TracerRadionuclide": half_life(side.get("TracerRadionuclide"), file),
+        "InjectedRadioactivity": injected_dose(fields, file),
+        "Units": concentration_factor(side.get("Units"), file),
+    }
 
 
 def injected_dose(fields, file="PET sidecar"):

@@ -6,6 +6,8 @@ program can go on from the other's.
 
 import logging
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 
@@ -463,8 +465,8 @@ def write_inputfunction(
         What `fit.fit` and `tacs.extract` wrote; the column ``brain`` of the weights serves the delay.
     out : mapping
         ``inputfunction`` and ``inputfunction_json``.
-    injection_s : float
-        ``InjectionStart`` of the scan, s after TimeZero.
+    injection_s : float or list of float
+        ``InjectionStart`` of the scan, s after TimeZero; one per blood table where their clocks differ.
     delay : 'fit' or float
         s; positive when the recording is late.
     parent_model, interpolation
@@ -480,7 +482,7 @@ def write_inputfunction(
 
     timing, content = read_frame_table(frames, frames_json)
     found = blood_tables.read_blood(
-        blood, injection_s=injection_s, half_life_min=timing.half_life_min, image_unit=image_unit or content.get("UnitsFound"),
+        blood, injections_s=np.broadcast_to(injection_s, len(blood)), half_life_min=timing.half_life_min, image_unit=image_unit or content.get("UnitsFound"),
         decay_corrected=decay_corrected,
     )  # fmt: skip
     table, notes = make(found, timing.end[-1] / 60.0, model=parent_model, interpolation=interpolation)
@@ -540,6 +542,38 @@ GLUCOSE = "plasma_glucose_mmol_l"
 """Column of ``participants.tsv`` from which CMRglc is computed."""
 
 
+def sidecars_of(table, sidecars):
+    """Sidecars of the run on whose clock a blood table counts.
+
+    Parameters
+    ----------
+    table : path-like
+        Blood table.
+    sidecars : list of path-like
+        Of the scan, in the order of its runs.
+
+    Returns
+    -------
+    list of path-like
+        Those of the run that the table names, else of the first run; all of a scan that is one run.
+
+    Examples
+    --------
+    >>> sidecars_of("sub-1_recording-manual_blood.tsv", ["sub-1_run-1_pet.json", "sub-1_run-2_pet.json"])
+    ['sub-1_run-1_pet.json']
+    """
+
+    def run(path):
+        found = re.search(r"_run-([0-9]+)_", Path(path).name)
+        return found[1] if found else None
+
+    runs = dict.fromkeys(filter(None, map(run, sidecars)))
+    if len(runs) < 2:
+        return list(sidecars)
+    own = run(table) if run(table) in runs else next(iter(runs))
+    return [path for path in sidecars if run(path) in (None, own)]
+
+
 def write_scan(
     blood, sidecars, participants, frames, frames_json, frame_weights, out, *, participant, **options
 ):
@@ -568,8 +602,11 @@ def write_scan(
     from neurobraid.pet.fit import read_metadata
     from neurobraid.pet.frames import Sidecar
 
-    fields, side = read_metadata(sidecars)
-    injection = Sidecar(fields, side).number("InjectionStart", "write the start of the injection")
+    tables = [path for path in blood if str(path).endswith(".tsv")]
+    injections, fields = [], {}
+    for table in tables:
+        fields, side = read_metadata(sidecars_of(table, sidecars))
+        injections.append(Sidecar(fields, side).number("InjectionStart", "write the start of the injection"))
     glucose = math.nan
     for path in participants:
         if str(path).endswith(".tsv"):
@@ -577,8 +614,7 @@ def write_scan(
             rows = table[table["participant_id"] == participant]
             if GLUCOSE in table and len(rows):
                 glucose = float(rows[GLUCOSE].iloc[0])
-    tables = [path for path in blood if str(path).endswith(".tsv")]
     write_inputfunction(
-        tables, frames, frames_json, frame_weights, out, injection_s=injection, glucose_mmol_l=glucose,
+        tables, frames, frames_json, frame_weights, out, injection_s=injections, glucose_mmol_l=glucose,
         image_unit=fields.get("Units"), **options,
     )  # fmt: skip

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 
 from neurobraid.files import read_json, read_tsv, write_json, write_tsv
-from neurobraid.pet import diagnostics, doubts, inputfunction, linear_models, plasma_models, weights
+from neurobraid.pet import diagnostics, doubts, inputfunction, linear_models, plasma_models, suvr, weights
 from neurobraid.pet.integrals import DESCRIPTIONS
 from neurobraid.pet.model import read_curves, turns_negative
 from neurobraid.pet.resample import read_frame_table
@@ -140,9 +140,15 @@ def _given(paths):
     return given, missing, float(glucose) if isinstance(glucose, int | float) else np.nan
 
 
+def _corrected(side):
+    """What a sidecar says about partial-volume correction, for those of results."""
+    return suvr.correction(read_json(side) if side else {})
+
+
 def model(
     tacs, morph, frame_weights, frames, frames_json, given_files, out, *,
     models, vb=0.05, tstar_min="auto", integrals="frame_means", lumped_constant=0.65, weighting="decay_counts",
+    curves_json=None,
 ):  # fmt: skip
     """Write the tables of parameters of one atlas.
 
@@ -161,6 +167,8 @@ def model(
         See `tstar_of`.
     integrals, lumped_constant, weighting
         See `fit_table` and `weights.from_name`.
+    curves_json : path-like, optional
+        Sidecar of `tacs`, which tells whether they are corrected for partial volume.
     """
     curves, regions = read_curves(tacs, morph)
     timing, _ = read_frame_table(frames, frames_json)
@@ -196,14 +204,14 @@ def model(
         )
         content = sidecar(
             text, [tacs, frames, *given_files], HalfLifeMin=timing.half_life_min, DecayCorrection="to injection",
-            PartialVolumeCorrection="none", Doubt=doubt or None, **notes,
+            **_corrected(curves_json), Doubt=doubt or None, **notes,
         )  # fmt: skip
         write_json(content, side)
 
 
 def write_maps(
     pet, brain_mask, warp, frame_weights, frames, frames_json, given_files, out, *,
-    models, vb=0.05, tstar_min="auto", integrals="frame_means", resolution=2.0,
+    models, vb=0.05, tstar_min="auto", integrals="frame_means", resolution=2.0, pet_json=None,
 ):  # fmt: skip
     """Write maps of Logan, MA1 and Patlak in T1w and template space.
 
@@ -218,6 +226,8 @@ def write_maps(
         ``valid_json``.
     resolution : float
         Voxel edge in template space, mm.
+    pet_json : path-like, optional
+        Sidecar of `pet`, which tells whether it is corrected for partial volume.
     """
     from neurobraid.images.io import data, load, save
     from neurobraid.images.templates import SPACE, grid, template
@@ -256,7 +266,7 @@ def write_maps(
         )  # fmt: skip
         notes.update(
             Model=name, Units=plasma_models.UNITS[measure], OutsideMask="0: no value", Missing=reason or None,
-            VoxelsInside=int(inside.sum()), VoxelsFitted=int(fitted.sum()), PartialVolumeCorrection="none",
+            VoxelsInside=int(inside.sum()), VoxelsFitted=int(fitted.sum()), **_corrected(pet_json),
             HalfLifeMin=timing.half_life_min,
         )  # fmt: skip
         del notes["Weights"]

@@ -61,7 +61,7 @@ def anatomy(tmp_path_factory):
 
 
 def run(folder, pet, side, anatomy):
-    """All steps of one scan; returns the paths they wrote."""
+    """All steps of one scan (lists: of several runs); returns the paths they wrote."""
     names = {
         "fit": (
             "frames",
@@ -79,12 +79,13 @@ def run(folder, pet, side, anatomy):
     ending = {"petref": ".nii.gz", "pet": ".nii.gz"}
     a = anatomy
     out = {step: {n: folder / f"{n}{ending.get(n, '.out')}" for n in each} for step, each in names.items()}
+    pets, sides = (list(v) if isinstance(v, list) else [v] for v in (pet, side))
     fit.fit(
-        pet, [side], a["t1w"], a["brain"], [a["grey"], a["white"], a["csf"]], out["fit"],
+        pets, sides, a["t1w"], a["brain"], [a["grey"], a["white"], a["csf"]], out["fit"],
         participant="sub-01", participants=[a["participants"]],
     )  # fmt: skip
     f = out["fit"]
-    resample.resample(pet, f["frames"], f["frames_json"], f["hmc"], f["coreg"], a["t1w"], out["resample"])
+    resample.resample(pets, f["frames"], f["frames_json"], f["hmc"], f["coreg"], a["t1w"], out["resample"])
     t = out["tacs"] = {n: folder / f"{n}.out" for n in ("reference", "reference_json", "weights")}
     t.update({n: [folder / f"{n}.out"] for n in ("tacs", "tacs_json", "morph")})
     tacs.extract(
