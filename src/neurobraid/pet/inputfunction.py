@@ -6,6 +6,7 @@ program can go on from the other's.
 
 import logging
 import math
+from pathlib import Path
 
 import numpy as np
 
@@ -519,6 +520,43 @@ def write_inputfunction(
     )
 
 
+def take_over(path, paths, *, glucose_mmol_l=math.nan):
+    """Write an input function that bloodstream made in our terms.
+
+    Parameters
+    ----------
+    path : path-like
+        ``…_inputfunction.tsv`` with its JSON beside it.
+    paths : (path-like, path-like)
+        TSV and JSON to write.
+    glucose_mmol_l : float
+        Plasma glucose, for CMRglc.
+
+    Returns
+    -------
+    dict
+        Sidecar of the input function as it was.
+
+    Raises
+    ------
+    InputError
+        See `read_inputfunction`.
+    """
+    side = Path(path).with_suffix(".json")
+    table, notes = read_inputfunction(path, side)
+    write_tsv(table, paths[0])
+    unit = {"Units": "kBq/mL"}
+    write_json(
+        sidecar(
+            "Arterial input function of bloodstream in our terms", [path, side], time={"Units": "s"}, AIF=unit,
+            whole_blood_radioactivity=unit, plasma_radioactivity=unit, DelaySource="as bloodstream left it",
+            GlucoseMmolPerL=glucose_mmol_l, Missing=notes.get("Missing"),
+        ),
+        paths[1],
+    )  # fmt: skip
+    return notes
+
+
 def write_missing(sources, paths, reason):
     """Write an input function without rows that tells why there is none.
 
@@ -541,9 +579,19 @@ GLUCOSE = "plasma_glucose_mmol_l"
 
 
 def write_scan(
-    blood, sidecars, participants, frames, frames_json, frame_weights, out, *, participant, **options
+    blood,
+    sidecars,
+    participants,
+    frames,
+    frames_json,
+    frame_weights,
+    out,
+    *,
+    participant,
+    given=(),
+    **options,
 ):
-    """`write_inputfunction` of a scan of the raw dataset.
+    """`write_inputfunction` of a scan of the raw dataset, or the input function that bloodstream made of it.
 
     Parameters
     ----------
@@ -557,6 +605,8 @@ def write_scan(
         See `write_inputfunction`.
     participant : str
         ``sub-…``
+    given : list of path-like
+        Table and sidecar of an input function ready made: it comes before raw blood, with the delay it has.
     **options
         Of `write_inputfunction`.
 
@@ -568,8 +618,6 @@ def write_scan(
     from neurobraid.pet.fit import read_metadata
     from neurobraid.pet.frames import Sidecar
 
-    fields, side = read_metadata(sidecars)
-    injection = Sidecar(fields, side).number("InjectionStart", "write the start of the injection")
     glucose = math.nan
     for path in participants:
         if str(path).endswith(".tsv"):
@@ -577,6 +625,11 @@ def write_scan(
             rows = table[table["participant_id"] == participant]
             if GLUCOSE in table and len(rows):
                 glucose = float(rows[GLUCOSE].iloc[0])
+    if len(given):
+        take_over(given[0], [out["inputfunction"], out["inputfunction_json"]], glucose_mmol_l=glucose)
+        return
+    fields, side = read_metadata(sidecars)
+    injection = Sidecar(fields, side).number("InjectionStart", "write the start of the injection")
     tables = [path for path in blood if str(path).endswith(".tsv")]
     write_inputfunction(
         tables, frames, frames_json, frame_weights, out, injection_s=injection, glucose_mmol_l=glucose,
