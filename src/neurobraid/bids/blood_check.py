@@ -370,7 +370,7 @@ def _level(path, sidecar, column, unit, highest, fields, problems):
         if likely
         else "check unit and dose"
     )
-    fix += "; until then the plasma models flag the scan"
+    fix += "; until then it is read as it is written"
     problems.add(path, column, found, f"{low:g} to {high:g} of the dose per litre", fix, "warning")
 
 

@@ -111,6 +111,27 @@ def read_curves(files, sidecars, entities, segmentation, *, units="", nuclide=""
     return mine[0], fields
 
 
+def believed_dose(fields, file="PET sidecar"):
+    """Injected radioactivity, unless it cannot be right.
+
+    Parameters
+    ----------
+    fields : dict
+        Merged PET-BIDS sidecars; may be empty.
+    file : path-like
+        Named in the doubt.
+
+    Returns
+    -------
+    dose_mbq : float
+        NaN where it is not known or is doubted: no SUV is better than one that is wrong a thousandfold.
+    doubt : str
+        See `doubts.dose_problem`.
+    """
+    doubt = doubts.dose_problem(fields, file) if fields else ""
+    return (math.nan if doubt or not fields else injected_dose(fields, file)), doubt
+
+
 def write_curves(curves, out, *, fields, weight_kg, groups=None, weighting="decay_counts"):
     """Write frames, curves, region table and weights of a scan as our own steps write them.
 
@@ -136,7 +157,7 @@ def write_curves(curves, out, *, fields, weight_kg, groups=None, weighting="deca
     """
     values, volumes, names = tables.combine(curves.values, curves.volumes, curves.names, groups or {})
     timing = curves.frames
-    dose = injected_dose(fields) if fields else math.nan
+    dose, doubt = believed_dose(fields)
     write_tsv(timing.table(), out["frames"])
     content = {
         "HalfLifeMin": timing.half_life_min,
@@ -145,6 +166,7 @@ def write_curves(curves, out, *, fields, weight_kg, groups=None, weighting="deca
         "UnitsFound": fields.get("Units") or "kBq/mL",
         "DecayCorrectionFound": timing.correction,
         "InjectedRadioactivityMBq": dose,
+        "InjectedRadioactivityDoubt": doubt or None,
         "BodyWeightKg": weight_kg,
         "Columns": COLUMNS,
     }
@@ -247,7 +269,7 @@ def adopt(
     entities = dict(part.split("-", 1) for part in scan.split("_"))
     curves, fields = read_curves(files, sidecars, entities, segmentation, units=units, nuclide=nuclide)
     side = str(sidecars[-1]) if sidecars else str(files[0])
-    doubt = doubts.dose_problem(fields, bids_uri(side)) if fields else ""
+    dose, doubt = believed_dose(fields, bids_uri(side))
     warnings = [*curves.messages, *filter(None, [doubt])]
     weight_kg = participant_weight(participants, visit.split("/")[0], visit.partition("/")[2])
     if len(participants) and not math.isfinite(weight_kg):
@@ -273,7 +295,7 @@ def adopt(
             f"without a value in {int((~np.isfinite(curve)).sum())} frames", "a value in every frame",
             "the region was outside the field of view: choose another one (pet.reference), or exclude the scan",
         )  # fmt: skip
-    timing, dose = curves.frames, injected_dose(fields) if fields else math.nan
+    timing = curves.frames
     found = plausibility.curve(brain, timing)
     mean = float(np.average(np.nan_to_num(brain), weights=timing.duration))
     uptake = float(suvr.suv(mean, dose, weight_kg))
@@ -315,7 +337,7 @@ def adopt(
     measured = quality.curve_quality(
         np.zeros((0, 0, 0, len(timing))), np.zeros((0, 0, 0), bool), timing, curve,
         {"volume_mm3": read_json(out["reference_json"]).get("VolumeMm3"), "coverage": math.nan}, [(own, regions)],
-        dose_mbq=math.nan if doubt else dose, weight_kg=weight_kg,
+        dose_mbq=dose, weight_kg=weight_kg,
     )  # fmt: skip
     write_json({"Sources": [bids_uri(p) for p in files], **measured}, out["curves_qc"])
 
