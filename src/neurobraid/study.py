@@ -263,6 +263,13 @@ class Study:
         """Segmentation of the curves that other programs made, in a list; empty where none are adopted."""
         return [name for name in [self.pet.get("segmentation", "")] if name]
 
+    def tables_of(self, atlases):
+        """Atlases and segmentations that have a table of features: no atlas where a study has no image."""
+        imaged = any(suffix != "pet" or self.is_imaged(scan) for suffix, scan in self._rows)
+        return list(
+            dict.fromkeys([*(atlases if imaged or not self.segmentations else []), *self.segmentations])
+        )
+
     def pet_rows(self, *, imaged=False, blood=False):
         """Rows of the PET scans, on request only of those with curves made here or with arterial blood."""
         return [

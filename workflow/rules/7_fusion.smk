@@ -54,7 +54,7 @@ FUSED = {
             if atlas in ATLASES
         ],
     }
-    for atlas in SEGMENTATIONS
+    for atlas in [*ATLASES, *SEGMENTATIONS]
 }
 
 

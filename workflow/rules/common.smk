@@ -49,7 +49,7 @@ STUDY = checked(_study.open_study, config)
 PARTICIPANTS = STUDY.participants
 ATLASES = [record["name"] for record in config["atlases"]]
 # segmentation of PET curves that another program made: they have no atlas image
-SEGMENTATIONS = list(dict.fromkeys([*ATLASES, *STUDY.segmentations]))
+SEGMENTATIONS = STUDY.tables_of(ATLASES)
 MEASURES = config["connectivity"]["measures"]
 SPACES = config["bold"]["spaces"]
 CONTRASTS = {

@@ -1035,7 +1035,8 @@ def image_errors(root, row):
     which = f" in volume{'s' if volumes > 1 else ''} " if volumes > 1 else ""
     if constant:
         everything = len(constant) == volumes
-        soft = suffix == "pet" and not everything
+        # frames before the tracer arrives may be empty; a later one was lost, and models would take it for zero
+        soft = suffix == "pet" and not everything and constant == list(range(1, len(constant) + 1))
         found = "the same value, or NaN, in every voxel" + (
             f"{which}{_ranges(constant)}" if volumes > 1 else ""
         )

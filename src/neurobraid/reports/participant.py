@@ -207,7 +207,7 @@ class _Participant:
             pair = pairing.get((row["suffix"], row["scan"]), {})
             maker = made.get((row["suffix"], row["scan"]))
             rule = pair.get("rule", "")
-            cross = rule not in ("", "same-session")
+            cross = rule not in ("", "same-session", "not-needed")
             rows.append(
                 [
                     row["scan"],

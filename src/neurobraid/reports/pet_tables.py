@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from neurobraid.reports import figures
 from neurobraid.reports.gather import entities_of, json_of, scan_of, table
 from neurobraid.reports.pages import Fold, Note, Table, number
@@ -43,13 +45,13 @@ def scan_results(section, gallery, inputs, scan):
         if name is None:
             continue
         side = json_of(inputs.find("plasma", scan, seg=seg, model=model) and path.replace(".tsv", ".json"))
-        if side.get("Doubt"):
-            section.add(Note(f"{scan}, {model}: {side['Doubt']}.", "warn"))
-        if not kinetics[name].notna().any():
-            reasons = ", ".join(dict.fromkeys(kinetics["flag"].astype(str)))
-            section.add(Note(f"{scan}: {model} was not fitted: {reasons}.", "missing"))
+        good = kinetics["flag"].isin(("ok", "reference")) & kinetics[name].notna()
+        if not good.any():
+            reasons = side.get("Doubt") or ", ".join(list(dict.fromkeys(kinetics["flag"].astype(str)))[:3])
+            text = f"{scan}: {name} by {model} is not shown: {reasons}. The values are in {Path(path).name}."
+            section.add(Note(text, "warn"))
             continue
-        indexed = kinetics.drop_duplicates("name").set_index("name")
+        indexed = kinetics[good].drop_duplicates("name").set_index("name")
         label = PARAMETERS[name]
         section.add(
             gallery.show(
@@ -57,7 +59,7 @@ def scan_results(section, gallery, inputs, scan):
                 f"{scan}_seg-{seg}_model-{model}_pet_{name.lower()}.svg",
                 f"Bars of regional {name} of {scan}, highest thirty regions, with standard errors.",
                 f"{scan}, {seg}: {name} by {model} with the arterial input function, the thirty highest regions; bars are one "
-                "standard error of the fit.",
+                "standard error of the fit. Flagged values are left out.",
             ),
             Fold(f"All regional estimates of {model}, {seg}", [_table(kinetics)]),
         )

@@ -329,7 +329,7 @@ class _Study:
             section.add(block if len(rows) <= 15 else Fold(f"All {len(rows)} exclusions", [block]))
         else:
             section.add(Note("Nothing was excluded."))
-        cross = [r for r in self.pairing if r["rule"] not in ("same-session", "excluded")]
+        cross = [r for r in self.pairing if r["rule"] not in ("same-session", "excluded", "not-needed")]
         if cross:
             section.add(
                 Note(
