@@ -18,6 +18,7 @@ with job_log(snakemake.log[0]):
         snakemake.input.frame_weights,
         snakemake.output,
         participant=snakemake.wildcards.visit.split("/")[0],
+        given=snakemake.input.given,
         delay=snakemake.params.delay,
         parent_model=snakemake.params.parent_model,
         interpolation=snakemake.params.interpolation,

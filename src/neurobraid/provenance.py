@@ -5,7 +5,9 @@ from pathlib import Path
 
 from neurobraid import __version__
 
-RAW, DERIVATIVES, FMRIPREP = "bids", "results/derivatives", "derivatives/fmriprep"
+RAW, DERIVATIVES = "bids", "results/derivatives"
+#: Folders of other programs inside ``derivatives`` of a study.
+ADOPTED = ("fmriprep", "petprep", "petfit", "tacs", "bloodstream")
 
 BIDSIGNORE = (
     "".join(
@@ -54,8 +56,8 @@ def bids_uri(path, *, raw=RAW, derivatives=DERIVATIVES):
     Returns
     -------
     str
-        ``bids:raw:…`` for the raw dataset and ``bids:fmriprep:…`` for adopted derivatives (the links are declared in
-        the derivatives' description),
+        ``bids:raw:…`` for the raw dataset and ``bids:fmriprep:…``, ``bids:petprep:…`` for adopted derivatives (the links
+        are declared in the derivatives' description),
         ``bids::…`` for neurobraid's own derivatives, the bare file name for anything else, so that no
         absolute path is ever written.
 
@@ -71,8 +73,8 @@ def bids_uri(path, *, raw=RAW, derivatives=DERIVATIVES):
         return "bids::" + text[len(derivatives) + 1 :]
     if text.startswith(f"{raw}/"):
         return "bids:raw:" + text[len(raw) + 1 :]
-    if text.startswith(f"{FMRIPREP}/"):
-        return "bids:fmriprep:" + text[len(FMRIPREP) + 1 :]
+    if len(parts := text.split("/", 2)) == 3 and parts[0] == "derivatives" and parts[1] in ADOPTED:
+        return f"bids:{parts[1]}:{parts[2]}"
     return Path(path).name
 
 
@@ -99,22 +101,22 @@ def sidecar(description, sources=(), **fields):
     return content
 
 
-def dataset_description(name, *, adopted=False):
+def dataset_description(name, *, adopted=()):
     """Content of the derivatives' ``dataset_description.json``.
 
     Parameters
     ----------
     name : str
         Title of the study.
-    adopted : bool
-        The study takes over derivatives of fMRIPrep.
+    adopted : dict of str to str
+        Name of a dataset of derivatives that the study takes over, to its link inside the study.
 
     Returns
     -------
     dict
         The raw dataset is linked by a relative path, so that a moved study stays valid.
     """
-    links = {"raw": "../../bids"} | ({"fmriprep": f"../../{FMRIPREP}"} if adopted else {})
+    links = {"raw": "../../bids"} | {key: f"../../{link}" for key, link in dict(adopted).items()}
     return {
         "Name": f"{name}: derivatives",
         "BIDSVersion": "1.10.0",

@@ -14,7 +14,10 @@ __all__ = ["InputError", "InputErrors", "Study", "check_config", "open_study"]
 
 CONFIG = "config"
 RAW = "bids"
-ADOPTED, FMRIPREP = "fmriprep", "derivatives/fmriprep"
+OWN, FMRIPREP = "neurobraid", "derivatives/fmriprep"
+#: What is taken over of each folder of ``adopt`` but fMRIPrep's, for errors.
+PET_FOLDERS = {"petprep": "PETPrep", "petfit": "PETFit", "tacs": "curves", "bloodstream": "bloodstream"}
+PLASMA_MODELS = ("1TCM", "2TCM", "2TCMirr", "Logan", "MA1", "Patlak")
 SCAN_TABLE = "config/scans.tsv"
 
 
@@ -101,13 +104,19 @@ def check_config(config, schema_path):
             CONFIG, "connectivity.band_hz", [low, high], "low < high, in Hz", "swap or correct the two"
         )
     _check_pet(config["pet"], problems)
+    if config["pet"]["pvc"] != "none" and any(config["adopt"][key] for key in ("petprep", "petfit", "tacs")):
+        problems.add(
+            CONFIG, "pet.pvc", config["pet"]["pvc"], "none, where curves of another program are adopted",
+            "curves cannot be corrected without the image: adopt corrected ones (adopt.segmentation, e.g. gtmPvcAGTM)",
+        )  # fmt: skip
     problems.raise_errors()
     return config
 
 
 def shown_config(config):
     """The config as a report may show it: where the datasets lie is nobody's business."""
-    adopt = {"fmriprep": Path(config["adopt"]["fmriprep"]).name}
+    folders = ("fmriprep", *PET_FOLDERS)
+    adopt = {**config["adopt"], **{key: Path(config["adopt"][key]).name for key in folders}}
     return {**config, "bids": Path(config["bids"]).name, "adopt": adopt}
 
 
@@ -149,10 +158,13 @@ class Study:
         Analysed scans, pairing, field maps, and exclusions with their reasons.
     warnings : list of neurobraid.errors.Problem
         What is odd about the dataset without stopping it.
+    pet : dict
+        PET results of other programs that are taken over: see `neurobraid.bids.pet_tables.read_derivatives`; or empty.
     """
 
     index: object
     warnings: list = field(default_factory=list)
+    pet: dict = field(default_factory=dict)
     _rows: dict = field(default_factory=dict, repr=False)
     _t1w: dict = field(default_factory=dict, repr=False)
     _adopted: dict = field(default_factory=dict, repr=False)
@@ -167,7 +179,7 @@ class Study:
             from neurobraid.bids.fmriprep import files_of
 
             for row in self.index.preprocessing.itertuples(index=False):
-                if row.source == ADOPTED:
+                if row.source != OWN:
                     self._adopted[row.suffix, row.scan] = files_of(row.files)
         if (fieldmaps := getattr(self.index, "fieldmaps", None)) is not None:
             self._fieldmaps.update({row.scan: row for row in fieldmaps.itertuples(index=False)})
@@ -219,6 +231,77 @@ class Study:
 
         return find
 
+    def given_input(self, scan):
+        """Input function of a PET scan that bloodstream made, with its sidecar, relative to the study; or none."""
+        return list(self.pet.get("inputs", {}).get(scan, ()))
+
+    def given_input_files(self):
+        """Input function: `given_input` of the scan in the wildcards."""
+
+        def find(wildcards):
+            return self.given_input(wildcards.scan)
+
+        return find
+
+    def has_input(self, scan):
+        """Whether a PET scan has arterial blood or an input function ready made."""
+        return bool(self.given_input(scan) or self.blood(scan))
+
+    def given_inputs(self):
+        """Analysed PET scans to their `given_input`, those that have one."""
+        return {row.scan: given for row in self.scans_of("pet") if (given := self.given_input(row.scan))}
+
+    def plasma_models(self, config):
+        """Models of the config that need arterial plasma, where a PET scan has any."""
+        if not any(self.has_input(row.scan) for row in self.scans_of("pet")):
+            return []
+        return [name for name in config["pet"]["models"] if name in PLASMA_MODELS]
+
+    def adopted_folders(self, config):
+        """Links in `derivatives` of the folders that are taken over, by key of the config's section ``adopt``."""
+        return {key: f"derivatives/{key}" for key in ("fmriprep", *PET_FOLDERS) if config["adopt"][key]}
+
+    @property
+    def segmentations(self):
+        """Segmentation of the curves that other programs made, in a list; empty where none are adopted."""
+        return [name for name in [self.pet.get("segmentation", "")] if name]
+
+    def tables_of(self, atlases):
+        """Atlases and segmentations that have a table of features: no atlas where a study has no image."""
+        imaged = any(suffix != "pet" or self.is_imaged(scan) for suffix, scan in self._rows)
+        return list(
+            dict.fromkeys([*(atlases if imaged or not self.segmentations else []), *self.segmentations])
+        )
+
+    def pet_rows(self, *, imaged=False, blood=False):
+        """Rows of the PET scans, on request only of those with curves made here or with arterial blood."""
+        return [
+            row
+            for row in self.scans_of("pet")
+            if (self.is_imaged(row.scan) or not imaged) and (self.has_input(row.scan) or not blood)
+        ]
+
+    def is_imaged(self, scan):
+        """Whether the curves of a PET scan are made here, from its image."""
+        return ("pet", scan) not in self._adopted
+
+    def atlases(self, scan, names):
+        """Atlases in which a PET scan has curves: those of the study, or the segmentation of the other program."""
+        return list(names) if self.is_imaged(scan) else self.segmentations
+
+    def pet_files(self):
+        """Every table, sidecar and blood file of PET scans that the validation reads, relative to the study."""
+        found = {}
+        for row in self.scans_of("pet"):
+            given = self.given_input(row.scan) or [f"{RAW}/{path}" for path in self.blood(row.scan)]
+            tables = [
+                path
+                for role, path in self._adopted.get(("pet", row.scan), {}).items()
+                if role in ("table", "table_json")
+            ]
+            found.update(dict.fromkeys([*tables, *given]))
+        return list(found)
+
     def input_function(self, template):
         """Input function: arterial input function and sidecar of the scan in the wildcards; nothing without blood.
 
@@ -229,7 +312,7 @@ class Study:
         """
 
         def find(wildcards):
-            if not self.blood(wildcards.scan):
+            if not self.has_input(wildcards.scan):
                 return []
             path = template.format(visit=wildcards.visit, scan=wildcards.scan)
             return [f"{path}.tsv", f"{path}.json"]
@@ -259,8 +342,35 @@ class Study:
         return scan in self._fieldmaps and self._fieldmaps[scan].method != "none"
 
     def adopted_pattern(self, suffix):
-        """Regular expression of the scans of one kind (T1w, bold) that fMRIPrep preprocessed; else it matches nothing."""
+        """Regular expression of the scans of one kind that another program preprocessed; else it matches nothing."""
         return "|".join(re.escape(scan) for kind, scan in self._adopted if kind == suffix) or "(?!)"
+
+    def adopted_files(self, *roles):
+        """Input function: files of another program in any of some roles, for the PET scan in the wildcards."""
+
+        def find(wildcards):
+            files = self._adopted["pet", wildcards.scan]
+            return [files[role] for role in roles if role in files]
+
+        return find
+
+    def all_adopted(self, role):
+        """Files of another program in a role, of every PET scan that has one."""
+        return [
+            files[role] for (suffix, _), files in self._adopted.items() if suffix == "pet" and role in files
+        ]
+
+    def adopted_by(self):
+        """Input function: who made the curves of the PET scan in the wildcards, in words."""
+        from neurobraid.bids.pet_tables import PROGRAMS
+
+        made = {row.scan: row for row in self.index.preprocessing.itertuples() if row.suffix == "pet"}
+
+        def find(wildcards):
+            row = made[wildcards.scan]
+            return PROGRAMS[row.source] + ("" if row.version == "n/a" else f" {row.version}")
+
+        return find
 
     def adopted_file(self, suffix, role, *, of_t1w=False):
         """Input function: fMRIPrep's file in a role for the scan in the wildcards.
@@ -334,6 +444,43 @@ def _adopt(config, stored, table):
     return stored["adopt"], True
 
 
+def _adopt_pet(config, stored, tree, table):
+    """What other programs made of PET: looked up once, then read from the notes beside the scan table.
+
+    Returns
+    -------
+    found : dict
+        From `neurobraid.bids.pet_tables.read_derivatives`; empty where nothing is to be adopted.
+    looked_up : bool
+        The notes are to be written again.
+    """
+    from neurobraid.bids import pet_tables
+
+    asked = {key: config["adopt"][key] for key in (*PET_FOLDERS, "segmentation")}
+    folders = {}
+    for key, program in PET_FOLDERS.items():
+        link = pet_tables.LINKS[key]
+        if asked[key]:
+            _link(asked[key], link, f"adopt.{key}", program)
+            folders[key] = link
+        elif Path(link).is_symlink():
+            Path(link).unlink()
+    if not folders:
+        return {}, bool(stored.pop("adopt_pet", None))
+    if stored.get("adopt_pet", {}).get("asked") == asked:
+        return stored["adopt_pet"], False
+    tree = tree or _tree()
+    found = pet_tables.read_derivatives(folders, tree, table, asked["segmentation"])
+    stored["adopt_pet"] = {"asked": asked, **found}
+    return stored["adopt_pet"], True
+
+
+def _tree():
+    from neurobraid.bids.table import open_dataset
+
+    return open_dataset(RAW)
+
+
 def _all_there(preprocessing):
     """Refuse an adopted file that has gone: the scan would silently be preprocessed here instead."""
     from neurobraid.bids.fmriprep import files_of
@@ -341,9 +488,10 @@ def _all_there(preprocessing):
     problems = ProblemList()
     for row in preprocessing.itertuples(index=False):
         for path in files_of(row.files).values():
-            if not Path(FMRIPREP, path).exists():
+            full = path if row.suffix == "pet" else f"{FMRIPREP}/{path}"
+            if not Path(full).exists():
                 fix = f"restore it, or delete {SCAN_TABLE} to look through the derivatives again"
-                problems.add(f"{FMRIPREP}/{path}", "file", "missing", "the file adopted before", fix)
+                problems.add(full, "file", "missing", "the file adopted before", fix)
     problems.raise_errors()
 
 
@@ -354,7 +502,7 @@ def _index_options(config):
 
 def _stored_index(link, config, table_path):
     """Index of a real dataset: made once, then read from the study's own reviewable table."""
-    from neurobraid.bids import pairing
+    from neurobraid.bids import pairing, pet_tables
     from neurobraid.bids.check import check_structure
     from neurobraid.bids.fieldmaps import find_fieldmaps
     from neurobraid.bids.fmriprep import decide
@@ -363,18 +511,20 @@ def _stored_index(link, config, table_path):
     from neurobraid.files import read_json, write_json, write_tsv
 
     notes = table_path.with_suffix(".json")
-    warnings = []
+    tree, warnings, stored = None, [], {}
     if not (table_path.exists() and notes.exists()):
         tree = open_dataset(link)
         table = make_table(scan_rows(tree))
         tasks = [record["task"] for record in config["activation"]["tasks"]]
         models = bool(config["prediction"]["models"])
+        pet, _ = _adopt_pet(config, stored, tree, table)
         problems = check_structure(
             link,
             _index_options(config),
             event_tasks=tasks,
             need_participants=models,
             distortion=config["bold"]["distortion"],
+            pet=pet,
         )
         problems.raise_errors()
         dates = {path: day.isoformat() for path, day in pairing.read_dates(link, table).items()}
@@ -387,6 +537,7 @@ def _stored_index(link, config, table_path):
             "injections": find_injections(tree, table),
             "warnings": warnings,
             "bids": config["bids"],
+            **stored,
         }
         write_json(content, notes)
         write_tsv(table, table_path)
@@ -402,7 +553,9 @@ def _stored_index(link, config, table_path):
     dates = {path: date.fromisoformat(day) for path, day in stored["dates"].items()}
     table = read_scan_table(table_path)
     found, looked_up = _adopt(config, stored, table)
-    others = [*stored["not_analysed"], *(found or {}).get("without_raw", [])]
+    pet, looked_up_pet = _adopt_pet(config, stored, tree, table)
+    looked_up = looked_up or looked_up_pet
+    others = pet_tables.others_left([*stored["not_analysed"], *(found or {}).get("without_raw", [])], pet)
     if "fieldmaps" not in stored:  # indexed by a version that did not read field maps
         stored["fieldmaps"] = find_fieldmaps(open_dataset(link), table)
         looked_up = True
@@ -410,15 +563,16 @@ def _stored_index(link, config, table_path):
         stored["injections"] = find_injections(open_dataset(link), table)
         looked_up = True
     index = pairing.index_from_table(
-        table, _index_options(config), dates, others, stored["fieldmaps"], config["bold"]["distortion"],
-        stored["injections"],
+        pet_tables.with_scans(table, pet), _index_options(config), dates, others, stored["fieldmaps"],
+        config["bold"]["distortion"], stored["injections"], pet_tables.adopted(pet),
     )  # fmt: skip
-    index = replace(index, preprocessing=decide(index.scans, index.pairing, found))
+    made = pet_tables.decide(decide(index.scans, index.pairing, found), index.scans, pet)
+    index = replace(index, preprocessing=made)
     _all_there(index.preprocessing)
     if looked_up:
         write_json(stored, notes)
     warnings = [*stored["warnings"], *(found or {}).get("warnings", [])]
-    return index, [Problem(**warning) for warning in warnings]
+    return index, [Problem(**warning) for warning in warnings], pet
 
 
 def dataset_changes(link=RAW, table_path=SCAN_TABLE):
@@ -473,11 +627,12 @@ def _open(config):
     if config["bids"]:
         _link(config["bids"], RAW)
         return Study(*_stored_index(RAW, config, Path(SCAN_TABLE)))
-    if config["adopt"]["fmriprep"]:
-        raise InputError(
-            CONFIG, "adopt.fmriprep", config["adopt"]["fmriprep"], "empty for the built-in study",
-            "set bids to the raw dataset the derivatives were made from",
-        )  # fmt: skip
+    for key in ("fmriprep", *PET_FOLDERS):
+        if config["adopt"][key]:
+            raise InputError(
+                CONFIG, f"adopt.{key}", config["adopt"][key], "empty for the built-in study",
+                "set bids to the raw dataset the derivatives were made from",
+            )  # fmt: skip
     from neurobraid.bids.fmriprep import decide
     from neurobraid.bids.pairing import index_from_table
     from neurobraid.synth.design import scan_dates, scan_table

@@ -32,7 +32,7 @@ rule index_pair:
     params:
         tables=STUDY.index.tables(),
         title=lookup(dpath="title", within=config),
-        adopted=bool(config["adopt"]["fmriprep"]),
+        adopted=STUDY.adopted_folders(config),
         code=code_digest("index"),
     script:
         "../../scripts/index_pair.py"
@@ -43,6 +43,7 @@ rule index_validate:
     input:
         scans="<index>/scans.tsv",
         fieldmaps="<index>/fieldmaps.tsv",
+        preprocessing="<index>/preprocessing.tsv",
         description="<raw>/dataset_description.json",
         participants=(
             "<raw>/participants.tsv"
@@ -50,6 +51,7 @@ rule index_validate:
             else []
         ),
         raw=STUDY.index.files(RAW),
+        pet=STUDY.pet_files(),
     output:
         table="<index>/validation.tsv",
     log:
@@ -65,6 +67,9 @@ rule index_validate:
     params:
         options=lookup(dpath="index", within=config),
         event_tasks=list(CONTRASTS),
+        given_inputs=STUDY.given_inputs(),
+        plasma=STUDY.plasma_models(config),
+        adopt=lookup(dpath="adopt", within=SHOWN_CONFIG),
         need_participants=bool(MODELS),
         code=code_digest("index"),
     script:

@@ -36,6 +36,14 @@ PET_FUSED = [
     *[model for model in PET_MODELS if "BPND" in PET_MEASURES[model][0]][:1],
     *[model for model in PET_MODELS if model == "SUVR"],
 ]
+# volume of distribution or net influx, of scans with blood
+PET_FUSED_PLASMA = [
+    model
+    for known in (("1TCM", "2TCM", "Logan", "MA1"), ("2TCMirr", "Patlak"))
+    for model in [name for name in PET_PLASMA if name in known][:1]
+]
+# segmentation of curves that another program made; a rule needs a name even where there are none
+PET_ADOPTED = (STUDY.segmentations or ["none"])[0]
 # k2' and t*, where a model has them
 PET_CONSTANTS = (
     ["<derivatives>/{visit}/pet/{scan}_desc-constants_kinpar.json"]
@@ -330,17 +338,66 @@ rule pet_quality:
         "../../scripts/pet_quality.py"
 
 
+rule pet_adopt:
+    """Take over the curves of a PET scan that another program made, with frames, reference, weights and quality."""
+    input:
+        tables=STUDY.adopted_files("table", "table_json", "morph"),
+        confounds=STUDY.adopted_files("confounds"),
+        validated=ancient("<index>/validation.tsv"),
+        sidecars=raw("pet", "sidecars"),
+        participants=PARTICIPANT_TABLES,
+        sessions=sessions_tables,
+        frame_weights=PET_WEIGHTS,
+    output:
+        frames="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.tsv",
+        frames_json="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.json",
+        tacs=f"<derivatives>/{{visit}}/pet/{{scan}}_seg-{PET_ADOPTED}_desc-preproc_tacs.tsv",
+        tacs_json=f"<derivatives>/{{visit}}/pet/{{scan}}_seg-{PET_ADOPTED}_desc-preproc_tacs.json",
+        morph=f"<derivatives>/{{visit}}/pet/{{scan}}_seg-{PET_ADOPTED}_desc-preproc_morph.tsv",
+        reference="<derivatives>/{visit}/pet/{scan}_label-reference_desc-preproc_tacs.tsv",
+        reference_json="<derivatives>/{visit}/pet/{scan}_label-reference_desc-preproc_tacs.json",
+        weights="<derivatives>/{visit}/pet/{scan}_desc-weights_weights.tsv",
+        qc="<derivatives>/{visit}/pet/{scan}_desc-pet_qc.json",
+        curves_qc="<derivatives>/{visit}/pet/{scan}_desc-curves_qc.json",
+    log:
+        "logs/pet_adopt/{visit}/{scan}.log",
+    benchmark:
+        "logs/benchmarks/pet_adopt/{visit}/{scan}.tsv"
+    wildcard_constraints:
+        scan=STUDY.adopted_pattern("pet"),
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(500),
+        runtime=10,
+    params:
+        segmentation=PET_ADOPTED,
+        program=STUDY.adopted_by(),
+        reference_regions=lookup(dpath="pet/reference", within=config),
+        records=lookup(dpath="pet/presets", within=config),
+        weighting=lookup(dpath="pet/weights", within=config),
+        groups=lookup(dpath="adopt/regions", within=config),
+        units=lookup(dpath="adopt/units", within=config),
+        nuclide=lookup(dpath="adopt/nuclide", within=config),
+        code=code_digest("pet"),
+    script:
+        "../../scripts/pet_adopt.py"
+
+
+ruleorder: pet_adopt > pet_fit
+ruleorder: pet_adopt > pet_tacs
+ruleorder: pet_adopt > pet_qc
+
+
 rule pet_constants:
     """Estimate what all regions and voxels of a scan share: k2' of the reference, t* of the linear models."""
     input:
-        tacs=collect(
-            "<derivatives>/{{visit}}/pet/{{scan}}_seg-{atlas}_{curves}_tacs.tsv",
-            atlas=ATLASES,
-            curves=PET_CURVES,
+        tacs=of_scan(
+            f"<derivatives>/{{visit}}/pet/{{scan}}_seg-{{atlas}}_{PET_CURVES}_tacs.tsv"
         ),
-        morph=collect(
-            "<derivatives>/{{visit}}/pet/{{scan}}_seg-{atlas}_desc-preproc_morph.tsv",
-            atlas=ATLASES,
+        morph=of_scan(
+            "<derivatives>/{visit}/pet/{scan}_seg-{atlas}_desc-preproc_morph.tsv"
         ),
         reference=f"<derivatives>/{{visit}}/pet/{{scan}}_label-reference_{PET_CURVES}_tacs.tsv",
         reference_json=f"<derivatives>/{{visit}}/pet/{{scan}}_label-reference_{PET_CURVES}_tacs.json",
@@ -499,6 +556,7 @@ rule pet_input:
     """Make the arterial input function of a scan from its blood: parent fraction, interpolation, delay."""
     input:
         blood=STUDY.blood_files(),
+        given=STUDY.given_input_files(),
         validated=ancient("<index>/validation.tsv"),
         sidecars=raw("pet", "sidecars"),
         participants=PARTICIPANT_TABLES,
@@ -642,18 +700,16 @@ rule pet:
         [
             path
             for model in PET_MODELS + PET_PLASMA
-            for atlas in ATLASES
-            for path in scans(
-                "pet",
-                f"<derivatives>/{{visit}}/pet/{{scan}}_seg-{atlas}_model-{model}_kinpar.tsv",
+            for path in pet_scans(
+                f"<derivatives>/{{visit}}/pet/{{scan}}_seg-{{atlas}}_model-{model}_kinpar.tsv",
             )
         ],
         [
             path
             for name in PET_MAPS + PET_PLASMA_MAPS
-            for path in scans(
-                "pet",
+            for path in pet_scans(
                 f"<derivatives>/{{visit}}/pet/{{scan}}_space-{MNI}_{name}_mimap.nii.gz",
+                imaged=True,
             )
         ],
         [

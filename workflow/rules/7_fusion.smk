@@ -1,5 +1,62 @@
 """Stage fusion: one tidy table of regional features per atlas, joined by label."""
 
+PET_MORPH = "<derivatives>/{visit}/pet/{scan}_seg-{atlas}_desc-preproc_morph.tsv"
+# what each table joins; the segmentation of curves that another program made has PET, and volumes, only
+FUSED = {
+    atlas: {
+        "regions": (
+            [f"{DERIVATIVES}/atlases/tpl-{MNI}_atlas-{atlas}_dseg.tsv"]
+            if atlas in ATLASES
+            else pet_scans(PET_MORPH, atlas)
+        ),
+        "task": [
+            f"{DERIVATIVES}/{participant}/func/{participant}_task-{task}_atlas-{atlas}_stat-effect_bold.tsv"
+            for task in CONTRASTS
+            for participant in participants_with("bold", task=task)
+            if atlas in ATLASES
+        ],
+        "rest": [
+            path
+            for task in REST_TASKS
+            for path in scans(
+                "bold",
+                f"<derivatives>/{{visit}}/func/{{scan}}_atlas-{atlas}_stat-pearsoncorrelation_relmat.tsv",
+                task=task,
+            )
+            if "pearsoncorrelation" in MEASURES and atlas in ATLASES
+        ],
+        "coverage": [
+            path
+            for task in REST_TASKS
+            for path in scans(
+                "bold",
+                f"<derivatives>/{{visit}}/func/{{scan}}_atlas-{atlas}_stat-coverage_bold.tsv",
+                task=task,
+            )
+            if atlas in ATLASES
+        ],
+        "kinetics": [
+            path
+            for model in PET_FUSED + PET_FUSED_PLASMA
+            for path in pet_scans(
+                f"<derivatives>/{{visit}}/pet/{{scan}}_seg-{{atlas}}_model-{model}_kinpar.tsv",
+                atlas,
+                blood=model in PET_FUSED_PLASMA,
+            )
+        ],
+        "volumes": [] if atlas in ATLASES else pet_scans(PET_MORPH, atlas),
+        "structure": [
+            path
+            for path in scans(
+                "T1w",
+                f"<derivatives>/{{visit}}/anat/{{scan}}_seg-{atlas}_desc-structure_morph.tsv",
+            )
+            if atlas in ATLASES
+        ],
+    }
+    for atlas in [*ATLASES, *SEGMENTATIONS]
+}
+
 
 rule fusion_structure:
     """Measure the grey matter of every region in one T1w scan; write the atlas on its grid."""
@@ -35,43 +92,13 @@ rule fusion_structure:
 rule fusion_table:
     """Join the regional features of all participants and modalities into one tidy table."""
     input:
-        atlas_table=f"<derivatives>/atlases/tpl-{MNI}_atlas-{{atlas}}_dseg.tsv",
-        task=[
-            f"{DERIVATIVES}/{participant}/func/{participant}_task-{task}_atlas-{{atlas}}_stat-effect_bold.tsv"
-            for task in CONTRASTS
-            for participant in participants_with("bold", task=task)
-        ],
-        rest=[
-            path
-            for task in REST_TASKS
-            for path in scans(
-                "bold",
-                "<derivatives>/{visit}/func/{scan}_atlas-{atlas}_stat-pearsoncorrelation_relmat.tsv",
-                task=task,
-            )
-            if "pearsoncorrelation" in MEASURES
-        ],
-        coverage=[
-            path
-            for task in REST_TASKS
-            for path in scans(
-                "bold",
-                "<derivatives>/{visit}/func/{scan}_atlas-{atlas}_stat-coverage_bold.tsv",
-                task=task,
-            )
-        ],
-        kinetics=[
-            path
-            for model in PET_FUSED
-            for path in scans(
-                "pet",
-                f"<derivatives>/{{visit}}/pet/{{scan}}_seg-{{atlas}}_model-{model}_kinpar.tsv",
-            )
-        ],
-        structure=scans(
-            "T1w",
-            "<derivatives>/{visit}/anat/{scan}_seg-{atlas}_desc-structure_morph.tsv",
-        ),
+        atlas_table=lookup(dpath="{atlas}/regions", within=FUSED),
+        task=lookup(dpath="{atlas}/task", within=FUSED),
+        rest=lookup(dpath="{atlas}/rest", within=FUSED),
+        coverage=lookup(dpath="{atlas}/coverage", within=FUSED),
+        kinetics=lookup(dpath="{atlas}/kinetics", within=FUSED),
+        volumes=lookup(dpath="{atlas}/volumes", within=FUSED),
+        structure=lookup(dpath="{atlas}/structure", within=FUSED),
         brain=scans("T1w", "<derivatives>/{visit}/anat/{scan}_desc-brain_morph.tsv"),
     output:
         features="<derivatives>/group/atlas-{atlas}_desc-fusion_features.tsv",
@@ -100,6 +127,6 @@ rule fusion:
     input:
         collect(
             "<derivatives>/group/atlas-{atlas}_desc-{name}.tsv",
-            atlas=ATLASES,
+            atlas=SEGMENTATIONS,
             name=["fusion_features", "availability_table"],
         ),

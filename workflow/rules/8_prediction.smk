@@ -10,7 +10,7 @@ MODEL_TABLES = {
         }
         if record["table"] == "cohort"
         else {
-            "features": f"{DERIVATIVES}/group/atlas-{record['atlas'] or ATLASES[0]}_desc-fusion_features.tsv",
+            "features": f"{DERIVATIVES}/group/atlas-{record['atlas'] or SEGMENTATIONS[0]}_desc-fusion_features.tsv",
             "participants": (
                 f"{RAW}/participants.tsv"
                 if BUILTIN or Path(f"{RAW}/participants.tsv").exists()

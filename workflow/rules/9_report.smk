@@ -49,39 +49,8 @@ PAGE_RECORDS = [
     ("bold_json", "bold", f"{FUNC_FILE}_space-{MNI}_desc-preproc_bold.json", {}),
     ("confounds", "bold", f"{FUNC_FILE}_desc-confounds_timeseries.tsv", {}),
     ("bold_qc", "bold", f"{FUNC_FILE}_desc-bold_qc.json", {}),
-    ("petref", "pet", f"{PET_FILE}_petref.nii.gz", {}),
-    (
-        "petref_xfm",
-        "pet",
-        f"{PET_FILE}_from-petref_to-T1w_mode-image_desc-coreg_xfm.txt",
-        {},
-    ),
     ("pet_frames", "pet", f"{PET_FILE}_desc-frames_timeseries.tsv", {}),
-    ("pet_confounds", "pet", f"{PET_FILE}_desc-confounds_timeseries.tsv", {}),
     ("pet_qc", "pet", f"{PET_FILE}_desc-pet_qc.json", {}),
-    *(
-        ("tacs", "pet", f"{PET_FILE}_seg-{atlas}_{PET_CURVES}_tacs.tsv", {})
-        for atlas in ATLASES
-    ),
-    *(
-        (kind, "pet", f"{PET_FILE}_seg-{atlas}_model-{model}_{ending}", {})
-        for model in SRTM
-        for atlas in ATLASES
-        for kind, ending in (
-            ("srtm", "kinpar.tsv"),
-            ("srtm_json", "kinpar.json"),
-            ("fits", "desc-fit_tacs.tsv"),
-        )
-    ),
-    *(
-        (
-            "bpnd_map",
-            "pet",
-            f"{PET_FILE}_space-{MNI}_model-{model}_meas-BPND_mimap.nii.gz",
-            {},
-        )
-        for model in SRTM
-    ),
     *(
         (
             "activation",
@@ -114,6 +83,47 @@ PAGE_RECORDS = [
         for atlas in ATLASES
     ),
 ]
+# of PET scans, only with an image, or only with blood: kind of file, template, and which scans
+PET_RECORDS = [
+    ("petref", f"{PET_FILE}_petref.nii.gz", {"imaged": True}),
+    (
+        "petref_xfm",
+        f"{PET_FILE}_from-petref_to-T1w_mode-image_desc-coreg_xfm.txt",
+        {"imaged": True},
+    ),
+    (
+        "pet_confounds",
+        f"{PET_FILE}_desc-confounds_timeseries.tsv",
+        {"imaged": True},
+    ),
+    ("tacs", f"{PET_FILE}_seg-{{atlas}}_{PET_CURVES}_tacs.tsv", {}),
+    *(
+        (kind, f"{PET_FILE}_seg-{{atlas}}_model-{model}_{ending}", {})
+        for model in SRTM
+        for kind, ending in (
+            ("srtm", "kinpar.tsv"),
+            ("srtm_json", "kinpar.json"),
+            ("fits", "desc-fit_tacs.tsv"),
+        )
+    ),
+    *(
+        (
+            "bpnd_map",
+            f"{PET_FILE}_space-{MNI}_model-{model}_meas-BPND_mimap.nii.gz",
+            {"imaged": True},
+        )
+        for model in SRTM
+    ),
+    *(
+        (
+            "plasma",
+            f"{PET_FILE}_seg-{{atlas}}_model-{model}_kinpar.{ending}",
+            {"blood": True},
+        )
+        for model in PET_FUSED_PLASMA
+        for ending in ("tsv", "json")
+    ),
+]
 PAGE_KINDS = dict.fromkeys(
     [
         "raw_t1w",
@@ -127,7 +137,8 @@ PAGE_KINDS = dict.fromkeys(
         "bpnd_map",
     ]
     + ["activation", "relmat", "coverage"]
-    + [kind for kind, *_ in PAGE_RECORDS]
+    + [kind for kind, *_ in PAGE_RECORDS + PET_RECORDS]
+    + ["plasma"]
 )
 PAGE_FILES = {
     participant: {kind: [] for kind in PAGE_KINDS} for participant in PARTICIPANTS
@@ -135,8 +146,15 @@ PAGE_FILES = {
 for SUFFIX in ("T1w", "bold", "pet"):
     for ROW in STUDY.scans_of(SUFFIX):
         PAGE_FILES[ROW.participant_id][f"raw_{SUFFIX.lower()}"] += [
-            f"{RAW}/{NAME}" for NAME in ROW.path.split(";")
+            f"{RAW}/{NAME}"
+            for NAME in ROW.path.split(";")
+            if SUFFIX != "pet" or STUDY.is_imaged(ROW.scan)
         ]
+for KIND, TEMPLATE, WHICH in PET_RECORDS:
+    for PATH in pet_scans(TEMPLATE, **WHICH):
+        PAGE_FILES[Path(PATH).name.split("_")[0]][KIND].append(PATH)
+for PATH in STUDY.all_adopted("confounds"):
+    PAGE_FILES[Path(PATH).name.split("_")[0]]["pet_confounds"].append(PATH)
 for KIND, SUFFIX, TEMPLATE, FILTERS in PAGE_RECORDS:
     for ROW, PATH in zip(
         STUDY.scans_of(SUFFIX, **FILTERS), scans(SUFFIX, TEMPLATE, **FILTERS)
@@ -182,6 +200,7 @@ rule report_participant:
         srtm=lookup(dpath="{participant}/srtm", within=PAGE_FILES),
         fits=lookup(dpath="{participant}/fits", within=PAGE_FILES),
         bpnd_map=lookup(dpath="{participant}/bpnd_map", within=PAGE_FILES),
+        plasma=lookup(dpath="{participant}/plasma", within=PAGE_FILES),
     output:
         page="<reports>/{participant}.html",
         figures=report(
@@ -255,9 +274,11 @@ rule report_study:
         ],
         srtm=[path for files in PAGE_FILES.values() for path in files["srtm"]],
         srtm_json=[path for files in PAGE_FILES.values() for path in files["srtm_json"]],
+        plasma=[path for files in PAGE_FILES.values() for path in files["plasma"]],
         bpnd_maps=[path for files in PAGE_FILES.values() for path in files["bpnd_map"]],
         features=collect(
-            "<derivatives>/group/atlas-{atlas}_desc-fusion_features.tsv", atlas=ATLASES
+            "<derivatives>/group/atlas-{atlas}_desc-fusion_features.tsv",
+            atlas=SEGMENTATIONS,
         ),
         summaries=collect(
             "<derivatives>/group/model-{model}_summary.json", model=MODELS

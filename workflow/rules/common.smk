@@ -48,6 +48,8 @@ BUILTIN = not config["bids"]
 STUDY = checked(_study.open_study, config)
 PARTICIPANTS = STUDY.participants
 ATLASES = [record["name"] for record in config["atlases"]]
+# segmentation of PET curves that another program made: they have no atlas image
+SEGMENTATIONS = STUDY.tables_of(ATLASES)
 MEASURES = config["connectivity"]["measures"]
 SPACES = config["bold"]["spaces"]
 CONTRASTS = {
@@ -130,6 +132,26 @@ def scans(suffix, template, **filters):
         )
         for row in STUDY.scans_of(suffix, **filters)
     ]
+
+
+def pet_scans(template, atlas=None, **only):
+    """Fill a template for PET scans (see `Study.pet_rows`) and each of their atlases, or the one given."""
+    return [
+        place(template, visit=row.visit, scan=row.scan, atlas=name)
+        for row in STUDY.pet_rows(**only)
+        for name in (STUDY.atlases(row.scan, ATLASES) if "{atlas}" in template else [0])
+        if atlas in (None, name)
+    ]
+
+
+def of_scan(template):
+    """Input function: a template filled for every atlas of the PET scan in the wildcards."""
+
+    def find(wildcards):
+        names = STUDY.atlases(wildcards.scan, ATLASES)
+        return [place(template, **dict(wildcards), atlas=name) for name in names]
+
+    return find
 
 
 def participant_scans(suffix, template, **filters):

@@ -60,6 +60,7 @@ def check_structure(
     event_tasks=(),
     need_participants=False,
     distortion="auto",
+    pet=None,
 ):
     """Check names, tables, sidecars and headers of a dataset.
 
@@ -79,6 +80,8 @@ def check_structure(
         Whether covariates are read from ``participants.tsv``: a participant without a row is an error then.
     distortion : str
         ``bold.distortion`` of the config.
+    pet : dict, optional
+        PET results that are taken over (see `neurobraid.bids.pet_tables.read_derivatives`), when `scans` are not given.
 
     Returns
     -------
@@ -98,14 +101,16 @@ def check_structure(
     problems.extend(name_errors(tree))
     if scans is None:
         try:
-            index = build_index(bids_root, options, distortion)
+            index = build_index(bids_root, options, distortion, pet)
         except InputError as error:
             problems.extend([error.problem])
-            index = build_index(bids_root, None, distortion)
+            index = build_index(bids_root, None, distortion, pet)
         scans, fieldmaps = index.scans, index.fieldmaps
         problems.extend(anatomy_errors(index))
     problems.extend(participants_errors(tree, scans, needed=need_participants))
     for row in scans.to_dict("records"):
+        if not row["path"].endswith(IMAGE_EXTENSIONS):
+            continue  # tables only: `neurobraid.bids.pet_tables.table_problems` reads them
         wanted = row["task"] in set(event_tasks)
         problems.extend(scan_errors(tree.root, row, needs_events=wanted, tr_tolerance=tolerance))
     if fieldmaps is not None:
@@ -1030,7 +1035,8 @@ def image_errors(root, row):
     which = f" in volume{'s' if volumes > 1 else ''} " if volumes > 1 else ""
     if constant:
         everything = len(constant) == volumes
-        soft = suffix == "pet" and not everything
+        # frames before the tracer arrives may be empty; a later one was lost, and models would take it for zero
+        soft = suffix == "pet" and not everything and constant == list(range(1, len(constant) + 1))
         found = "the same value, or NaN, in every voxel" + (
             f"{which}{_ranges(constant)}" if volumes > 1 else ""
         )
@@ -1087,6 +1093,7 @@ def validate(
     need_participants=False,
     workers=1,
     progress=None,
+    further=(),
 ):
     """Both depths of the validation, as a table.
 
@@ -1096,6 +1103,8 @@ def validate(
         See `check_structure`. The images of the field maps are read, too.
     workers, progress
         See `check_content`.
+    further : iterable of Problem
+        What other checks found, to be told in the same table.
 
     Returns
     -------
@@ -1114,7 +1123,13 @@ def validate(
         need_participants=need_participants,
     )
     # every image of a scan: echoes and averaged T1w runs are joined
-    pieces = [(path, row.suffix) for row in scans.itertuples() for path in row.path.split(";")]
+    problems.extend(further)
+    pieces = [
+        (path, row.suffix)
+        for row in scans.itertuples()
+        for path in row.path.split(";")
+        if path.endswith(IMAGE_EXTENSIONS)
+    ]
     images = pd.DataFrame(pieces, columns=["path", "suffix"], dtype=str)
     if fieldmaps is not None:
         used = dict.fromkeys(path for paths in fieldmaps["paths"] for path in paths.split(";"))

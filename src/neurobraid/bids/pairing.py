@@ -31,6 +31,7 @@ from neurobraid.bids.fieldmaps import (
 from neurobraid.bids.injections import find_injections, join_injections
 from neurobraid.bids.table import (
     EXCLUSION_COLUMNS,
+    IMAGE_EXTENSIONS,
     MISSING,
     SUFFIXES,
     exclusion,
@@ -88,7 +89,10 @@ class Index:
 
     def files(self, root):
         """Every raw file the study reads, images first, below `root` (text)."""
-        found = dict.fromkeys(name for path in self.scans["path"] for name in path.split(";"))
+        # the path of a scan that has tables only is its sidecar's, which need not be there
+        found = dict.fromkeys(
+            name for path in self.scans["path"] for name in path.split(";") if name.endswith(IMAGE_EXTENSIONS)
+        )
         for table, column in (
             (self.scans, "sidecars"),
             (self.scans, "events"),
@@ -189,7 +193,7 @@ def _choose(scan, candidates, sessions, dates, max_days):
     return nearest, "nearest-name", MISSING, reason
 
 
-def pair(scans, dates=None, max_days=MAX_DAYS):
+def pair(scans, dates=None, max_days=MAX_DAYS, without_t1w=()):
     """Pair every PET and BOLD scan with a T1w.
 
     Parameters
@@ -200,6 +204,8 @@ def pair(scans, dates=None, max_days=MAX_DAYS):
         See `read_dates`.
     max_days : int
         Greatest distance in days to a T1w of another session.
+    without_t1w : collection of str
+        PET scans that are kept without a T1w, because their curves are taken over.
 
     Returns
     -------
@@ -226,7 +232,9 @@ def pair(scans, dates=None, max_days=MAX_DAYS):
         functional = [r for r in rows if r["suffix"] != "T1w"]
         for scan in functional:
             t1w, rule, days, reason = _choose(scan, candidates, sessions, dates, max_days)
-            if t1w is None:
+            if t1w is None and scan["suffix"] == "pet" and scan["scan"] in without_t1w:
+                rule, reason = "not-needed", f"{reason}; the curves are taken over"
+            elif t1w is None:
                 excluded.append(exclusion(scan, "no-t1w", reason))
             else:
                 used.add(t1w["path"])
@@ -322,7 +330,7 @@ def join_echoes(scans):
 
 
 def index_from_table(
-    table, options=None, dates=None, others=(), fieldmaps=(), distortion="auto", injections=()
+    table, options=None, dates=None, others=(), fieldmaps=(), distortion="auto", injections=(), without_t1w=()
 ):
     """Filter, pair and account for every scan.
 
@@ -343,6 +351,8 @@ def index_from_table(
         ``bold.distortion`` of the config.
     injections : iterable of list of str
         See `neurobraid.bids.injections.find_injections`.
+    without_t1w : collection of str
+        See `pair`.
 
     Returns
     -------
@@ -366,7 +376,7 @@ def index_from_table(
     for path in scans["path"]:
         if (first := path.partition(";")[0]) in dates:
             dates[path] = dates[first]
-    pairing, rows = pair(scans, dates, options.get("max_days", MAX_DAYS))
+    pairing, rows = pair(scans, dates, options.get("max_days", MAX_DAYS), without_t1w)
     scans = drop(scans, rows)
     # a T1w kept only for pairing across sessions, with the participant's own scans all filtered away
     functional = table.loc[table["suffix"] != "T1w", "participant_id"]
@@ -439,7 +449,7 @@ def unanalysed(tree, used):
     return rows
 
 
-def build_index(bids_root, options=None, distortion="auto"):
+def build_index(bids_root, options=None, distortion="auto", pet=None):
     """Index a raw dataset: scan table, pairing and exclusions.
 
     Parameters
@@ -450,6 +460,8 @@ def build_index(bids_root, options=None, distortion="auto"):
         ``exclude``, ``max_days``.
     distortion : str
         ``bold.distortion`` of the config.
+    pet : dict, optional
+        From `neurobraid.bids.pet_tables.read_derivatives`.
 
     Returns
     -------
@@ -464,5 +476,8 @@ def build_index(bids_root, options=None, distortion="auto"):
     table = make_table(scan_rows(tree))
     others = unanalysed(tree, set(table["path"]))
     fieldmaps = find_fieldmaps(tree, table)
-    dates, injections = read_dates(bids_root, table), find_injections(tree, table)
-    return index_from_table(table, options, dates, others, fieldmaps, distortion, injections)
+    injections = find_injections(tree, table)
+    free = {record["scan"] for record in (pet or {}).get("scans", ())}
+    table = make_table([*table.to_dict("records"), *(pet or {}).get("rows", ())])
+    dates = read_dates(bids_root, table)
+    return index_from_table(table, options, dates, others, fieldmaps, distortion, injections, free)

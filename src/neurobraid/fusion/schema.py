@@ -44,6 +44,9 @@ MEASURES = {
     ("pet", "BPND"): ("1", "Non-displaceable binding potential"),
     ("pet", "R1"): ("1", "Relative delivery"),
     ("pet", "SUVR"): ("1", "Standardised uptake value ratio to the reference region"),
+    ("pet", "VT"): ("mL/cm3", "Volume of distribution, from arterial plasma"),
+    ("pet", "Ki"): ("mL/cm3/min", "Net influx, from arterial plasma"),
+    ("anat", "regionvolume"): ("mL", "Volume of the region in the segmentation that PET curves came with"),
     ("anat", "volume"): ("mL", "Grey-matter volume"),
     ("anat", "density"): ("1", "Mean grey-matter probability"),
     ("anat", "tiv"): (

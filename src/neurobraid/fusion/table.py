@@ -144,7 +144,7 @@ def kinetic_rows(path, measures, *, suffix=""):
         ``…_kinpar.tsv`` with the columns ``name``, the measures and, if known, ``coverage`` and ``flag``; values
         whose flag is not ``ok`` become NaN.
     measures : iterable of str
-        Of BPND, R1, SUVR; those the file has are taken.
+        Of BPND, R1, SUVR, VT, Ki; those the file has are taken.
     suffix : str
         Added to the measure (``_<tracer>`` where a study has several tracers).
 
@@ -186,6 +186,41 @@ def brain_rows(path):
     return [_frame(path, whole["name"], "anat", "tiv", whole["volume_ml"], unit, np.full(len(whole), np.nan))]
 
 
+def volume_rows(path):
+    """Volume of every region of the segmentation that PET curves came with (``…_desc-preproc_morph.tsv``)."""
+    table = read_tsv(path)
+    _columns(path, table, ("name", "volume_mm3", "coverage"))
+    known = table[table["volume_mm3"].notna()]
+    unit = MEASURES["anat", "regionvolume"][0]
+    return [
+        _frame(
+            path, known["name"], "anat", "regionvolume", known["volume_mm3"] / 1000, unit, known["coverage"]
+        )
+    ]
+
+
+def region_table(paths):
+    """Regions of a fusion table: those of the atlas, or all that any scan has, in the order of their first sight.
+
+    Parameters
+    ----------
+    paths : path-like or list of path-like
+        The atlas's table, or region tables of scans whose regions may differ.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``name`` and, of an atlas, its other columns.
+    """
+    import pandas as pd
+
+    paths = [paths] if isinstance(paths, str | Path) else list(paths)
+    if len(paths) == 1:
+        return read_tsv(paths[0], text=("name", "network"))
+    names = dict.fromkeys(name for path in paths for name in read_tsv(path, text=("name",))["name"])
+    return pd.DataFrame({"name": list(names)})
+
+
 def _several(paths, entity):
     return len({name_entities(p).get(entity) for p in paths}) > 1
 
@@ -199,7 +234,8 @@ def fusion_table(
     kinetics=(),
     structure=(),
     brain=(),
-    pet_measures=("BPND", "R1", "SUVR"),
+    volumes=(),
+    pet_measures=("BPND", "R1", "SUVR", "VT", "Ki"),
 ):
     """Join the region tables of all modalities by region name.
 
@@ -220,6 +256,8 @@ def fusion_table(
         Grey matter per region.
     brain : iterable of path-like
         Volumes of the whole brain.
+    volumes : iterable of path-like
+        Region tables of PET curves that another program made (``…_morph.tsv``).
     pet_measures : iterable of str
 
     Returns
@@ -257,6 +295,8 @@ def fusion_table(
         frames += structure_rows(path)
     for path in brain:
         frames += brain_rows(path)
+    for path in volumes:
+        frames += volume_rows(path)
     if not frames:
         return pd.DataFrame(
             {c: pd.Series(dtype="float64" if c in ("value", "coverage") else "object") for c in COLUMNS}
@@ -388,8 +428,8 @@ def write_fusion(atlas_table, participants, outputs, **inputs):
 
     Parameters
     ----------
-    atlas_table : path-like
-        ``…_dseg.tsv``.
+    atlas_table : path-like or list of path-like
+        ``…_dseg.tsv``; see `region_table`.
     participants : list of str
         Everyone in the study.
     outputs : mapping
@@ -397,7 +437,7 @@ def write_fusion(atlas_table, participants, outputs, **inputs):
     **inputs
         See `fusion_table`.
     """
-    atlas = read_tsv(atlas_table, text=("name", "network"))
+    atlas = region_table(atlas_table)
     table = fusion_table(atlas, **inputs)
     write_tsv(table, outputs["features"])
     present = table[["modality", "measure", "unit"]].drop_duplicates().itertuples(index=False, name=None)

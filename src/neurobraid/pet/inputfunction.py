@@ -521,6 +521,43 @@ def write_inputfunction(
     )
 
 
+def take_over(path, paths, *, glucose_mmol_l=math.nan):
+    """Write an input function that bloodstream made in our terms.
+
+    Parameters
+    ----------
+    path : path-like
+        ``…_inputfunction.tsv`` with its JSON beside it.
+    paths : (path-like, path-like)
+        TSV and JSON to write.
+    glucose_mmol_l : float
+        Plasma glucose, for CMRglc.
+
+    Returns
+    -------
+    dict
+        Sidecar of the input function as it was.
+
+    Raises
+    ------
+    InputError
+        See `read_inputfunction`.
+    """
+    side = Path(path).with_suffix(".json")
+    table, notes = read_inputfunction(path, side)
+    write_tsv(table, paths[0])
+    unit = {"Units": "kBq/mL"}
+    write_json(
+        sidecar(
+            "Arterial input function of bloodstream in our terms", [path, side], time={"Units": "s"}, AIF=unit,
+            whole_blood_radioactivity=unit, plasma_radioactivity=unit, DelaySource="as bloodstream left it",
+            GlucoseMmolPerL=glucose_mmol_l, Missing=notes.get("Missing"),
+        ),
+        paths[1],
+    )  # fmt: skip
+    return notes
+
+
 def write_missing(sources, paths, reason):
     """Write an input function without rows that tells why there is none.
 
@@ -575,9 +612,19 @@ def sidecars_of(table, sidecars):
 
 
 def write_scan(
-    blood, sidecars, participants, frames, frames_json, frame_weights, out, *, participant, **options
+    blood,
+    sidecars,
+    participants,
+    frames,
+    frames_json,
+    frame_weights,
+    out,
+    *,
+    participant,
+    given=(),
+    **options,
 ):
-    """`write_inputfunction` of a scan of the raw dataset.
+    """`write_inputfunction` of a scan of the raw dataset, or the input function that bloodstream made of it.
 
     Parameters
     ----------
@@ -591,6 +638,8 @@ def write_scan(
         See `write_inputfunction`.
     participant : str
         ``sub-…``
+    given : list of path-like
+        Table and sidecar of an input function ready made: it comes before raw blood, with the delay it has.
     **options
         Of `write_inputfunction`.
 
@@ -602,11 +651,6 @@ def write_scan(
     from neurobraid.pet.fit import read_metadata
     from neurobraid.pet.frames import Sidecar
 
-    tables = [path for path in blood if str(path).endswith(".tsv")]
-    injections, fields = [], {}
-    for table in tables:
-        fields, side = read_metadata(sidecars_of(table, sidecars))
-        injections.append(Sidecar(fields, side).number("InjectionStart", "write the start of the injection"))
     glucose = math.nan
     for path in participants:
         if str(path).endswith(".tsv"):
@@ -614,6 +658,14 @@ def write_scan(
             rows = table[table["participant_id"] == participant]
             if GLUCOSE in table and len(rows):
                 glucose = float(rows[GLUCOSE].iloc[0])
+    if len(given):
+        take_over(given[0], [out["inputfunction"], out["inputfunction_json"]], glucose_mmol_l=glucose)
+        return
+    tables = [path for path in blood if str(path).endswith(".tsv")]
+    injections, fields = [], {}
+    for table in tables:
+        fields, side = read_metadata(sidecars_of(table, sidecars))
+        injections.append(Sidecar(fields, side).number("InjectionStart", "write the start of the injection"))
     write_inputfunction(
         tables, frames, frames_json, frame_weights, out, injection_s=injections, glucose_mmol_l=glucose,
         image_unit=fields.get("Units"), **options,

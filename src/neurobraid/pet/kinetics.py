@@ -9,17 +9,15 @@ import numpy as np
 from neurobraid.bids.entities import compose
 from neurobraid.errors import InputError, InputErrors
 from neurobraid.files import read_json, read_tsv, write_json, write_tsv
-from neurobraid.pet import constants, doubts, inputfunction, plasma, tables, weights
+from neurobraid.pet import adopt, constants, doubts, inputfunction, plasma, tables
 from neurobraid.pet import model as reference_models
 from neurobraid.pet.fit import participant_weight
-from neurobraid.pet.frames import COLUMNS, Sidecar, injected_dose
+from neurobraid.pet.frames import Sidecar
 from neurobraid.provenance import sidecar
 
 log = logging.getLogger("neurobraid")
 
 MODELS = (*reference_models.MODELS, *plasma.MODELS)
-REFERENCE = ("*Cerebellum-Cortex", "*cerebellum*cortex*", "cerebellum")
-"""Patterns of the reference region, the first that fits."""
 
 
 def run(
@@ -45,7 +43,7 @@ def run(
     segmentation : str
         Only this ``seg-``.
     reference : list of str
-        Patterns of the regions of the reference, default the first of `REFERENCE` that fits.
+        See `adopt.reference_rows`; default the grey matter of the cerebellum.
     groups : dict
         See `tables.combine`.
     unit, nuclide : str
@@ -175,68 +173,33 @@ def raw_blood(path, raw):
     return [p for p in sorted(folder.glob("*_blood.tsv")) if tables.scan_entities(p) == wanted]
 
 
-def _reference_rows(names, patterns):
-    from fnmatch import fnmatchcase
-
-    for pattern in [patterns] if patterns else [[p] for p in REFERENCE]:
-        rows = [
-            i
-            for i, n in enumerate(names)
-            if any(fnmatchcase(n, p) or fnmatchcase(n.lower(), p) for p in pattern)
-        ]
-        if rows:
-            return rows
-    return []
-
-
 def _scan(curves, out, models, raw, inputs, patterns, groups, options):
     """Write one scan; returns its rows of the group table and messages."""
     own = [name for name in models if name in plasma.MODELS]
     others = [name for name in models if name not in plasma.MODELS]
-    values, volumes, names = tables.combine(curves.values, curves.volumes, curves.names, groups)
     home = out / curves.visit / "pet"
 
     def place(suffix, extension, **more):
         return home / compose({**curves.entities, **more}, suffix, extension)
 
     seg = re.sub(r"[^0-9a-zA-Z]", "", curves.segmentation)
-    brain = tables.brain_curve(curves.values, curves.volumes, curves.names)
     messages = list(curves.messages)
-    half_life = curves.frames.half_life_min
-    weighting = options.get("weights", "decay_counts" if np.isfinite(half_life) else "duration")
-    frame_weights = weights.from_name(weighting, curves.frames, brain)
     side = tables.raw_sidecar(curves.sources[0], raw) if raw else None
     fields = read_json(side) if side else {}
     problem = doubts.dose_problem(fields, side) if fields else ""
     if problem:
         messages.append(problem)
-    content = {
-        "HalfLifeMin": half_life,
-        "UnitsFound": "kBq/mL",
-        "Columns": COLUMNS,
-        "InjectedRadioactivityMBq": injected_dose(fields, side) if fields else np.nan,
-        "BodyWeightKg": _body_weight(raw, curves.entities["sub"]),
-    }
     frames, frames_json = (place("timeseries", e, desc="frames") for e in (".tsv", ".json"))
-    write_tsv(curves.frames.table(), frames)
-    write_json(sidecar("Frames after injection", curves.sources, **content), frames_json)
     tacs, tacs_json = (place("tacs", e, seg=seg, desc="preproc") for e in (".tsv", ".json"))
-    morph = place("morph", ".tsv", seg=seg, desc="preproc")
-    weight = place("weights", ".tsv", desc="weights")
-    times = _table({"frame_start": curves.frames.start, "frame_end": curves.frames.end})
-    write_tsv(times.join(_table(dict(zip(names, values, strict=True)))), tacs)
-    write_json(
-        sidecar(
-            "Time-activity curves of another program in our terms", curves.sources, Units="kBq/mL",
-            TimeUnits="s after injection", DecayCorrection="to injection", Segmentation=curves.segmentation,
-            Combined=groups, Messages=messages,
-        ),
-        tacs_json,
+    morph, weight = place("morph", ".tsv", seg=seg, desc="preproc"), place("weights", ".tsv", desc="weights")
+    written = {
+        "frames": frames, "frames_json": frames_json, "tacs": tacs, "tacs_json": tacs_json, "morph": morph, "weights": weight,
+    }  # fmt: skip
+    _, weighting = adopt.write_curves(
+        curves, written, fields=fields, weight_kg=_body_weight(raw, curves.entities["sub"]), groups=groups,
+        weighting=options.get("weights", "decay_counts"),
     )  # fmt: skip
-    write_tsv(_table({"name": names, "volume_mm3": volumes, "coverage": np.ones(len(names))}), morph)
-    write_tsv(times.assign(brain=brain, weight=frame_weights), weight)
-
-    rows = _reference_rows(curves.names, patterns)
+    rows = adopt.reference_rows(curves.names, patterns or ["cerebellum"])
     tables_out = []
     if others and not rows:
         messages.append(f"no reference region: {', '.join(others)} not fitted")
@@ -246,16 +209,7 @@ def _scan(curves, out, models, raw, inputs, patterns, groups, options):
             morph,
             *(place("tacs", e, label="reference", desc="preproc") for e in (".tsv", ".json")),
         ]
-        known = np.isfinite(curves.volumes[rows]).all()
-        share = curves.volumes[rows] if known else np.ones(len(rows))
-        write_tsv(times.assign(reference=share @ curves.values[rows] / share.sum()), paths[2])
-        write_json(
-            sidecar(
-                "Curve of the reference region", curves.sources, Units="kBq/mL",
-                ReferenceRegions=[curves.names[i] for i in rows], ReferenceAtlas=curves.segmentation,
-            ),
-            paths[3],
-        )  # fmt: skip
+        adopt.write_reference(curves, rows, paths[2:])
         shared = []
         if set(others) & set(reference_models.SHARED):
             shared = [place("kinpar", ".json", desc="constants")]
@@ -302,17 +256,8 @@ def _input(curves, raw, inputs, fields, place, frames, frames_json, weight, opti
     target = [place("inputfunction", e) for e in (".tsv", ".json")]
     key = tuple(curves.entities.items())
     if key in inputs:
-        table, notes = inputfunction.read_inputfunction(inputs[key], inputs[key].with_suffix(".json"))
+        inputfunction.take_over(inputs[key], target)
         messages.append(f"input function of {inputs[key].name}")
-        write_tsv(table, target[0])
-        unit = {"Units": "kBq/mL"}
-        write_json(
-            sidecar(
-                "Arterial input function of bloodstream in our terms", [inputs[key]], time={"Units": "s"}, AIF=unit,
-                whole_blood_radioactivity=unit, plasma_radioactivity=unit, Missing=notes.get("Missing"),
-            ),
-            target[1],
-        )  # fmt: skip
         return target
     blood = raw_blood(curves.sources[0], raw) if raw else []
     if not blood:
@@ -338,12 +283,6 @@ def _body_weight(raw, participant):
         return np.nan
     files = [raw / f"participants.{e}" for e in ("tsv", "json")]
     return participant_weight([f for f in files if f.exists()], f"sub-{participant}")
-
-
-def _table(columns):
-    import pandas as pd
-
-    return pd.DataFrame(columns)
 
 
 def _rows(curves, found):

@@ -11,20 +11,25 @@ from pathlib import Path
 
 import numpy as np
 
-from neurobraid.bids.entities import parse
+from neurobraid.bids.pet_tables import (
+    COMBINED,
+    ENDS,
+    NO_REGION,
+    SCAN,
+    STARTS,
+    find_tables,
+    find_volumes,
+    scan_entities,
+    segmentation_of,
+)
 from neurobraid.errors import InputError
 from neurobraid.files import read_json, read_tsv
 from neurobraid.pet.frames import Frames, read_frames
 from neurobraid.pet.units import concentration_factor
 
-STARTS = ("frame_start", "FrameTimesStart", "frame_times_start", "start")
-ENDS = ("frame_end", "FrameTimesEnd", "frame_times_end", "end")
-SUFFIXES = ("tacs", "timeseries")
-VOLUMES = ("volume_mm3", "volume-mm3", "volume")
-SCAN = ("sub", "ses", "task", "trc", "rec", "run")
-"""Entities that tell scans apart."""
+__all__ = ["COMBINED", "Curves", "find_tables", "read_combined", "read_table", "scan_entities"]
 
-COMBINED = "desc-combinedregions_tacs.tsv"
+VOLUMES = ("volume_mm3", "volume-mm3", "volume")
 NOT_BRAIN = re.compile(
     r"csf|ventricle|vent$|choroid|vessel|skull|air|optic|head|bone|background|unknown|soft|eye|chiasm",
     re.IGNORECASE,
@@ -72,56 +77,6 @@ class Curves:
         return "/".join(f"{key}-{self.entities[key]}" for key in ("sub", "ses") if key in self.entities)
 
 
-def scan_entities(path):
-    """Entities of `SCAN` of a file, those that its name leaves out from its folders.
-
-    Examples
-    --------
-    >>> scan_entities("sub-01/ses-2/pet/sub-01_desc-combinedregions_tacs.tsv")
-    {'sub': '01', 'ses': '2'}
-    """
-    path = Path(path)
-    found = {key: label for key, label in parse(path.name).entities.items() if key in SCAN}
-    for part in path.parent.parts:
-        key, dash, label = part.partition("-")
-        if dash and key in ("sub", "ses"):
-            found.setdefault(key, label)
-    return {key: found[key] for key in SCAN if key in found}
-
-
-def find_tables(root, segmentation=""):
-    """Tables of curves below a folder, in order of their names.
-
-    Parameters
-    ----------
-    root : path-like
-        Derivatives of PETPrep or PETFit, or any folder with such names.
-    segmentation : str
-        Only this ``seg-``; empty: all.
-
-    Returns
-    -------
-    list of pathlib.Path
-        ``_tacs.tsv`` and, of older versions, ``_timeseries.tsv`` with ``seg-``; no tables of a single reference region
-        (``label-`` or ``ref-``).
-    """
-    found = []
-    for path in sorted(Path(root).rglob("*.tsv")):
-        try:
-            name = parse(path.name)
-        except ValueError:
-            continue
-        if name.suffix not in SUFFIXES or "label" in name.entities or "ref" in name.entities:
-            continue
-        if name.suffix == "timeseries" and "seg" not in name.entities:
-            continue
-        if segmentation and name.entities.get("seg") != segmentation:
-            continue
-        if "model" not in name.entities and name.entities.get("desc") != "fit":
-            found.append(path)
-    return found
-
-
 def _column(table, synonyms, path):
     for name in synonyms:
         if name in table:
@@ -131,11 +86,13 @@ def _column(table, synonyms, path):
     )
 
 
-def _side(path, raw):
-    """Sidecar of a table over that of the raw scan of the same entities."""
+def _side(path, raw, sidecars=()):
+    """Sidecar of a table over those of its raw scan: given, or that of the same entities."""
     fields, sources = {}, []
-    for candidate in (raw_sidecar(path, raw) if raw else None, Path(path).with_suffix(".json")):
-        if candidate is not None and candidate.exists():
+    if raw and not sidecars:
+        sidecars = [raw_sidecar(path, raw)]
+    for candidate in (*map(Path, filter(None, sidecars)), Path(path).with_suffix(".json")):
+        if candidate.exists():
             fields.update({k: v for k, v in read_json(candidate).items() if v is not None})
             sources.append(candidate)
     return fields, sources
@@ -151,7 +108,7 @@ def raw_sidecar(path, raw):
     return None
 
 
-def read_table(path, raw=None, *, unit=None, defaults=None):
+def read_table(path, raw=None, *, sidecars=(), unit=None, defaults=None):
     """Read a wide table of curves, one column per region.
 
     Parameters
@@ -159,6 +116,8 @@ def read_table(path, raw=None, *, unit=None, defaults=None):
     path : path-like
     raw : path-like, optional
         Raw dataset, for what the table's sidecar does not say.
+    sidecars : list of path-like
+        Sidecars of the raw scan where they are known, the least specific first.
     unit : str, optional
         Unit of the values where neither says it.
     defaults : dict, optional
@@ -178,7 +137,7 @@ def read_table(path, raw=None, *, unit=None, defaults=None):
     table = read_tsv(path)
     start_name, end_name = _column(table, STARTS, path), _column(table, ENDS, path)
     start, end = table[start_name].to_numpy(float), table[end_name].to_numpy(float)
-    fields, sources = _side(path, raw)
+    fields, sources = _side(path, raw, sidecars)
     fields = {**(defaults or {}), **fields}
     if "Units" not in fields and unit:
         fields["Units"] = unit
@@ -201,18 +160,15 @@ def read_table(path, raw=None, *, unit=None, defaults=None):
         fields.setdefault(key, value)
     fields.pop("ScanStart", None)
     timing = read_frames(fields, len(start), sources[-1] if sources else path)
-    names = [
-        c for c in table.columns if c not in (start_name, end_name, "frame_dur", "frame_mid", "FrameDuration")
-    ]
+    names = [c for c in table.columns if c not in NO_REGION]
     values = table[names].to_numpy(float).T * timing.scale
-    entities = parse(path.name).entities
     messages = [f"curves are in {fields['Units']}: {concentration_factor(fields['Units']):g} to kBq/mL"]
     if timing.correction != "to 0 s after injection":
         messages.append(f"curves are decay-corrected {timing.correction}; referred to injection")
     volumes, more = read_volumes(path, names)
     return Curves(
         scan_entities(path),
-        _segmentation(entities),
+        segmentation_of(path),
         names,
         values,
         timing,
@@ -220,12 +176,6 @@ def read_table(path, raw=None, *, unit=None, defaults=None):
         [path, *sources, *more],
         messages,
     )
-
-
-def _segmentation(entities):
-    label = entities.get("seg", "custom")
-    pvc = entities.get("pvc")
-    return f"{label}Pvc{pvc}" if pvc else label
 
 
 def read_volumes(path, names):
@@ -237,23 +187,13 @@ def read_volumes(path, names):
         NaN where unknown.
     sources : list of pathlib.Path
     """
-    path = Path(path)
-    own = parse(path.name).entities
-    top = path.parent
-    while top.parent != top and not top.name.startswith("sub-"):
-        top = top.parent
-    if not top.name.startswith("sub-"):
+    found = find_volumes(path)
+    if found is None:
         return np.full(len(names), np.nan), []
-    for candidate in sorted(top.rglob("*_morph.tsv")):
-        other = parse(candidate.name).entities
-        shared = {"sub", "ses", "seg"} & set(own) & set(other)
-        if "label" in other or "seg" not in shared or any(own[k] != other[k] for k in shared):
-            continue
-        table = read_tsv(candidate)
-        column = _column(table, VOLUMES, candidate)
-        known = dict(zip(table["name"], table[column].astype(float), strict=True))
-        return np.array([known.get(name, np.nan) for name in names]), [candidate]
-    return np.full(len(names), np.nan), []
+    table = read_tsv(found)
+    column = _column(table, VOLUMES, found)
+    known = dict(zip(table["name"], table[column].astype(float), strict=True))
+    return np.array([known.get(name, np.nan) for name in names]), [found]
 
 
 def read_combined(path, *, half_life_min=None):

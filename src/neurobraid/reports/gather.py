@@ -269,10 +269,16 @@ def preprocessed_by(row: Mapping | None) -> str:
     """
     if not row:
         return "–"
-    if row["source"] != "fmriprep":
+    names = {
+        "fmriprep": "fMRIPrep",
+        "petprep": "PETPrep",
+        "petfit": "PETFit",
+        "tacs": "another program (curves)",
+    }
+    if row["source"] not in names:
         return row["source"]
     version = row.get("version", "n/a")
-    return "fMRIPrep" if version == "n/a" else f"fMRIPrep {version}"
+    return names[row["source"]] + ("" if version == "n/a" else f" {version}")
 
 
 def participant_facts(people, participant: str, descriptions: Mapping | None = None) -> list[tuple[str, str]]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from neurobraid.reports import pet_tables
+
 REFERENCES = {
     "bids": "Gorgolewski KJ et al. (2016). The brain imaging data structure. Scientific Data 3:160044.",
     "snakemake": "Mölder F et al. (2021). Sustainable data analysis with Snakemake. F1000Research 10:33.",
@@ -180,7 +182,7 @@ def _adopted(settings, made, cite) -> str:
             f"{words(parts)} scans of {_people(r['scan'] for r in mine)} were preprocessed with {name}."
         )
     text = " ".join(told)
-    own = [r for r in made if r["source"] != "fmriprep"]
+    own = [r for r in made if r["source"] != "fmriprep" and r["suffix"] in kinds]
     if own:
         text += f" The other {len(own)} T1-weighted and BOLD scans ({_people(r['scan'] for r in own)}) were preprocessed as follows."
     return (
@@ -277,6 +279,14 @@ def _pet(settings, facts, cite) -> str:
     tracers = f" ({words(facts['tracers'])})" if facts.get("tracers") else ""
     frames = f" in {span(facts['pet_frames'])} frames" if facts.get("pet_frames") else ""
     models = get(settings, "pet.models", [])
+    adopted = pet_tables.adopted_words(facts.get("preprocessing") or [], _people)
+    counts = facts.get("counts", {})
+    theirs = [
+        r
+        for r in facts.get("preprocessing") or []
+        if r["suffix"] == "pet" and r["source"] in pet_tables.PROGRAMS
+    ]
+    own = len(theirs) < counts.get("pet", 1)
     text = (
         f"PET scans{tracers}{frames} were converted to kBq/mL decay-corrected to injection, corrected for motion between frames "
         f"(rigid, on images smoothed to {get(settings, 'pet.motion_fwhm_mm', 8):g} mm; frames before "
@@ -291,13 +301,18 @@ def _pet(settings, facts, cite) -> str:
     wanted = get(settings, "pet.reference", [])
     if len(names) > 4 and wanted:
         reference = f"The reference region was {words(wanted)} ({len(names)} regions of the atlas)"
-    text += f"{reference}, restricted to a grey-matter probability above {get(settings, 'pet.gm_threshold', 0.5):g}."
+    if adopted:
+        text = f"{adopted} The other {text}" if own else f"{adopted} "
+    text += reference
+    if own:
+        text += f", restricted to a grey-matter probability above {get(settings, 'pet.gm_threshold', 0.5):g}"
+    text += "."
     if "SRTM" in models:
         low, high = get(settings, "pet.k2a_range_per_min", [0.006, 0.6])
         text += (
             f" Binding potential BPND and relative delivery R1 were estimated by the {cite('srtm', 'simplified reference tissue model')} "
-            f"with {get(settings, 'pet.n_basis', 128)} {cite('basis', 'basis functions')} (k2a {low:g} to {high:g} per min), per region "
-            "and per voxel."
+            f"with {get(settings, 'pet.n_basis', 128)} {cite('basis', 'basis functions')} (k2a {low:g} to {high:g} per min), per region"
+            + (" and per voxel." if own else ".")
         )
     if "SUVR" in models:
         window = get(settings, "pet.suvr_window_min", [30, 60])
@@ -305,7 +320,8 @@ def _pet(settings, facts, cite) -> str:
             text += " SUVR was taken in the window that is usual for the tracer."
         else:
             text += f" SUVR was taken from {window[0]:g} to {window[1]:g} min after injection."
-    return text + _partial_volume(settings)
+    text += pet_tables.plasma_words(models, facts)
+    return text + (_partial_volume(settings) if own else "")
 
 
 PVC_WORDS = {

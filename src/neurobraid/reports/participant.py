@@ -8,9 +8,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from neurobraid import __version__
+from neurobraid.bids.entities import natural
 from neurobraid.errors import InputError
 from neurobraid.files import write_json
-from neurobraid.reports import figures, run_record, spec, style
+from neurobraid.reports import figures, pet_tables, run_record, spec, style
 from neurobraid.reports.carpet import pick_voxels, scaled, signals, spread, temporal_snr
 from neurobraid.reports.gather import (
     Inputs,
@@ -206,7 +207,7 @@ class _Participant:
             pair = pairing.get((row["suffix"], row["scan"]), {})
             maker = made.get((row["suffix"], row["scan"]))
             rule = pair.get("rule", "")
-            cross = rule not in ("", "same-session")
+            cross = rule not in ("", "same-session", "not-needed")
             rows.append(
                 [
                     row["scan"],
@@ -216,7 +217,7 @@ class _Participant:
                         without_dates(pair.get("reason", "–")),
                         tone="warn" if cross else "mute" if not pair else "",
                     ),
-                    # PET is always processed here
+                    # no row: nothing of PET is adopted in this study
                     preprocessed_by(maker or {"source": "neurobraid"}),
                 ]
             )
@@ -228,8 +229,8 @@ class _Participant:
                     "Scans analysed, the T1w each one is paired with, and who preprocessed it.",
                 )
             )
-        if any(r["source"] == "fmriprep" for r in made.values()):
-            own = [r for r in made.values() if r["source"] != "fmriprep"]
+        if any(r["source"] != "neurobraid" for r in made.values()):
+            own = [r for r in made.values() if r["source"] == "neurobraid"]
             for row in own:
                 section.add(Note(f"{row['scan']} was preprocessed here: {without_dates(row['reason'])}."))
         left = [
@@ -654,7 +655,7 @@ class _Participant:
 
     def pet(self, section):
         """Motion, coregistration, curves and binding of every PET scan."""
-        scans = self.inputs.scans("petref")
+        scans = sorted({*self.inputs.scans("petref"), *self.inputs.scans("pet_frames")}, key=natural)
         if not scans:
             section.add(self.absent("pet", "PET results"))
             return
@@ -679,6 +680,7 @@ class _Participant:
                     )
                 )
             self._curves(section, scan)
+            pet_tables.scan_results(section, self.gallery, self.inputs, scan)
             self._binding_map(section, scan)
         self._quality(section, "pet_qc", "Quality numbers of the PET scans")
 

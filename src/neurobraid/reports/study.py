@@ -9,7 +9,7 @@ import numpy as np
 
 from neurobraid import __version__
 from neurobraid.files import read_json, write_json
-from neurobraid.reports import figures, methods, run_record, spec
+from neurobraid.reports import figures, methods, pet_tables, run_record, spec
 from neurobraid.reports.gather import (
     LABELS,
     NOT_QUALITY,
@@ -329,7 +329,7 @@ class _Study:
             section.add(block if len(rows) <= 15 else Fold(f"All {len(rows)} exclusions", [block]))
         else:
             section.add(Note("Nothing was excluded."))
-        cross = [r for r in self.pairing if r["rule"] not in ("same-session", "excluded")]
+        cross = [r for r in self.pairing if r["rule"] not in ("same-session", "excluded", "not-needed")]
         if cross:
             section.add(
                 Note(
@@ -371,23 +371,28 @@ class _Study:
             section.add(Fold(f"Check of the raw data, {plural(len(validation), 'line')}", [block]))
 
     def _preprocessing(self, section):
-        """Who preprocessed whose scans, where fMRIPrep's derivatives were taken over."""
-        if not any(r["source"] == "fmriprep" for r in self.preprocessing):
+        """Who preprocessed whose scans, where derivatives of other programs were taken over."""
+        if not any(r["source"] != "neurobraid" for r in self.preprocessing):
             return
         people = {}
+        pet = ("pet",) if any(r["suffix"] == "pet" for r in self.preprocessing) else ()
         for row in self.preprocessing:
             people.setdefault(row["scan"].split("_")[0], {}).setdefault(preprocessed_by(row), []).append(row)
         rows = []
         for person in (p for p in self.people if p in people):
             for maker, made in people[person].items():
                 counts = [
-                    plural(sum(r["suffix"] == s for r in made), f"{KINDS[s]} scan") for s in ("T1w", "bold")
+                    plural(sum(r["suffix"] == s for r in made), f"{KINDS[s]} scan")
+                    for s in ("T1w", "bold", *pet)
                 ]
-                reasons = dict.fromkeys(without_dates(r["reason"]) for r in made if r["source"] != "fmriprep")
+                reasons = dict.fromkeys(
+                    without_dates(r["reason"]) for r in made if r["source"] == "neurobraid"
+                )
                 name = Cell(person, href=f"{person}.html")
                 rows.append([name, maker, *counts, Cell("; ".join(reasons) or "–")])
-        heads = ["Participant", "Preprocessed by", "T1w", "BOLD", "Why not adopted"]
-        table = Table(heads, rows, "Who preprocessed the T1w and BOLD scans of each participant.")
+        kinds = ["T1w", "BOLD", *(KINDS[s] for s in pet)]
+        heads = ["Participant", "Preprocessed by", *kinds, "Why not adopted"]
+        table = Table(heads, rows, f"Who preprocessed the {methods.words(kinds)} scans of each participant.")
         section.add(
             table
             if len(rows) <= 20
@@ -880,6 +885,8 @@ class _Study:
                 )
             for atlas in self.inputs.values("srtm", "seg"):
                 self._regional(section, mine, atlas, name)
+            added = [record["name"] for record in self.setting("adopt.regions", []) or []]
+            pet_tables.study_results(section, self.gallery, self.inputs, mine, name, added)
             if not maps and not self.inputs.all("srtm"):
                 section.add(Note("Binding was not modelled: pet.models does not name SRTM.", "missing"))
 
@@ -1223,6 +1230,7 @@ class _Study:
                 q["coreg_method"] for q in map(read_json, self.inputs.all("bold_qc")) if q.get("coreg_method")
             },
             "reference": next((list(p["ReferenceRegions"]) for p in pet if p.get("ReferenceRegions")), None),
+            "plasma_scans": len({scan_of(p) for p in self.inputs.all("plasma")}),
             "models": self.models,
             "preprocessing": self.preprocessing,
         }

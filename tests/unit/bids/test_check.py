@@ -636,6 +636,14 @@ def test_empty_first_pet_frame_is_a_warning_and_empty_pet_an_error(root):
     only(content(root, path, "pet"), "the same value", level="error")
 
 
+@pytest.mark.parametrize("value", [0, np.nan])
+def test_lost_pet_frame_is_an_error(root, value):
+    array = values("pet")
+    array[..., 2] = value
+    path = written(root, f"{PET}.nii.gz", array)
+    only(content(root, path, "pet"), "in volumes 3", "restore the image", level="error")
+
+
 def test_constant_t1w(root):
     path = written(root, f"{T1W}.nii.gz", np.full(SHAPE, 7.0, "f4"))
     only(content(root, path, "T1w"), "the same value, or NaN, in every voxel; allowed: an image")

@@ -7,7 +7,14 @@ import pytest
 from neurobraid.errors import InputError
 from neurobraid.files import read_json, read_tsv, write_tsv
 from neurobraid.fusion.schema import COLUMNS
-from neurobraid.fusion.table import availability, connectivity_rows, fusion_table, wide, write_fusion
+from neurobraid.fusion.table import (
+    availability,
+    connectivity_rows,
+    fusion_table,
+    region_table,
+    wide,
+    write_fusion,
+)
 from neurobraid.synth import cohort
 
 REGIONS = ["LH_a", "RH_a", "LH_b", "CerebLH_c"]
@@ -223,3 +230,23 @@ def test_intracranial_volume_is_a_row_of_the_whole_brain(tmp_path):
     row = table[table["measure"] == "tiv"].iloc[0]
     assert (row["region"], row["value"], row["unit"], row["session_id"]) == ("brain", 1500.0, "mL", "ses-2")
     assert (table["measure"] == "tiv").sum() == 1
+
+
+def test_curves_of_another_program_make_a_table_of_their_own(tmp_path):
+    paths, kinpars = [], []
+    for person, names in (("01", ["b", "a"]), ("02", ["a", "c"])):
+        path = tmp_path / f"sub-{person}_seg-gtm_desc-preproc_morph.tsv"
+        write_tsv(pd.DataFrame({"name": names, "volume_mm3": [1500.0, np.nan], "coverage": 1.0}), path)
+        paths.append(path)
+        kinpar = tmp_path / f"sub-{person}_seg-gtm_model-Logan_kinpar.tsv"
+        write_tsv(
+            pd.DataFrame({"name": names, "VT": [2.0, 3.0], "coverage": 1.0, "flag": ["ok", "doubt"]}), kinpar
+        )
+        kinpars.append(kinpar)
+    regions = region_table(paths)
+    assert regions["name"].tolist() == ["b", "a", "c"]
+    table = fusion_table(regions, kinetics=kinpars, volumes=paths)
+    volume = table[table["measure"] == "regionvolume"]
+    assert volume["value"].tolist() == [1.5, 1.5] and set(volume["unit"]) == {"mL"}
+    vt = table[table["measure"] == "VT"].set_index(["participant_id", "region"])["value"]
+    assert vt["sub-01", "b"] == 2.0 and np.isnan(vt["sub-01", "a"]) and set(table["unit"]) == {"mL", "mL/cm3"}

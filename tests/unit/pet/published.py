@@ -90,13 +90,14 @@ def plasma(folder):
     return pd.DataFrame(out)
 
 
-def mc1(folder, out):
+def mc1(folder, out, end_min=90.0):
     """Cortex/cerebellum ratio of VT of real scans: series over model, participant_id and session_id.
 
-    Logan and MA1 from t* = 30 min to the 90 min that all scans have, without correction for blood volume.
+    Logan and MA1 from t* = 30 min to the 90 min that all scans have (or `end_min`, None for the whole scan), without
+    correction for blood volume.
     """
     table = kinetics.run(
-        folder / "ds004869-pet-mc1/derivatives/petprep", out, models=["Logan", "MA1"], end_min=90.0,
+        folder / "ds004869-pet-mc1/derivatives/petprep", out, models=["Logan", "MA1"], end_min=end_min,
         groups={"cortex": ["ctx-*"], "cerebellum": ["*-Cerebellum-Cortex"]}, options={"tstar_min": 30.0, "vb": 0.0},
     )  # fmt: skip
     rows = table[table["parameter"].eq("VT") & table["region"].isin(["cortex", "cerebellum"])]
