@@ -287,7 +287,9 @@ def write_pet(scan, inputs, outputs, *, size, seed):
             Kinetics=(
                 "BPND, R1: planted. BPND_psf: binding potential at the resolution of the scanner, from region"
                 " means of the blurred distribution volume over the true labels, reference: all cerebellar"
-                " regions. tacs: region means of the blurred image, without noise and motion."
+                " regions. tacs: region means of the blurred image, without noise and motion. Binding of deep nuclei"
+                " reaches past their labels (full within 2.5 mm, gone at 6 mm): a correction for partial volume by these"
+                " labels overcorrects deep regions."
             ),
         ),
         outputs["truth"],
