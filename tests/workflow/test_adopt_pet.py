@@ -2,12 +2,15 @@
 
 import json
 
+import pytest
 import yaml
 
 from neurobraid.bids.entities import name_problems
+from neurobraid.files import read_tsv
 from tests.unit.bids.test_blood_check import PET, SIDE, table
 from tests.unit.bids.test_pet_tables import TABLE
 from tests.unit.bids.trees import tree, write_tree
+from tests.unit.pet import test_tables as curves
 from tests.workflow.helpers import ROOT, outputs, planned, snakemake
 
 OWN = {"pet_fit", "pet_resample", "pet_tacs", "pet_maps", "pet_qc"}
@@ -110,3 +113,29 @@ def test_all_problems_of_blood_and_curves_are_listed_before_any_work(tmp_path):
     assert done.returncode and "3 problems" in text
     for part in ("frame 2", "strictly increasing", "divide by 100"):
         assert part in text
+
+
+@pytest.mark.slow
+def test_planted_volume_comes_back_from_bare_tables_and_a_ready_made_input(tmp_path):
+    """No sidecar, no blood, no image of the raw dataset: a bare table, its unit in the config, bloodstream's input."""
+    put(tmp_path / "raw/dataset_description.json", '{"Name": "x", "BIDSVersion": "1.8.0"}')
+    put(tmp_path / "raw/participants.tsv", "participant_id\nsub-01\n")
+    (tmp_path / "raw/sub-01").mkdir()
+    curves.put(tmp_path / "tables", "sub-01_tacs.tsv", curves.wide(1000.0))
+    curves.bloodstream(tmp_path / "blood/sub-01/pet")
+    adopt = {
+        "tacs": "../tables", "bloodstream": "../blood", "units": "Bq/mL", "nuclide": "C11",
+        "regions": [{"name": "cortex", "regions": ["ctx-*"]}],
+    }  # fmt: skip
+    home = study(tmp_path, adopt, models=["SRTM", "2TCM", "Logan"], plasma={"vb": 0.0})
+    stem = "results/derivatives/sub-01/pet/sub-01_seg-custom_model"
+    features = "results/derivatives/group/atlas-custom_desc-fusion_features.tsv"
+    snakemake("--cores", 1, "--directory", home, "--", f"{stem}-Logan_kinpar.tsv", features)
+    for model, within in (("2TCM", 1e-3), ("Logan", 5e-3)):
+        found = read_tsv(home / f"{stem}-{model}_kinpar.tsv").set_index("name")["VT"]
+        assert found["cortex"] == pytest.approx(curves.VT, rel=within)
+        assert found["Left-Cerebellum-Cortex"] == pytest.approx(1.0, rel=5e-3)
+    table_ = read_tsv(home / features)
+    joined = table_[table_["region"].eq("cortex")].set_index("measure")["value"]
+    # the first model that gives VT stands for it
+    assert joined["VT"] == pytest.approx(curves.VT, rel=1e-3) and joined["BPND"] == pytest.approx(0.3, abs=0.05)

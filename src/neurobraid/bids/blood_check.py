@@ -12,7 +12,7 @@ from pathlib import Path
 from neurobraid.bids.check import ACTIVITY_UNITS, known_unit
 from neurobraid.bids.pet_tables import table_problems
 from neurobraid.bids.sidecars import metadata, read_sidecar
-from neurobraid.bids.table import MISSING
+from neurobraid.bids.table import IMAGE_EXTENSIONS, MISSING
 from neurobraid.errors import InputError, ProblemList
 
 #: Units of time that are converted, in s.
@@ -73,7 +73,12 @@ def blood_problems(bids_root, scans, *, given=(), needed=True):
                 "rename table and sidecar: a table without recording- is not read", "warning",
             )  # fmt: skip
         ends = []
-        for path in sorted(folder.glob(f"{row['scan']}_recording-*_blood.tsv")):
+        tables = sorted(folder.glob(f"{row['scan']}_recording-*_blood.tsv"))
+        # of a scan with an image, `neurobraid.bids.check` says what its sidecar lacks
+        if tables and not row["path"].endswith(IMAGE_EXTENSIONS) and fields.get("injectionstart") is None:
+            fix = "write it; 0 when TimeZero is the injection: samples are counted from it"
+            problems.add(row["path"], "InjectionStart", "missing", "seconds after TimeZero", fix)
+        for path in tables:
             name = f"{row['path'].rpartition('/')[0]}/{path.name}"
             found, end = recording_problems(bids_root, name, fields)
             problems.extend(found)

@@ -179,6 +179,14 @@ def test_a_table_without_recording_is_not_swallowed(tmp_path):
     assert "recording-manual" in warning.allowed
 
 
+def test_blood_of_curves_without_image_needs_the_start_of_the_injection(tmp_path):
+    write(tmp_path, pet={"InjectionStart": None})
+    rows = scans().assign(path=f"{HOME}/sub-01_pet.json")
+    (error,) = blood_check.blood_problems(tmp_path, rows).errors
+    assert error.field == "InjectionStart" and "counted from it" in error.fix
+    assert check(tmp_path).errors == []
+
+
 def test_everything_wrong_is_told_at_once(tmp_path):
     rows = table().astype({"plasma_radioactivity": object})
     rows.loc[3, "time"], rows.loc[2, "metabolite_parent_fraction"] = 1.0, 80.0
