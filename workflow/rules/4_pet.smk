@@ -82,6 +82,9 @@ rule pet_fit:
         frames_json="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.json",
         petref="<derivatives>/{visit}/pet/{scan}_petref.nii.gz",
         petref_json="<derivatives>/{visit}/pet/{scan}_petref.json",
+        uncorrected="<derivatives>/{visit}/pet/{scan}_desc-uncorrected_petref.nii.gz",
+        uncorrected_json="<derivatives>/{visit}/pet/{scan}_desc-uncorrected_petref.json",
+        profiles="<derivatives>/{visit}/pet/{scan}_desc-profiles_table.tsv",
         hmc="<derivatives>/{visit}/pet/{scan}_from-orig_to-petref_mode-image_desc-hmc_xfm.txt",
         coreg="<derivatives>/{visit}/pet/{scan}_from-petref_to-T1w_mode-image_desc-coreg_xfm.txt",
         confounds="<derivatives>/{visit}/pet/{scan}_desc-confounds_timeseries.tsv",
@@ -508,6 +511,7 @@ rule pet_input:
     output:
         inputfunction="<derivatives>/{visit}/pet/{scan}_inputfunction.tsv",
         inputfunction_json="<derivatives>/{visit}/pet/{scan}_inputfunction.json",
+        samples="<derivatives>/{visit}/pet/{scan}_desc-samples_timeseries.tsv",
     log:
         "logs/pet_input/{visit}/{scan}.log",
     benchmark:
@@ -551,6 +555,10 @@ rule pet_plasma:
         fits=collect(
             "<derivatives>/{{visit}}/pet/{{scan}}_seg-{{atlas}}_model-{model}_desc-fit_tacs.tsv",
             model=PET_PLASMA or ["none"],
+        ),
+        plots=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_seg-{{atlas}}_model-{model}_desc-plot_table.tsv",
+            model=PET_PLASMA_MAPPED,
         ),
     log:
         "logs/pet_plasma/{visit}/{scan}_{atlas}.log",
