@@ -17,6 +17,7 @@ with job_log(snakemake.log[0]):
         rest=snakemake.input.rest,
         coverage=snakemake.input.coverage,
         kinetics=snakemake.input.kinetics,
+        kinetics_json=snakemake.input.kinetics_json,
         structure=snakemake.input.structure,
         brain=snakemake.input.brain,
     )

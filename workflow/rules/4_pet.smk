@@ -31,11 +31,8 @@ PET_T1W_MAPS = [
     for model in PET_MODELS
     for measure in PET_MEASURES[model][0] + PET_MEASURES[model][1]
 ]
-# one model stands for binding wherever modalities meet: the first that measures it
-PET_FUSED = [
-    *[model for model in PET_MODELS if "BPND" in PET_MEASURES[model][0]][:1],
-    *[model for model in PET_MODELS if model == "SUVR"],
-]
+# models in the order in which they enter the fusion table: the first that measures something gives it its plain name
+PET_FUSED = PET_MODELS + PET_PLASMA
 # k2' and t*, where a model has them
 PET_CONSTANTS = (
     ["<derivatives>/{visit}/pet/{scan}_desc-constants_kinpar.json"]

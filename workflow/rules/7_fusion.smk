@@ -68,6 +68,14 @@ rule fusion_table:
                 f"<derivatives>/{{visit}}/pet/{{scan}}_seg-{{atlas}}_model-{model}_kinpar.tsv",
             )
         ],
+        kinetics_json=[
+            path
+            for model in PET_FUSED
+            for path in scans(
+                "pet",
+                f"<derivatives>/{{visit}}/pet/{{scan}}_seg-{{atlas}}_model-{model}_kinpar.json",
+            )
+        ],
         structure=scans(
             "T1w",
             "<derivatives>/{visit}/anat/{scan}_seg-{atlas}_desc-structure_morph.tsv",
