@@ -236,6 +236,11 @@ def input_function(
         if good.size:
             tops = [float(np.nanmax(table[c])) for c, *_ in INPUT_LINES if c in table]
             whole.set_ylim(0.7 * good.min(), 1.6 * max(tops))
+            low, high = whole.get_ylim()
+            steps = [m * 10.0**n for n in range(-3, 6) for m in (1, 2, 5)]
+            steps = [s for s in steps if low <= s <= high]
+            whole.set_yticks(steps, [f"{s:g}" for s in steps])
+            whole.set_yticks([], minor=True)
         whole.set_title("Whole scan, logarithmic", fontsize=9.5)
         for axes in (peak, whole):
             axes.set_xlabel("minutes after injection")

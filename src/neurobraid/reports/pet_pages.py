@@ -94,6 +94,18 @@ def significant(value, digits: int = 3) -> str:
     return f"{real:.{digits}g}".replace("-", "\N{MINUS SIGN}")
 
 
+def by(measure: str, model: str) -> str:
+    """A measure and how it was made: ``BPND by SRTM (simplified reference tissue model)``.
+
+    Examples
+    --------
+    >>> by("SUVR", "SUVR")
+    'SUVR (ratio of standardised uptake values)'
+    """
+    how = MODELS.get(model, model)
+    return f"{measure} ({how})" if measure == model else f"{measure} by {model} ({how})"
+
+
 def outcome(columns) -> str | None:
     """What a model was fitted for, from the columns of its table."""
     return next((name for name in OUTCOMES if name in columns), None)
@@ -393,8 +405,9 @@ class Scan:
         )
         if notes.get("DelayFlag"):
             section.add(Note(f"Delay {notes['DelayFlag']}.", "warn"))
-        for text in notes.get("Messages", []):
-            section.add(Note(f"Blood: {without_dates(str(text))}."))
+        remarks = [without_dates(str(text)) for text in notes.get("Messages", [])]
+        if remarks:
+            section.add(Note(f"Remarks on the blood: {'; '.join(remarks)}."))
 
     # ---------------------------------------------------------------------------------------------------------- regions
 
@@ -414,13 +427,16 @@ class Scan:
         self._overview(section, atlas, tables, notes)
         self._bars(section, atlas, tables, notes)
         self._flags(section, tables)
-        for model, kinetics in tables.items():
-            block = parameter_table(
+        blocks = [
+            parameter_table(
                 kinetics,
                 notes[model].get("Units"),
                 f"{model}, atlas {atlas}: value ± standard error of the fit.",
             )
-            section.add(Fold(f"All regional estimates of {model}, atlas {atlas}", [block]))
+            for model, kinetics in tables.items()
+        ]
+        if blocks:
+            section.add(Fold(f"All regional estimates, atlas {atlas}: {', '.join(tables)}", blocks))
         self._partial_volume(section, atlas, curves, plain)
 
     def _fits(self, section, atlas, chosen, curves, plain, tables, notes):
@@ -524,12 +540,12 @@ class Scan:
                     "–" if share is None or share != share else number(share, 1),
                     "–" if not tested else f"{int((runs < RUNS_P).sum())} of {tested}",
                     number(start, 1) if start > 0 else "–",
-                    str(notes[model].get("PartialVolumeCorrection", "none")),
+                    PVC_METHODS.get(pvc := str(notes[model].get("PartialVolumeCorrection", "none")), pvc),
                 ]
             )
         if rows:
             heads = [
-                "Model", "Outcome", "Regions with a value", "Flagged", "Median SE (%)", "Residuals in runs", "t* (min)", "PVC",
+                "Model", "Outcome", "Regions with a value", "Flagged", "Median SE (%)", "Residuals in runs", "t* (min)", "Partial volume",
             ]  # fmt: skip
             section.add(
                 Table(
@@ -562,7 +578,9 @@ class Scan:
             told.append(f"SUVR window {window[0]:g} to {window[1]:g} min after injection.")
         blood = next((n["BloodFraction"] for n in notes.values() if "BloodFraction" in n), None)
         if blood is not None:
-            told.append(f"Blood volume: {blood if isinstance(blood, str) else number(float(blood))}.")
+            told.append(
+                f"Fraction of blood in tissue: {blood if isinstance(blood, str) else f'{float(blood):g}'}."
+            )
         return " ".join(told)
 
     def _bars(self, section, atlas, tables, notes):
@@ -581,7 +599,7 @@ class Scan:
                     figures.regional_bars(indexed[main], errors, label=label),
                     f"{self.name}_seg-{atlas}_pet_{main.lower()}.svg",
                     f"Bars of regional {main} of {self.name}, highest thirty regions.",
-                    f"{self.name}, atlas {atlas}: {main} by {model} ({MODELS.get(model, model)}) of the thirty highest regions{bars}.",
+                    f"{self.name}, atlas {atlas}: {by(main, model)} of the thirty highest regions{bars}.",
                 )
             )
 
@@ -673,6 +691,9 @@ class Scan:
         for path in self.inputs.all("pet_maps"):
             names = entities_of(path)
             if scan_of(path) == self.name and names.get("meas") in SYMBOLS:
+                # delivery looks the same by every model
+                if names["meas"] == "R1" and any(f[1] == "R1" for f in found):
+                    continue
                 valid = self.find("pet_valid", model=names["model"])
                 found.append(
                     (names["model"], names["meas"], self.page.volume(path), valid and self.page.volume(valid))
@@ -688,7 +709,13 @@ class Scan:
                 same = [f for f in mine if f[1] == measure]
                 limits[measure] = pet_figures.scale_of([f[2] for f in same], [f[3] for f in same])
             rows = [
-                (f"{model}, {measure}", values, valid, SYMBOLS[measure].split(" (")[0], limits[measure])
+                (
+                    measure if measure == model else f"{model}, {measure}",
+                    values,
+                    valid,
+                    SYMBOLS[measure].split(" (")[0],
+                    limits[measure],
+                )
                 for model, measure, values, valid in mine
             ]
             shares = []
@@ -708,7 +735,8 @@ class Scan:
                     f"{self.name}_pet_{'plasma' if plasma else 'reference'}maps.png",
                     f"Parametric maps of {self.name} by {word} on axial slices of the T1w, with voxels not to be believed.",
                     f"{self.name}: maps fitted voxel by voxel by {word}, over the T1w{f' ({units})' if units else ''}. Turquoise: "
-                    "voxels whose fit is not to be believed (a rate at the end of its range). Voxels to be believed: "
+                    "voxels whose fit is not to be believed (a rate at the end of its range); grey: no value, or next to nothing. Voxels "
+                    "to be believed, of those with a value: "
                     f"{', '.join(shares) or 'not recorded'}. Slice positions in mm.",
                 )
             )

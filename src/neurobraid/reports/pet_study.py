@@ -8,7 +8,16 @@ from neurobraid.reports import figures, pet_figures
 from neurobraid.reports.gather import entities_of, plain_table, scan_of, sidecar_of, spell, table
 from neurobraid.reports.measures import MEASURES, ORDER
 from neurobraid.reports.pages import Cell, Fold, Heading, Note, Table, number
-from neurobraid.reports.pet_pages import MODELS, SYMBOLS, UNITLESS, flag_rows, in_order, outcome, significant
+from neurobraid.reports.pet_pages import (
+    MODELS,
+    SYMBOLS,
+    UNITLESS,
+    by,
+    flag_rows,
+    in_order,
+    outcome,
+    significant,
+)
 from neurobraid.reports.planes import Volume
 
 #: what a group of scans was scanned with, columns of the table of quality
@@ -276,7 +285,7 @@ def _regional(section, study, scans, atlas, name, tag):
                     ),
                     f"study_{tag}seg-{atlas}_{main.lower()}.svg",
                     f"Boxes of {main} over {len(frame)} scans for the regions with the highest medians.",
-                    f"Regional {main} by {model} over {have} {'scan' if have == 1 else 'scans'} ({name}, atlas {atlas}), the thirty regions "
+                    f"Regional {by(main, model)} over {have} {'scan' if have == 1 else 'scans'} ({name}, atlas {atlas}), the thirty regions "
                     "with the highest medians: boxes to the quartiles, whiskers to the extremes, one point per scan. Flagged regions are "
                     "left out.",
                 )

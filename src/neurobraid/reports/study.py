@@ -9,6 +9,7 @@ import numpy as np
 
 from neurobraid import __version__
 from neurobraid.files import read_json, write_json
+from neurobraid.fusion.schema import in_depth
 from neurobraid.reports import figures, methods, pet_study, run_record, spec
 from neurobraid.reports.gather import (
     LABELS,
@@ -25,7 +26,7 @@ from neurobraid.reports.gather import (
     table,
     without_dates,
 )
-from neurobraid.reports.measures import MEASURES, ORDER, PARTS
+from neurobraid.reports.measures import MEASURES, ORDER, PARTS, feature
 from neurobraid.reports.pages import (
     Cell,
     Code,
@@ -865,9 +866,14 @@ class _Study:
             if not len(features):
                 section.add(Note(f"The feature table of atlas {atlas} is empty.", "missing"))
                 continue
+            pairs = features[["modality", "measure"]].drop_duplicates().itertuples(index=False, name=None)
+            about = {f"{modality} · {measure}": feature(modality, measure) for modality, measure in pairs}
+            pairs = (name.split(" · ", 1) for name in about)
+            deep = {" · ".join(pair) for pair in pairs if in_depth(*pair)}
             features["measure"] = features["modality"].astype(str) + " · " + features["measure"].astype(str)
             filled = (
-                features.assign(filled=features["value"].notna())
+                features[~features["measure"].isin(deep)]
+                .assign(filled=features["value"].notna())
                 .groupby(["participant_id", "measure"])["filled"]
                 .mean()
                 .unstack()
@@ -894,7 +900,7 @@ class _Study:
             )
             rows = [
                 [
-                    r.Index,
+                    Cell(r.Index, note=about[r.Index]),
                     str(r.people),
                     str(r.regions),
                     Cell("–" if (u := str(units.get(r.Index, ""))) in ("1", "nan", "") else u),
@@ -904,14 +910,18 @@ class _Study:
                 for r in summary.itertuples()
             ]
             heads = ["Modality · measure", "Participants", "Regions", "Unit", "Mean", "SD"]
-            section.add(
-                Table(
-                    heads,
-                    rows,
-                    f"Measures in the feature table of atlas {atlas}, over participants and regions.",
-                    numeric=("Participants", "Regions", "Mean", "SD"),
+            numeric = ("Participants", "Regions", "Mean", "SD")
+            main = [row for row in rows if row[0].text not in deep]
+            more = [row for row in rows if row[0].text in deep]
+            caption = f"Measures in the feature table of atlas {atlas}, over participants and regions."
+            section.add(Table(heads, main, caption, numeric=numeric))
+            if more:
+                caption = (
+                    f"Rates, and outcomes of further kinetic models, in the feature table of atlas {atlas}. A prediction takes them only "
+                    "where its configuration names them."
                 )
-            )
+                block = Table(heads, more, caption, numeric=numeric, compact=True)
+                section.add(Fold(f"{len(more)} further measures of PET, atlas {atlas}", [block]))
 
     # -------------------------------------------------------------- prediction
 
