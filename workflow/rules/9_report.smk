@@ -16,7 +16,13 @@ PET_SHOWN = PET_MODELS + PET_PLASMA
 PET_SHOWN_MAPS = PET_MAPS + PET_PLASMA_MAPS
 PET_GROUP_MAPS = [
     [name for name in PET_SHOWN_MAPS if name.endswith(f"_meas-{measure}")][:1]
-    for measure in ("BPND", "VT", "Ki", "Kref", "SUVR")
+    for measure in (
+        "BPND",
+        "VT",
+        "Ki",
+        "Kref",
+        *(["SUVR"] if PET_SHOWN == ["SUVR"] else []),
+    )
 ]
 PET_VALID = PET_MODELS + PET_PLASMA_MAPPED
 # curves before the correction for partial volume, which models with a plasma input read

@@ -589,6 +589,9 @@ class Scan:
             main = outcome(kinetics)
             if main is None or main in seen or not kinetics[main].notna().any():
                 continue
+            # a ratio of uptake beside binding or volume would show the same order of regions once more
+            if main == "SUVR" and set(tables) - {"SUVR"}:
+                continue
             seen.add(main)
             indexed = kinetics.drop_duplicates("name").set_index("name")
             label = SYMBOLS[main] + (" (unitless)" if main in UNITLESS else "")
