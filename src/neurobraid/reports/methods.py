@@ -289,10 +289,10 @@ def _pet(settings, facts, cite) -> str:
     pairs = facts.get("kinetics")
     if pairs is None:
         pairs = [(model, _planned(settings)) for model in get(settings, "pet.models", [])]
-    told = pet_methods.kinetics(pairs, cite)
+    # in the order of the text, so that the papers are numbered as they are read
     text += pet_methods.partial_volume(get(settings, "pet", {}), facts.get("curves") or [], cite)
     text += pet_methods.blood(facts.get("input") or [])
-    return f"{text} {told}".strip()
+    return f"{text} {pet_methods.kinetics(pairs, cite)}".strip()
 
 
 def _planned(settings) -> dict:
@@ -302,7 +302,7 @@ def _planned(settings) -> dict:
         "BasisFunctions": get(settings, "pet.n_basis", 128),
         "BasisRange1PerMin": get(settings, "pet.k2a_range_per_min", [0.006, 0.6]),
         "WindowMin": window if window != "auto" else None,
-        "WindowSource": "configuration",
+        "WindowSource": "config",
     }
 
 

@@ -234,10 +234,14 @@ def _plasma_models(done, cite) -> str:
         )
         for kind in (True, False)
     }
-    for kind, what in ((True, "compartment models"), (False, "linear models")):
+    if list(fractions[True]) == list(fractions[False]):
+        told = [(True, "all of them")]
+    else:
+        told = [(True, "the compartment models"), (False, "the linear models")]
+    for kind, what in told:
         if fractions[kind]:
             how = words([v if v == "fitted" else f"{float(v):g}" for v in fractions[kind]])
-            text += f" The fraction of blood in tissue was {how} in the {what}."
+            text += f" The fraction of blood in tissue was {how} in {what}."
     starts = _starts(done, [m for m in mine if m not in COMPARTMENTS])
     if starts:
         text += f" The linear models start at t* = {starts}."
@@ -257,7 +261,8 @@ def _suvr(done, cite) -> str:
         return ""
     told = words([f"{a:g} to {b:g} min" for a, b in windows])
     source = next((str(n["WindowSource"]) for n in notes if n.get("WindowSource")), "")
-    text = f"SUVR was taken from {told} after injection ({source})."
+    how = "as configured" if source in ("config", "") else source
+    text = f"SUVR was taken from {told} after injection ({how})."
     if any("CentiloidSlope" in n for n in notes):
         note = next(n for n in notes if "CentiloidSlope" in n)
         text += (
@@ -312,13 +317,14 @@ def partial_volume(settings: Mapping, curves: Sequence[Mapping], cite) -> str:
     widths = done[0].get("PointSpreadFWHMmm") if done else settings.get("psf_fwhm_mm", [])
     text = (
         f" Activity was corrected for partial volume by {name} with a point spread of {' x '.join(f'{float(w):g}' for w in widths)} mm "
-        "(full width at half maximum)"
+        "(full width at half maximum"
     )
     if done:
         masks = {"fuzzy": "tissue fractions", "hard": "whole points"}.get(str(done[0].get("Masks")), "")
         rounds = f"{done[0]['Iterations']} iterations, " if "Iterations" in done[0] else ""
         numbers = spread(_values(done, "ConditionNumber"))
-        text += f" ({rounds}masks of {masks}, condition number {numbers})"
+        text += f"; {rounds}masks of {masks}, condition number {numbers}"
+    text += ")"
     text += "; maps were not corrected" if method in ("gtm", "labbe") else ""
     if any(m in settings.get("models", []) for m in (*COMPARTMENTS, "Logan", "MA1", "Patlak")):
         text += "; models with a plasma input read the curves without that correction"

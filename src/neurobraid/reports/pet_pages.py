@@ -42,7 +42,13 @@ SYMBOLS = {
 }
 UNITLESS = ("BPND", "SUVR", "R1")
 #: parameters in plain text, for headings
-NAMES = {"k2prime": "k2′", "residual_sd": "Residual SD", "runs_p": "Runs p", "centiloid": "Centiloid"}
+NAMES = {
+    "k2prime": "k2′",
+    "residual_sd": "Residual SD",
+    "runs_p": "Runs p",
+    "coverage": "Coverage",
+    "centiloid": "Centiloid",
+}
 NOT_PARAMETERS = ("name", "flag", "undetermined", "coverage", "max_residual", "residual_sd", "runs_p")
 FINE = ("ok", "reference")
 
@@ -70,6 +76,8 @@ PVC_METHODS = {
     "mg": "Müller-Gärtner",
 }
 SHOWN = 4
+#: coverage from which a region counts as seen
+FULL = 0.995
 FD_LIMIT_MM = 3.0
 #: runs of residuals less likely than this are counted
 RUNS_P = 0.05
@@ -135,6 +143,8 @@ def parameter_table(kinetics, units: Mapping | None = None, caption: str = "") -
     """
     columns = parameters(kinetics)
     more = [c for c in ("residual_sd", "runs_p") if c in kinetics]
+    if "coverage" in kinetics and (kinetics["coverage"] < FULL).any():
+        more.append("coverage")
     heads = ["Region"]
     for column in (*columns, *more):
         unit = str((units or {}).get(column, "1"))

@@ -72,8 +72,13 @@ def quality(section, study) -> None:
         (c for c in found if c not in IDENTITY and found[c].notna().any()),
         key=lambda c: ORDER.get(c, len(ORDER)),
     )
-    panels = []
+    panels, same = [], []
     for metric in metrics:
+        if found[metric].nunique() == 1 and len(found) > 1:
+            same.append(
+                f"{_label(metric)[0]} ({number(float(found[metric].dropna().iloc[0]), _label(metric)[1])})"
+            )
+            continue
         groups = []
         for letter in short.values():
             rows = [n for n, m in enumerate(mine) if m == letter]
@@ -89,7 +94,8 @@ def quality(section, study) -> None:
                 f"Boxes and points of {len(panels)} quality measures of the PET scans by tracer, site and scanner.",
                 f"Quality of {len(found)} PET scans by tracer, site and scanner (letters, see the table below): boxes to the quartiles, "
                 "whiskers to the farthest value within one and a half box heights, one point per scan. Named in orange: scans that "
-                "stand out among those of their own tracer, site and scanner.",
+                "stand out among those of their own tracer, site and scanner."
+                + (f" The same in every scan: {', '.join(same)}." if same else ""),
             )
         )
     rows = []

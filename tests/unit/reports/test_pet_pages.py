@@ -218,9 +218,16 @@ def test_parameter_table_has_units_errors_and_marks_what_is_flagged():
          "flag": ["ok", "no data"], "undetermined": ["k2", "none"], "coverage": [1, 0.2]}
     )  # fmt: skip
     shown = pet_pages.parameter_table(table, {"VT": "mL/cm3", "k2": "1/min", "residual_sd": "kBq/mL"})
-    assert shown.columns == ["Region", "VT (mL/cm3)", "k2 (1/min)", "Residual SD (kBq/mL)", "Flag"]
+    assert shown.columns == [
+        "Region",
+        "VT (mL/cm3)",
+        "k2 (1/min)",
+        "Residual SD (kBq/mL)",
+        "Coverage",
+        "Flag",
+    ]
     first, second = shown.cells()
-    assert [c.text for c in first] == ["a", "4 ± 0.12", "0.1", "0.5", "ok"]
+    assert [c.text for c in first] == ["a", "4 ± 0.12", "0.1", "0.5", "1", "ok"]
     assert first[-1].note == "not determined: k2"
     assert second[1].text == "n/a"
     assert (first[-1].tone, second[-1].tone) == ("", "warn")
