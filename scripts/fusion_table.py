@@ -18,6 +18,7 @@ with job_log(snakemake.log[0]):
         coverage=snakemake.input.coverage,
         kinetics=snakemake.input.kinetics,
         volumes=snakemake.input.volumes,
+        kinetics_json=snakemake.input.kinetics_json,
         structure=snakemake.input.structure,
         brain=snakemake.input.brain,
     )

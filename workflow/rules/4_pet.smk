@@ -31,17 +31,8 @@ PET_T1W_MAPS = [
     for model in PET_MODELS
     for measure in PET_MEASURES[model][0] + PET_MEASURES[model][1]
 ]
-# one model stands for binding wherever modalities meet: the first that measures it
-PET_FUSED = [
-    *[model for model in PET_MODELS if "BPND" in PET_MEASURES[model][0]][:1],
-    *[model for model in PET_MODELS if model == "SUVR"],
-]
-# volume of distribution or net influx, of scans with blood
-PET_FUSED_PLASMA = [
-    model
-    for known in (("1TCM", "2TCM", "Logan", "MA1"), ("2TCMirr", "Patlak"))
-    for model in [name for name in PET_PLASMA if name in known][:1]
-]
+# models in the order in which they enter the fusion table: the first that measures something gives it its plain name
+PET_FUSED = PET_MODELS + PET_PLASMA
 # segmentation of curves that another program made; a rule needs a name even where there are none
 PET_ADOPTED = (STUDY.segmentations or ["none"])[0]
 # k2' and t*, where a model has them
@@ -90,6 +81,9 @@ rule pet_fit:
         frames_json="<derivatives>/{visit}/pet/{scan}_desc-frames_timeseries.json",
         petref="<derivatives>/{visit}/pet/{scan}_petref.nii.gz",
         petref_json="<derivatives>/{visit}/pet/{scan}_petref.json",
+        uncorrected="<derivatives>/{visit}/pet/{scan}_desc-uncorrected_petref.nii.gz",
+        uncorrected_json="<derivatives>/{visit}/pet/{scan}_desc-uncorrected_petref.json",
+        profiles="<derivatives>/{visit}/pet/{scan}_desc-profiles_table.tsv",
         hmc="<derivatives>/{visit}/pet/{scan}_from-orig_to-petref_mode-image_desc-hmc_xfm.txt",
         coreg="<derivatives>/{visit}/pet/{scan}_from-petref_to-T1w_mode-image_desc-coreg_xfm.txt",
         confounds="<derivatives>/{visit}/pet/{scan}_desc-confounds_timeseries.tsv",
@@ -566,6 +560,7 @@ rule pet_input:
     output:
         inputfunction="<derivatives>/{visit}/pet/{scan}_inputfunction.tsv",
         inputfunction_json="<derivatives>/{visit}/pet/{scan}_inputfunction.json",
+        samples="<derivatives>/{visit}/pet/{scan}_desc-samples_timeseries.tsv",
     log:
         "logs/pet_input/{visit}/{scan}.log",
     benchmark:
@@ -610,6 +605,10 @@ rule pet_plasma:
         fits=collect(
             "<derivatives>/{{visit}}/pet/{{scan}}_seg-{{atlas}}_model-{model}_desc-fit_tacs.tsv",
             model=PET_PLASMA or ["none"],
+        ),
+        plots=collect(
+            "<derivatives>/{{visit}}/pet/{{scan}}_seg-{{atlas}}_model-{model}_desc-plot_table.tsv",
+            model=PET_PLASMA_MAPPED,
         ),
     log:
         "logs/pet_plasma/{visit}/{scan}_{atlas}.log",

@@ -35,15 +35,17 @@ FUSED = {
             )
             if atlas in ATLASES
         ],
-        "kinetics": [
-            path
-            for model in PET_FUSED + PET_FUSED_PLASMA
-            for path in pet_scans(
-                f"<derivatives>/{{visit}}/pet/{{scan}}_seg-{{atlas}}_model-{model}_kinpar.tsv",
-                atlas,
-                blood=model in PET_FUSED_PLASMA,
-            )
-        ],
+        **{
+            kind: [
+                path
+                for model in PET_FUSED
+                for path in pet_scans(
+                    f"<derivatives>/{{visit}}/pet/{{scan}}_seg-{{atlas}}_model-{model}_kinpar.{ending}",
+                    atlas,
+                )
+            ]
+            for kind, ending in (("kinetics", "tsv"), ("kinetics_json", "json"))
+        },
         "volumes": [] if atlas in ATLASES else pet_scans(PET_MORPH, atlas),
         "structure": [
             path
@@ -97,6 +99,7 @@ rule fusion_table:
         rest=lookup(dpath="{atlas}/rest", within=FUSED),
         coverage=lookup(dpath="{atlas}/coverage", within=FUSED),
         kinetics=lookup(dpath="{atlas}/kinetics", within=FUSED),
+        kinetics_json=lookup(dpath="{atlas}/kinetics_json", within=FUSED),
         volumes=lookup(dpath="{atlas}/volumes", within=FUSED),
         structure=lookup(dpath="{atlas}/structure", within=FUSED),
         brain=scans("T1w", "<derivatives>/{visit}/anat/{scan}_desc-brain_morph.tsv"),

@@ -11,8 +11,22 @@ RAW_TABLES = {
     name: ([f"<raw>/{name}"] if BUILTIN or os.path.exists(f"{RAW}/{name}") else [])
     for name in ("participants.tsv", "participants.json")
 }
-# scans whose kinetics are modelled; without SRTM there is no binding to show
-SRTM = ["SRTM"] if "SRTM" in config["pet"]["models"] else []
+# what the PET pages show of the models: maps in T1w space by voxel, and the group maps, the first model of each measure
+PET_SHOWN = PET_MODELS + PET_PLASMA
+PET_SHOWN_MAPS = PET_MAPS + PET_PLASMA_MAPS
+PET_GROUP_MAPS = [
+    [name for name in PET_SHOWN_MAPS if name.endswith(f"_meas-{measure}")][:1]
+    for measure in (
+        "BPND",
+        "VT",
+        "Ki",
+        "Kref",
+        *(["SUVR"] if PET_SHOWN == ["SUVR"] else []),
+    )
+]
+PET_VALID = PET_MODELS + PET_PLASMA_MAPPED
+# curves before the correction for partial volume, which models with a plasma input read
+PET_PLAIN = ["desc-preproc"] if PET_PVC != "none" else []
 # endings of what the rules of earlier stages make: a page shows the reference before distortion correction, and the
 # quality of all scans side by side, where a rule makes them
 MADE = [str(path) for made in workflow.rules for path in made.output]
@@ -96,32 +110,71 @@ PET_RECORDS = [
         f"{PET_FILE}_desc-confounds_timeseries.tsv",
         {"imaged": True},
     ),
+    (
+        "uncorrected",
+        f"{PET_FILE}_desc-uncorrected_petref.nii.gz",
+        {"imaged": True},
+    ),
+    ("profiles", f"{PET_FILE}_desc-profiles_table.tsv", {"imaged": True}),
+    ("curves_qc", f"{PET_FILE}_desc-curves_qc.json", {}),
+    ("pet_weights", f"{PET_FILE}_desc-weights_weights.tsv", {}),
+    ("reference", f"{PET_FILE}_label-reference_{PET_CURVES}_tacs.tsv", {}),
+    # what the region is made of is told where its curve is drawn, before any correction
+    ("reference_json", f"{PET_FILE}_label-reference_desc-preproc_tacs.json", {}),
     ("tacs", f"{PET_FILE}_seg-{{atlas}}_{PET_CURVES}_tacs.tsv", {}),
+    ("tacs_json", f"{PET_FILE}_seg-{{atlas}}_{PET_CURVES}_tacs.json", {}),
+    *(
+        (kind, f"{PET_FILE}_{what}_{curves}_tacs.tsv", {})
+        for curves in PET_PLAIN
+        for kind, what in (
+            ("reference_plain", "label-reference"),
+            ("tacs_plain", "seg-{atlas}"),
+        )
+    ),
     *(
         (kind, f"{PET_FILE}_seg-{{atlas}}_model-{model}_{ending}", {})
-        for model in SRTM
-        for kind, ending in (
-            ("srtm", "kinpar.tsv"),
-            ("srtm_json", "kinpar.json"),
-            ("fits", "desc-fit_tacs.tsv"),
+        for model in PET_SHOWN
+        for kind, ending, models in (
+            ("kinpar", "kinpar.tsv", PET_SHOWN),
+            ("kinpar_json", "kinpar.json", PET_SHOWN),
+            ("fits", "desc-fit_tacs.tsv", [m for m in PET_SHOWN if m != "SUVR"]),
+            (
+                "plots",
+                "desc-plot_table.tsv",
+                ["refLogan", "refPatlak", *PET_PLASMA_MAPPED],
+            ),
         )
+        if model in models
+    ),
+    *(
+        ("pet_maps", f"{PET_FILE}_space-T1w_{name}_mimap.nii.gz", {"imaged": True})
+        for name in PET_SHOWN_MAPS
     ),
     *(
         (
-            "bpnd_map",
-            f"{PET_FILE}_space-{MNI}_model-{model}_meas-BPND_mimap.nii.gz",
+            "pet_valid",
+            f"{PET_FILE}_space-T1w_model-{model}_desc-validity_mask.nii.gz",
             {"imaged": True},
         )
-        for model in SRTM
+        for model in PET_VALID
     ),
     *(
         (
-            "plasma",
-            f"{PET_FILE}_seg-{{atlas}}_model-{model}_kinpar.{ending}",
-            {"blood": True},
+            "group_maps",
+            f"{PET_FILE}_space-{MNI}_{name}_mimap.nii.gz",
+            {"imaged": True},
         )
-        for model in PET_FUSED_PLASMA
-        for ending in ("tsv", "json")
+        for names in PET_GROUP_MAPS
+        for name in names
+    ),
+    *(
+        (kind, f"{PET_FILE}_{ending}", {"blood": True})
+        for model in PET_PLASMA[:1]
+        for kind, ending in (
+            ("inputfunction", "inputfunction.tsv"),
+            ("inputfunction_json", "inputfunction.json"),
+            ("samples", "desc-samples_timeseries.tsv"),
+        )
     ),
 ]
 PAGE_KINDS = dict.fromkeys(
@@ -130,15 +183,17 @@ PAGE_KINDS = dict.fromkeys(
         "raw_bold",
         "raw_pet",
         "boldref_hmc",
-        "tacs",
-        "srtm",
-        "srtm_json",
+        "reference_plain",
+        "tacs_plain",
         "fits",
-        "bpnd_map",
+        "plots",
+        "inputfunction",
+        "inputfunction_json",
+        "samples",
+        "group_maps",
     ]
     + ["activation", "relmat", "coverage"]
     + [kind for kind, *_ in PAGE_RECORDS + PET_RECORDS]
-    + ["plasma"]
 )
 PAGE_FILES = {
     participant: {kind: [] for kind in PAGE_KINDS} for participant in PARTICIPANTS
@@ -196,11 +251,26 @@ rule report_participant:
         pet_frames=lookup(dpath="{participant}/pet_frames", within=PAGE_FILES),
         pet_confounds=lookup(dpath="{participant}/pet_confounds", within=PAGE_FILES),
         pet_qc=lookup(dpath="{participant}/pet_qc", within=PAGE_FILES),
+        curves_qc=lookup(dpath="{participant}/curves_qc", within=PAGE_FILES),
+        uncorrected=lookup(dpath="{participant}/uncorrected", within=PAGE_FILES),
+        profiles=lookup(dpath="{participant}/profiles", within=PAGE_FILES),
+        pet_weights=lookup(dpath="{participant}/pet_weights", within=PAGE_FILES),
+        reference=lookup(dpath="{participant}/reference", within=PAGE_FILES),
+        reference_plain=lookup(dpath="{participant}/reference_plain", within=PAGE_FILES),
         tacs=lookup(dpath="{participant}/tacs", within=PAGE_FILES),
-        srtm=lookup(dpath="{participant}/srtm", within=PAGE_FILES),
+        tacs_json=lookup(dpath="{participant}/tacs_json", within=PAGE_FILES),
+        tacs_plain=lookup(dpath="{participant}/tacs_plain", within=PAGE_FILES),
+        kinpar=lookup(dpath="{participant}/kinpar", within=PAGE_FILES),
+        kinpar_json=lookup(dpath="{participant}/kinpar_json", within=PAGE_FILES),
         fits=lookup(dpath="{participant}/fits", within=PAGE_FILES),
-        bpnd_map=lookup(dpath="{participant}/bpnd_map", within=PAGE_FILES),
-        plasma=lookup(dpath="{participant}/plasma", within=PAGE_FILES),
+        plots=lookup(dpath="{participant}/plots", within=PAGE_FILES),
+        inputfunction=lookup(dpath="{participant}/inputfunction", within=PAGE_FILES),
+        inputfunction_json=lookup(
+            dpath="{participant}/inputfunction_json", within=PAGE_FILES
+        ),
+        samples=lookup(dpath="{participant}/samples", within=PAGE_FILES),
+        pet_maps=lookup(dpath="{participant}/pet_maps", within=PAGE_FILES),
+        pet_valid=lookup(dpath="{participant}/pet_valid", within=PAGE_FILES),
     output:
         page="<reports>/{participant}.html",
         figures=report(
@@ -272,10 +342,27 @@ rule report_study:
             for atlas in ATLASES
             for measure in MEASURES
         ],
-        srtm=[path for files in PAGE_FILES.values() for path in files["srtm"]],
-        srtm_json=[path for files in PAGE_FILES.values() for path in files["srtm_json"]],
-        plasma=[path for files in PAGE_FILES.values() for path in files["plasma"]],
-        bpnd_maps=[path for files in PAGE_FILES.values() for path in files["bpnd_map"]],
+        kinpar=[path for files in PAGE_FILES.values() for path in files["kinpar"]],
+        kinpar_json=[
+            path for files in PAGE_FILES.values() for path in files["kinpar_json"]
+        ],
+        tacs_json=[path for files in PAGE_FILES.values() for path in files["tacs_json"]],
+        reference_json=[
+            path for files in PAGE_FILES.values() for path in files["reference_json"]
+        ],
+        inputfunction_json=[
+            path
+            for files in PAGE_FILES.values()
+            for path in files["inputfunction_json"]
+        ],
+        group_maps=[
+            path for files in PAGE_FILES.values() for path in files["group_maps"]
+        ],
+        pet_quality=[
+            "<derivatives>/group/desc-petquality_table.tsv"
+            for suffix in ["pet"]
+            if participants_with(suffix)
+        ],
         features=collect(
             "<derivatives>/group/atlas-{atlas}_desc-fusion_features.tsv",
             atlas=SEGMENTATIONS,

@@ -44,9 +44,20 @@ MEASURES = {
     ("pet", "BPND"): ("1", "Non-displaceable binding potential"),
     ("pet", "R1"): ("1", "Relative delivery"),
     ("pet", "SUVR"): ("1", "Standardised uptake value ratio to the reference region"),
-    ("pet", "VT"): ("mL/cm3", "Volume of distribution, from arterial plasma"),
-    ("pet", "Ki"): ("mL/cm3/min", "Net influx, from arterial plasma"),
     ("anat", "regionvolume"): ("mL", "Volume of the region in the segmentation that PET curves came with"),
+    ("pet", "VT"): ("mL/cm3", "Total distribution volume"),
+    ("pet", "Ki"): ("mL/cm3/min", "Net influx from plasma"),
+    ("pet", "Kref"): ("1/min", "Net influx relative to the reference region"),
+    ("pet", "CMRglc"): ("umol/100 mL/min", "Metabolic rate of glucose"),
+    ("pet", "centiloid"): ("CL", "Centiloid"),
+    ("pet", "SUV"): ("g/mL", "Standardised uptake value by body weight"),
+    ("pet", "K1"): ("mL/cm3/min", "Delivery from plasma"),
+    ("pet", "k2"): ("1/min", "Efflux of free tracer"),
+    ("pet", "k2a"): ("1/min", "Apparent efflux, k2/(1 + BPND)"),
+    ("pet", "k2prime"): ("1/min", "Efflux of the reference region"),
+    ("pet", "k3"): ("1/min", "Rate of binding or trapping"),
+    ("pet", "k4"): ("1/min", "Rate of release"),
+    ("pet", "vB"): ("1", "Fraction of blood in tissue"),
     ("anat", "volume"): ("mL", "Grey-matter volume"),
     ("anat", "density"): ("1", "Mean grey-matter probability"),
     ("anat", "tiv"): (
@@ -55,17 +66,44 @@ MEASURES = {
     ),
 }
 
+#: Outcomes of kinetic models: the first model of a study that has one gives it its plain name, others add theirs.
+PET_OUTCOMES = ("BPND", "R1", "VT", "Ki", "Kref", "CMRglc", "SUVR", "SUV", "centiloid")
+#: Rates and further parameters: they carry the name of their model.
+PET_DETAILS = ("K1", "k2", "k2a", "k2prime", "k3", "k4", "vB")
+#: Kinetic models, as they are called in file names and measures.
+PET_MODELS = (
+    "SRTM", "SRTM2", "MRTM1", "MRTM2", "refLogan", "refmlLogan", "refPatlak", "SUVR", "1TCM", "2TCM", "2TCMirr", "Logan", "MA1",
+    "Patlak",
+)  # fmt: skip
+
+
+def in_depth(modality, measure):
+    """Whether a measure is a rate, or an outcome by a further model: taken by a prediction only when it is named.
+
+    Examples
+    --------
+    >>> in_depth("pet", "BPND"), in_depth("pet", "BPND_MRTM2_RAC"), in_depth("pet", "k2_SRTM"), in_depth("anat", "k2")
+    (False, True, True, False)
+    """
+    base, *rest = measure.split("_")
+    if modality != "pet":
+        return False
+    return base in (*PET_DETAILS, "SUV") or any(part in PET_MODELS for part in rest)
+
+
 TASK_UNIT = "%"
 TASK_DESCRIPTION = "Effect of the contrast in percent signal change, task and contrast joined by _"
 
 
-def table_schema(measures=()):
+def table_schema(measures=(), about=None):
     """Sidecar fields that describe the table.
 
     Parameters
     ----------
     measures : iterable of tuple of str
         (modality, measure, unit) present in the table.
+    about : dict of (str, str) to dict, optional
+        Further fields by modality and measure: the model of a kinetic parameter and the correction behind it.
 
     Returns
     -------
@@ -77,7 +115,8 @@ def table_schema(measures=()):
         base = measure.split("_")[0]
         known = MEASURES.get((modality, measure)) or MEASURES.get((modality, base))
         text = known[1] if known else TASK_DESCRIPTION
-        described[f"{modality} {measure}"] = {"Description": text, "Units": unit}
+        more = (about or {}).get((modality, measure), {})
+        described[f"{modality} {measure}"] = {"Description": text, "Units": unit, **more}
     return {
         "Columns": {name: {"Description": text, "Type": kind} for name, (text, kind) in COLUMNS.items()},
         "Measures": described,

@@ -7,8 +7,18 @@ import numpy as np
 
 from neurobraid.connectivity.matrix import fisher_z
 from neurobraid.errors import InputError
-from neurobraid.files import read_tsv, write_json, write_tsv
-from neurobraid.fusion.schema import COLUMNS, MEASURES, MODALITIES, TASK_UNIT, WHOLE, table_schema
+from neurobraid.files import read_json, read_tsv, write_json, write_tsv
+from neurobraid.fusion.schema import (
+    COLUMNS,
+    MEASURES,
+    MODALITIES,
+    PET_DETAILS,
+    PET_OUTCOMES,
+    TASK_UNIT,
+    WHOLE,
+    in_depth,
+    table_schema,
+)
 from neurobraid.jobs import log
 from neurobraid.provenance import bids_uri, sidecar
 
@@ -135,7 +145,34 @@ def connectivity_rows(path, coverage=None, *, networks=None, suffix=""):
     return frames
 
 
-def kinetic_rows(path, measures, *, suffix=""):
+def kinetic_names(paths):
+    """What every kinetic parameter of a study is called.
+
+    Parameters
+    ----------
+    paths : iterable of path-like
+        ``…_model-…_kinpar.tsv``, in the order of the models of the study.
+
+    Returns
+    -------
+    dict of (str, str) to str
+        Model and column to measure: an outcome of the first model that has it keeps its name, so that a study with one
+        more model has the same measures as before; further models and all rates add theirs (``BPND_MRTM2``, ``k3_2TCM``).
+    """
+    found, owners = {}, {}
+    for path in paths:
+        model = name_entities(path).get("model", "")
+        for column in read_tsv(path).columns:
+            if column in PET_OUTCOMES:
+                owners.setdefault(column, model)
+            elif column not in PET_DETAILS:
+                continue
+            plain = not model or owners.get(column) == model
+            found[model, column] = column if plain else f"{column}_{model}"
+    return found
+
+
+def kinetic_rows(path, measures, *, suffix="", names=None):
     """Kinetic parameters of one PET scan.
 
     Parameters
@@ -144,9 +181,11 @@ def kinetic_rows(path, measures, *, suffix=""):
         ``…_kinpar.tsv`` with the columns ``name``, the measures and, if known, ``coverage`` and ``flag``; values
         whose flag is not ``ok`` become NaN.
     measures : iterable of str
-        Of BPND, R1, SUVR, VT, Ki; those the file has are taken.
+        Of `schema.PET_OUTCOMES` and `schema.PET_DETAILS`; those the file has are taken.
     suffix : str
         Added to the measure (``_<tracer>`` where a study has several tracers).
+    names : dict, optional
+        From `kinetic_names`; default those of this file alone.
 
     Returns
     -------
@@ -157,14 +196,51 @@ def kinetic_rows(path, measures, *, suffix=""):
     share = table["coverage"] if "coverage" in table else np.full(len(table), np.nan)
     # a reference region binds nothing by definition and a flagged fit is no measurement
     good = table["flag"].eq("ok") if "flag" in table else np.ones(len(table), dtype=bool)
+    # a rate may be loose where the outcome is not
+    loose = table["undetermined"].str.split(",") if "undetermined" in table else None
+    names = kinetic_names([path]) if names is None else names
+    model = name_entities(path).get("model", "")
     frames = []
     for measure in measures:
-        if measure in table:
-            unit = MEASURES["pet", measure][0]
-            frames.append(
-                _frame(path, table["name"], "pet", measure + suffix, table[measure].where(good), unit, share)
+        if measure not in table:
+            continue
+        kept = good
+        if loose is not None and measure in PET_DETAILS:
+            kept = good & ~loose.map(
+                lambda found, measure=measure: isinstance(found, list) and measure in found
             )
+        called = names.get((model, measure), measure) + suffix
+        unit = MEASURES["pet", measure][0]
+        frames.append(_frame(path, table["name"], "pet", called, table[measure].where(kept), unit, share))
     return frames
+
+
+def kinetic_sources(paths, sidecars, names):
+    """Model and partial-volume correction of every measure of PET, for the sidecar.
+
+    Parameters
+    ----------
+    paths, sidecars : iterable of path-like
+        Kinetic tables and their JSON files, matched by name.
+    names : dict
+        From `kinetic_names`.
+
+    Returns
+    -------
+    dict of (str, str) to dict
+        See `schema.table_schema`; measures of several tracers included.
+    """
+    beside = {Path(p).name.removesuffix(".json"): p for p in sidecars}
+    found, several = {}, _several(paths, "trc")
+    for path in paths:
+        entities, stem = name_entities(path), Path(path).name.removesuffix(".tsv")
+        note = read_json(beside[stem]) if stem in beside else {}
+        suffix = f"_{entities.get('trc', 'none')}" if several else ""
+        for (model, _), called in names.items():
+            if model == entities.get("model", ""):
+                entry = found.setdefault(("pet", called + suffix), {"Model": model})
+                entry.setdefault("PartialVolumeCorrection", note.get("PartialVolumeCorrection", "not stated"))
+    return found
 
 
 def structure_rows(path):
@@ -235,7 +311,7 @@ def fusion_table(
     structure=(),
     brain=(),
     volumes=(),
-    pet_measures=("BPND", "R1", "SUVR", "VT", "Ki"),
+    pet_measures=(*PET_OUTCOMES, *PET_DETAILS),
 ):
     """Join the region tables of all modalities by region name.
 
@@ -251,7 +327,7 @@ def fusion_table(
     rest, coverage : iterable of path-like
         Correlation matrices, and the coverage tables of the same scans (matched by name, not by position).
     kinetics : iterable of path-like
-        Kinetic parameters per region.
+        Kinetic parameters per region, in the order of the models of the study; see `kinetic_names`.
     structure : iterable of path-like
         Grey matter per region.
     brain : iterable of path-like
@@ -288,9 +364,10 @@ def fusion_table(
         share = seen.get(Path(path).name.split("_stat-")[0])
         frames += connectivity_rows(path, share, networks=networks, suffix=suffix)
     tag = "trc" if _several(kinetics, "trc") else None
+    called = kinetic_names(kinetics)
     for path in kinetics:
         suffix = f"_{name_entities(path).get('trc', 'none')}" if tag else ""
-        frames += kinetic_rows(path, pet_measures, suffix=suffix)
+        frames += kinetic_rows(path, pet_measures, suffix=suffix, names=called)
     for path in structure:
         frames += structure_rows(path)
     for path in brain:
@@ -382,7 +459,8 @@ def wide(table, modality, *, measure=(), region=(), rows="participant", min_cove
     table : pandas.DataFrame
         Fusion table.
     modality, measure, region : iterable of str
-        What to take; an empty list takes all.
+        What to take; an empty list takes all. Rates and outcomes of further kinetic models (`schema.in_depth`) are
+        taken only when their measure is named: a prediction does not change because one more model was fitted.
     rows : {'participant', 'visit'}
         ``participant`` takes each person's first session that has the measure, so that a prediction never
         looks past the first visit; ``visit`` makes one row per person and session.
@@ -396,6 +474,9 @@ def wide(table, modality, *, measure=(), region=(), rows="participant", min_cove
         A person without the modality has no row.
     """
     part = table[table["modality"].isin(list(modality))] if modality else table
+    if not measure:
+        deep = {name: in_depth("pet", name) for name in part["measure"].unique()}
+        part = part[~(part["modality"].eq("pet") & part["measure"].map(deep).astype(bool))]
     for column, wanted in (("measure", measure), ("region", region)):
         if wanted:
             part = part[part[column].isin(list(wanted))]
@@ -423,7 +504,7 @@ def wide(table, modality, *, measure=(), region=(), rows="participant", min_cove
     )
 
 
-def write_fusion(atlas_table, participants, outputs, **inputs):
+def write_fusion(atlas_table, participants, outputs, *, kinetics_json=(), **inputs):
     """Make and write the fusion table, its sidecar and the table of availability.
 
     Parameters
@@ -434,6 +515,8 @@ def write_fusion(atlas_table, participants, outputs, **inputs):
         Everyone in the study.
     outputs : mapping
         Paths ``features``, ``schema``, ``availability``, ``availability_json``.
+    kinetics_json : iterable of path-like
+        Sidecars of the kinetic tables, which tell whether their curves were corrected for partial volume.
     **inputs
         See `fusion_table`.
     """
@@ -442,11 +525,13 @@ def write_fusion(atlas_table, participants, outputs, **inputs):
     write_tsv(table, outputs["features"])
     present = table[["modality", "measure", "unit"]].drop_duplicates().itertuples(index=False, name=None)
     sources = sorted(str(path) for paths in inputs.values() for path in paths)
+    kinetics = list(inputs.get("kinetics", ()))
+    about = kinetic_sources(kinetics, kinetics_json, kinetic_names(kinetics))
     write_json(
         sidecar(
             "Regional features of all modalities, one value per row, joined by region name.",
             sources,
-            **table_schema(present),
+            **table_schema(present, about),
         ),
         outputs["schema"],
     )

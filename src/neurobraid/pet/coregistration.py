@@ -11,6 +11,113 @@ def smooth(values, affine, fwhm_mm):
     return ndimage.gaussian_filter(np.asarray(values, np.float32), sigma, mode="constant", truncate=3.0)
 
 
+def anatomy(t1w, t1w_affine, brain, *, fwhm_mm=4.0, margin_mm=12.0, level_mm=3.0):
+    """T1w image as PET is compared with it: smoothed, coarse, cut to the brain and a margin; see `to_anatomy`.
+
+    Returns
+    -------
+    fixed : numpy.ndarray, (A, B, C), float32
+    mask : numpy.ndarray of bool, (A, B, C)
+        Voxels that count.
+    affine : numpy.ndarray, (4, 4)
+    """
+    from neurobraid.images.resample import resample_image
+
+    where = np.argwhere(brain)
+    zooms = np.linalg.norm(t1w_affine[:3, :3], axis=0)
+    low = np.maximum(where.min(0) - np.ceil(margin_mm / zooms).astype(int), 0)
+    high = np.minimum(where.max(0) + 1 + np.ceil(margin_mm / zooms).astype(int), brain.shape)
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    corner = t1w_affine.copy()
+    corner[:3, 3] = t1w_affine[:3, :3] @ low + t1w_affine[:3, 3]
+    blurred = smooth(t1w[box], corner, fwhm_mm)
+    near = smooth(brain[box], corner, margin_mm)
+    step = np.maximum(level_mm / zooms, 1.0)
+    coarse = corner.copy()
+    coarse[:3, :3] = corner[:3, :3] * step
+    shape = tuple(np.maximum(np.floor((high - low - 1) / step).astype(int) + 1, 2))
+    fixed = resample_image((blurred, corner), shape, coarse)
+    mask = resample_image((near, corner), shape, coarse) > 0.05
+    return fixed, mask, coarse
+
+
+BINS = 32
+"""Bins of either image in `mutual_information`."""
+
+
+def mutual_information(first, second, bins=BINS):
+    """Mutual information of two samples of intensities, nats, from their joint histogram.
+
+    Parameters
+    ----------
+    first, second : numpy.ndarray, (N,)
+    bins : int
+        Of either, between the 0.5th and the 99.5th percentile.
+    """
+    both = []
+    for values in (first, second):
+        low, high = np.percentile(values, [0.5, 99.5])
+        scaled = (values - low) / max(high - low, 1e-12)
+        both.append(np.clip((scaled * bins).astype(int), 0, bins - 1))
+    joint = np.bincount(both[0] * bins + both[1], minlength=bins * bins).reshape(bins, bins) / len(first)
+    apart = joint.sum(axis=1)[:, None] * joint.sum(axis=0)
+    filled = joint > 0
+    return float((joint[filled] * np.log(joint[filled] / apart[filled])).sum())
+
+
+def orientations():
+    """The 23 turns of a cube that change it, (23, 3, 3)."""
+    from itertools import permutations, product
+
+    turns = []
+    for order in permutations(range(3)):
+        for signs in product((1.0, -1.0), repeat=3):
+            matrix = np.zeros((3, 3))
+            matrix[range(3), order] = signs
+            if np.linalg.det(matrix) > 0 and not np.array_equal(matrix, np.eye(3)):
+                turns.append(matrix)
+    return np.array(turns)
+
+
+def against_chance(petref, affine, matrix, t1w, t1w_affine, brain):
+    """Mutual information of a registration, and of the same head in the wrong orientations.
+
+    The number of a registration says nothing by itself: it depends on the tracer, its noise and the grey levels. The null
+    turns the PET image about the middle of the brain in steps of 90 degrees, which keeps its content and its overlap and
+    loses the anatomy.
+
+    Parameters
+    ----------
+    petref : numpy.ndarray, (X, Y, Z)
+    affine : numpy.ndarray, (4, 4)
+    matrix : numpy.ndarray, (4, 4)
+        Points of T1w to points of petref.
+    t1w, t1w_affine, brain
+        See `to_anatomy`.
+
+    Returns
+    -------
+    score : float
+        `mutual_information` in place, nats.
+    null : numpy.ndarray, (23,)
+        The same in the `orientations`.
+    """
+    from neurobraid.images.resample import grid_points, sample
+    from neurobraid.images.transforms import apply_affine
+
+    fixed, mask, coarse = anatomy(t1w, t1w_affine, brain)
+    points, values = grid_points(fixed.shape, coarse, mask), fixed[mask]
+    middle = apply_affine(t1w_affine, np.argwhere(brain)).mean(axis=0)
+    volume, back = np.ascontiguousarray(petref, dtype=np.float32), np.linalg.inv(affine) @ matrix
+
+    def score(turn):
+        return mutual_information(
+            values, sample(volume, apply_affine(back, (points - middle) @ turn.T + middle), 1)
+        )
+
+    return score(np.eye(3)), np.array([score(turn) for turn in orientations()])
+
+
 def to_anatomy(petref, affine, t1w, t1w_affine, brain, *, fwhm_mm=4.0, margin_mm=12.0, level_mm=3.0):
     """Rigid transform from the PET reference to the T1w image, by mutual information.
 
@@ -36,23 +143,10 @@ def to_anatomy(petref, affine, t1w, t1w_affine, brain, *, fwhm_mm=4.0, margin_mm
     import nibabel as nib
 
     from neurobraid.images.registration import register_rigid
-    from neurobraid.images.resample import resample_image
 
-    where = np.argwhere(brain)
-    zooms = np.linalg.norm(t1w_affine[:3, :3], axis=0)
-    low = np.maximum(where.min(0) - np.ceil(margin_mm / zooms).astype(int), 0)
-    high = np.minimum(where.max(0) + 1 + np.ceil(margin_mm / zooms).astype(int), brain.shape)
-    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    corner = t1w_affine.copy()
-    corner[:3, 3] = t1w_affine[:3, :3] @ low + t1w_affine[:3, 3]
-    blurred = smooth(t1w[box], corner, fwhm_mm)
-    near = smooth(brain[box], corner, margin_mm)
-    step = np.maximum(level_mm / zooms, 1.0)
-    coarse = corner.copy()
-    coarse[:3, :3] = corner[:3, :3] * step
-    shape = tuple(np.maximum(np.floor((high - low - 1) / step).astype(int) + 1, 2))
-    fixed = resample_image((blurred, corner), shape, coarse)
-    mask = resample_image((near, corner), shape, coarse) > 0.05
+    fixed, mask, coarse = anatomy(
+        t1w, t1w_affine, brain, fwhm_mm=fwhm_mm, margin_mm=margin_mm, level_mm=level_mm
+    )
     return register_rigid(
         nib.Nifti1Image(fixed, coarse),
         nib.Nifti1Image(np.asarray(petref, np.float32), affine),

@@ -10,7 +10,7 @@ from neurobraid.errors import InputError
 from neurobraid.files import read_json, read_tsv, write_json, write_tsv
 from neurobraid.images.io import data, load, save
 from neurobraid.images.transforms import apply_affine, write_affines
-from neurobraid.pet import coregistration, doubts, frames, motion, plausibility
+from neurobraid.pet import coregistration, doubts, frames, motion, plausibility, profiles
 from neurobraid.pet.resample import by_run, scaled_series
 from neurobraid.provenance import bids_uri, sidecar
 
@@ -123,7 +123,8 @@ def fit(
         Fractions of grey matter, white matter and CSF on the grid of the T1w image.
     out : mapping
         Paths: ``frames`` (with ``frames_json``), ``petref`` (``petref_json``), ``hmc``, ``coreg``, ``confounds``
-        (``confounds_json``), ``qc``.
+        (``confounds_json``), ``qc``, and where wanted ``uncorrected`` (with ``uncorrected_json``: the reference without
+        the correction of motion) and ``profiles`` (see `profiles.profiles`).
     participant : str
         ``sub-…``
     session : str
@@ -171,6 +172,7 @@ def fit(
         )
         coreg = first
 
+    chance = coregistration.against_chance(petref, affine, coreg, data(anatomy), target, mask)
     points = apply_affine(coreg, brain)
     table = motion.confounds(matrices, points.mean(axis=0))
     moved = motion.displacement(matrices, points)
@@ -222,6 +224,21 @@ def fit(
         ),
         out["petref_json"],
     )
+    if out.get("uncorrected"):
+        late = motion.weighted_mean(np.nan_to_num(series[..., estimated]), timing.duration[estimated])
+        save(late, affine, out["uncorrected"])
+        write_json(
+            sidecar(
+                "Duration-weighted mean of the same frames as in the reference, not corrected for motion, kBq/mL "
+                "decay-corrected to injection",
+                source,
+                Units="kBq/mL",
+                FramesAveraged=np.flatnonzero(estimated),
+            ),
+            out["uncorrected_json"],
+        )
+    if out.get("profiles"):
+        write_tsv(profiles.profiles(series, affine, matrices, coreg, brain), out["profiles"])
     write_affines(matrices, out["hmc"])
     write_affines(coreg, out["coreg"])
     write_tsv(table, out["confounds"])
@@ -259,6 +276,10 @@ def fit(
             "fd_max_mm": displacement.max() if volumes > 1 else math.nan,
             "max_displacement_mm": moved.max(),
             "coreg_mutual_information": score,
+            "coreg_score": chance[0],
+            "coreg_null_mean": chance[1].mean(),
+            "coreg_null_max": chance[1].max(),
+            "coreg_above_null": (chance[0] - chance[1].mean()) / max(chance[1].std(ddof=1), 1e-9),
             "coreg_refinement_mm": refinement,
             "brain_in_fov": inside.mean(),
             "brain_suv_mean": brain_suv,

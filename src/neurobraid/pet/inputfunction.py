@@ -451,6 +451,36 @@ def shift(table, delay_s):
     return out
 
 
+def samples(found):
+    """Samples behind an input function, as recorded: not yet corrected for delay.
+
+    Parameters
+    ----------
+    found : blood.Blood
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``time`` (s after injection, increasing), ``recording`` (manual or autosampler) and the measured columns of
+        `COLUMNS`, kBq/mL decay-corrected to injection; NaN where a sample lacks one.
+    """
+    import pandas as pd
+
+    parts = {}
+    for recorded, column, (times, values) in (
+        ("manual", COLUMNS[1], found.whole_blood),
+        ("manual", COLUMNS[2], found.plasma),
+        ("manual", COLUMNS[3], found.parent_fraction),
+        ("autosampler", COLUMNS[1], found.continuous),
+    ):
+        for at, value in zip(times, values, strict=True):
+            parts.setdefault((float(at), recorded), {})[column] = float(value)
+    rows = [
+        {"time": 60.0 * at, "recording": recorded, **parts[at, recorded]} for at, recorded in sorted(parts)
+    ]
+    return pd.DataFrame(rows, columns=["time", "recording", *COLUMNS[1:4]])
+
+
 def write_inputfunction(
     blood, frames, frames_json, frame_weights, out, *, injection_s=0.0, delay="fit", parent_model="auto",
     interpolation="exponential", decay_corrected=True, glucose_mmol_l=math.nan, image_unit=None,
@@ -464,7 +494,7 @@ def write_inputfunction(
     frames, frames_json, frame_weights : path-like
         What `fit.fit` and `tacs.extract` wrote; the column ``brain`` of the weights serves the delay.
     out : mapping
-        ``inputfunction`` and ``inputfunction_json``.
+        ``inputfunction`` and ``inputfunction_json``, and where wanted ``samples`` (see `samples`).
     injection_s : float or list of float
         ``InjectionStart`` of the scan, s after TimeZero; one per blood table where their clocks differ.
     delay : 'fit' or float
@@ -486,6 +516,8 @@ def write_inputfunction(
         decay_corrected=decay_corrected,
     )  # fmt: skip
     table, notes = make(found, timing.end[-1] / 60.0, model=parent_model, interpolation=interpolation)
+    if out.get("samples"):
+        write_tsv(samples(found), out["samples"])
     flag, delay_s = "", 0.0
     if notes["Missing"] is None:
         rows = read_tsv(frame_weights)
@@ -648,6 +680,8 @@ def write_scan(
     InputError
         See `blood.read_recording`.
     """
+    import pandas as pd
+
     from neurobraid.pet.fit import read_metadata
     from neurobraid.pet.frames import Sidecar
 
@@ -660,6 +694,9 @@ def write_scan(
                 glucose = float(rows[GLUCOSE].iloc[0])
     if len(given):
         take_over(given[0], [out["inputfunction"], out["inputfunction_json"]], glucose_mmol_l=glucose)
+        if out.get("samples"):
+            # bloodstream keeps the samples to itself
+            write_tsv(pd.DataFrame(columns=["time", "recording", *COLUMNS[1:4]]), out["samples"])
         return
     tables = [path for path in blood if str(path).endswith(".tsv")]
     injections, fields = [], {}

@@ -216,25 +216,48 @@ def settings(name, shared, *, n, k2a, weighting):
     return notes
 
 
-def _plot(name, curves, names, timing, curve, shared):
-    """Points of a graphical model, one row per region and frame."""
+PLOT = ("name", "frame_start", "frame_end", "x", "y", "used")
+"""Columns of `plot_table`."""
+
+
+def plot_table(x, y, names, timing, tstar_min):
+    """Points of a graphical model, one row per region and frame.
+
+    Parameters
+    ----------
+    x, y : numpy.ndarray, (R, F)
+    names : iterable of str
+        R regions.
+    timing : Frames
+    tstar_min : float
+        min after injection.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `PLOT`; ``used`` is 1 at and after t*.
+    """
     import pandas as pd
 
-    x, y = linear_models.plot_points(
-        name, curves, timing, curve, k2prime=k2prime(shared), integrals=shared.get("Integrals", "frame_means")
-    )
-    used = timing.mid / 60.0 >= tstar(name, shared) - 1e-9
-    count = len(curves)
+    used, count = timing.mid / 60.0 >= tstar_min - 1e-9, len(x)
     return pd.DataFrame(
         {
             "name": np.repeat(list(names), len(timing)),
             "frame_start": np.tile(timing.start, count),
             "frame_end": np.tile(timing.end, count),
-            "x": x.ravel(),
-            "y": y.ravel(),
+            "x": np.ravel(x),
+            "y": np.ravel(y),
             "used": np.tile(used.astype(int), count),
         }
+    )[list(PLOT)]
+
+
+def _plot(name, curves, names, timing, curve, shared):
+    """`plot_table` of a model of `linear_models.GRAPHICAL`."""
+    x, y = linear_models.plot_points(
+        name, curves, timing, curve, k2prime=k2prime(shared), integrals=shared.get("Integrals", "frame_means")
     )
+    return plot_table(x, y, names, timing, tstar(name, shared))
 
 
 def model(
@@ -312,7 +335,7 @@ def model(
                 f"{100 * diagnostics.MAX_RELATIVE_SE:.0f} %; runs_p: Wald-Wolfowitz test of the residuals"
             )
             if name in linear_models.GRAPHICAL:
-                plot = type(times)(columns=["name", "frame_start", "frame_end", "x", "y", "used"])
+                plot = type(times)(columns=list(PLOT))
                 if not reason:
                     plot = _plot(name, curves, regions["name"], timing, curve, found)
                 write_tsv(plot, next(plots))

@@ -7,7 +7,7 @@ import numpy as np
 from neurobraid.files import read_json, read_tsv, write_json, write_tsv
 from neurobraid.pet import diagnostics, doubts, inputfunction, linear_models, plasma_models, suvr, weights
 from neurobraid.pet.integrals import DESCRIPTIONS
-from neurobraid.pet.model import read_curves, turns_negative
+from neurobraid.pet.model import PLOT, plot_table, read_curves, turns_negative
 from neurobraid.pet.resample import read_frame_table
 from neurobraid.provenance import sidecar
 
@@ -159,7 +159,8 @@ def model(
     given_files : list of path-like
         Input function and its JSON, or nothing for a scan without blood.
     out : mapping
-        Lists of paths in the order of `models`: ``kinpar``, ``kinpar_json`` and ``fits``.
+        Lists of paths in the order of `models`: ``kinpar``, ``kinpar_json`` and ``fits``; where wanted ``plots`` for the
+        points of the linear ones (`MAPPED`).
     models : list of str
         Of `MODELS`.
     vb : 'fit' or float
@@ -175,6 +176,7 @@ def model(
     rows = read_tsv(frame_weights)
     given, missing, glucose = _given(given_files)
     vb = None if vb == "fit" else float(vb)
+    plots = iter(out.get("plots") or ())
     doubt = doubts.input_problem(given, timing, rows["brain"])
     if doubt:
         log.warning(doubt)
@@ -188,6 +190,17 @@ def model(
         )  # fmt: skip
         times = read_tsv(tacs)[["frame_start", "frame_end"]]
         write_tsv(times.join(type(times)(dict(zip(regions["name"], fitted, strict=True)))), fit)
+        if name in MAPPED and out.get("plots"):
+            points = type(times)(columns=list(PLOT))
+            if not reason:
+                tissue = plasma_models.blood_corrected(
+                    curves, timing, given, GRAPHICAL_VB if vb is None else vb
+                )
+                points = plot_table(
+                    *plasma_models.plot_points(name, tissue, timing, given, integrals=integrals),
+                    regions["name"], timing, tstar,
+                )  # fmt: skip
+            write_tsv(points, next(plots))
         table.insert(0, "name", regions["name"])
         if doubt and not reason:
             table["flag"] = doubt

@@ -657,6 +657,34 @@ def prepare_linear(model, frames, given, weights=None, *, tstar_min=0.0, integra
     )
 
 
+def plot_points(model, curves, frames, given, *, integrals="frame_means"):
+    """Points of the plot of a linear model in all frames, those before t* too.
+
+    Parameters
+    ----------
+    model : str
+        Of `linear_models.PLASMA`. MA1 has the axes of the Logan plot: its equation divided by the tissue curve.
+    curves : array-like, (N, F)
+        From `blood_corrected`.
+    frames, given, integrals
+        See `prepare_linear`.
+
+    Returns
+    -------
+    x, y : numpy.ndarray, (N, F)
+        Both in min for Logan and MA1; Patlak has x in min and y in mL/cm3. NaN where the denominator is not positive.
+    """
+    curves = np.atleast_2d(np.asarray(curves, float))
+    start, end = frames.start / 60.0, frames.end / 60.0
+    area = curve_exponential_means(given.time, given.plasma, start, end, [0.0])[:, 0]
+    if model == "Patlak":
+        plasma = curve_means(given.time, given.plasma, start, end)
+        below = np.where(plasma > 0, plasma, np.nan)
+        return np.broadcast_to(area / below, curves.shape), curves / below
+    below = np.where(curves > 0, curves, np.nan)
+    return area / below, curves @ integral_operator(start, end, integrals).T / below
+
+
 def choose_tstar(model, curves, frames, given, *, limit=0.1, integrals="frame_means"):
     """Smallest t* from which all curves are linear; see `linear_models.choose_tstar`."""
 

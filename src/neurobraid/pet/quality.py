@@ -17,6 +17,11 @@ METRICS = {
     "fd_max_mm": (1, "mm", "Largest framewise displacement between frames"),
     "max_displacement_mm": (1, "mm", "Largest movement of a point of the brain from the reference"),
     "coreg_mutual_information": (-1, "", "Mutual information of PET and T1w after registration"),
+    "coreg_above_null": (
+        -1,
+        "",
+        "Mutual information after registration against the same head in wrong orientations, in their standard deviations",
+    ),
     "coreg_refinement_mm": (1, "mm", "What the refinement by tissue moved the brain"),
     "brain_in_fov": (-1, "", "Share of the brain inside the PET field of view"),
     "brain_suv_mean": (2, "g/mL", "Mean SUV of the brain in the reference image"),

@@ -248,7 +248,7 @@ def extract(
         )
 
     wanted = presets.reference(reference_regions, content.get("TracerName"), records, frames_json)
-    inside, atlas, description, _ = reference.locate(
+    inside, atlas, description, grey_only = reference.locate(
         wanted, part, tables, labels, grey_enough, covered, [load(path) for path in masks], erode,
         part.tissue(load(white)) if white is not None else None,
     )  # fmt: skip
@@ -269,6 +269,7 @@ def extract(
             ReferenceRegions=description,
             ReferenceAtlas=atlas,
             GreyMatterThreshold=gm_threshold,
+            RestrictedToGreyMatter=grey_only,
             ErosionVoxels=erode,
             VolumeMm3=points[0] * part.point_mm3,
             Coverage=coverage[0],

@@ -720,66 +720,6 @@ def region_order(regions: pd.DataFrame) -> tuple[np.ndarray, list[tuple[str, int
     return table["position"].to_numpy(), blocks
 
 
-def tacs(
-    curves: pd.DataFrame,
-    *,
-    regions: Sequence[str],
-    reference: str | None = None,
-    fits: dict | None = None,
-    unit: str = "kBq/mL",
-) -> Figure:
-    """Regional time-activity curves, with fitted model curves where there are any.
-
-    Parameters
-    ----------
-    curves : pandas.DataFrame
-        ``frame_start``, ``frame_end`` (s after injection) and one column per region.
-    regions : sequence of str
-        Regions drawn.
-    reference : str, optional
-        Column of the reference region, drawn dashed.
-    fits : dict of str to (T,) ndarray, optional
-        Model curve at the frame middles, by region.
-    unit : str
-    """
-    with style.look():
-        figure = style.new_figure(style.WIDTH, 3.6, layout="constrained")
-        axes = figure.subplots()
-        minutes = (curves["frame_start"].to_numpy(float) + curves["frame_end"].to_numpy(float)) / 120
-        if reference is not None and reference in curves:
-            axes.plot(
-                minutes,
-                curves[reference],
-                color=style.SOFT,
-                linestyle=(0, (4, 2)),
-                marker=".",
-                markersize=4,
-                label="reference region",
-            )
-        for region, colour in zip(regions, style.CYCLE * 3, strict=False):
-            fitted = (fits or {}).get(region)
-            if fitted is None:
-                axes.plot(minutes, curves[region], "o-", color=colour, markersize=3.4, label=region)
-            else:
-                axes.plot(
-                    minutes,
-                    curves[region],
-                    "o",
-                    color=colour,
-                    markersize=3.6,
-                    markerfacecolor="white",
-                    markeredgewidth=1.1,
-                )
-                axes.plot(minutes, fitted, color=colour, label=region)
-        axes.set_xlabel("minutes after injection")
-        axes.set_ylabel(f"activity ({unit})")
-        axes.set_xlim(left=0)
-        axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
-        axes.grid(axis="y")
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-        return figure
-
-
 def fd_distribution(runs: Sequence[tuple[str, str, np.ndarray]], threshold: float) -> Figure:
     """Framewise displacement of every run: box to the quartiles, whiskers to the 5th and 95th percentile.
 

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from neurobraid.fusion.schema import MEASURES as FUSED
+from neurobraid.fusion.schema import PET_MODELS, TASK_DESCRIPTION
+
 #: order of the groups on a page; measures of the last are settings and counts, folded away
 GROUPS = (
     "Head motion",
@@ -81,7 +84,11 @@ _MOTION = {
     ),
     "fd_mean_mm": ("Mean FD between frames (mm)", 3, "framewise displacement from frame to frame, mean"),
     "fd_max_mm": ("Largest FD between frames (mm)", 2, "largest framewise displacement between frames"),
-    "max_displacement_mm": ("Largest displacement (mm)", 2, "largest displacement from the reference frame"),
+    "max_displacement_mm": (
+        "Largest displacement (mm)",
+        2,
+        "how far any point of the brain was from its place in the reference; beyond a voxel, look at the profiles",
+    ),
 }
 _SIGNAL = {
     "tsnr": (
@@ -171,6 +178,31 @@ _REGISTRATION = {
         3,
         "higher is better, comparable within a study only",
     ),
+    "coreg_score": (
+        "Registration score",
+        3,
+        "mutual information of PET and T1w in the final position, nats; it says little without its null",
+    ),
+    "coreg_null_mean": (
+        "The same by chance, mean",
+        3,
+        "score of the same head in 23 wrong orientations: what no alignment at all gives",
+    ),
+    "coreg_null_max": (
+        "The same by chance, best",
+        3,
+        "best of the wrong orientations; the score must be well above",
+    ),
+    "coreg_above_null": (
+        "Score above chance (SD)",
+        1,
+        "distance from the mean by chance in standard deviations of the wrong orientations; below about 5: look at the overlay",
+    ),
+    "coreg_refinement_mm": (
+        "Refinement of the registration (mm)",
+        2,
+        "what the second step, by tissue, moved the brain; usually 1 to 2 mm, above 4 mm it is not used",
+    ),
     "bbr_contrast_percent": (
         "Contrast across the WM edge (%)",
         1,
@@ -218,7 +250,60 @@ _TISSUE = {
     ),
 }
 _TRACER = {
-    "brain_suv_mean": ("Mean SUV of the brain", 2, "standardised uptake value over the scan"),
+    "brain_suv_mean": (
+        "Mean SUV of the brain (g/mL)",
+        2,
+        "uptake by body weight and dose; usual for FDG: 3 to 12. Off by 1000: kBq taken for Bq; by 37: nCi; n/a: no dose or weight",
+    ),
+    "injected_mbq": ("Injected radioactivity (MBq)", 1, "as the sidecar says, after conversion of its unit"),
+    "body_weight_kg": (
+        "Body weight (kg)",
+        1,
+        "of the session where it was measured, else of the participant",
+    ),
+    "reference_suv_tail": (
+        "SUV of the reference region (g/mL)",
+        2,
+        "mean in the second half of the scan; people of one tracer should be alike",
+    ),
+    "reference_volume_mm3": (
+        "Volume of the reference region (mm³)",
+        0,
+        "small regions are noisy, and every value by region carries their noise",
+    ),
+    "reference_coverage": (
+        "Reference region in the field of view",
+        3,
+        "share of it that was seen; below 1 a cerebellum is cut off at the edge of the scanner",
+    ),
+    "reference_tail_cv": (
+        "Scatter of the reference curve",
+        3,
+        "around a straight line in the second half of the scan, by its mean; lower is better, jumps are motion",
+    ),
+    "reference_tail_slope_percent_per_min": (
+        "Slope of the reference curve (%/min)",
+        2,
+        "in the second half of the scan; unlike others of the tracer: spill-in, binding or a wrong decay correction",
+    ),
+    "tail_noise": (
+        "Noise of a voxel at the end",
+        3,
+        "between the last two frames, by the mean of the brain; grows with fewer counts; lower is better",
+    ),
+    "regions_without_curve": ("Regions without a curve", 0, "less than half of the region was seen"),
+    "asymmetry_max": (
+        "Largest left-right difference",
+        3,
+        "of a region and its counterpart by their mean; large ones are disease, motion or misalignment",
+    ),
+    "first_frame_start_min": (
+        "Start of the first frame (min)",
+        2,
+        "after injection; kinetics need the first minutes",
+    ),
+    "last_frame_end_min": ("End of the last frame (min)", 2, "after injection"),
+    "gap_min": ("Gaps between frames (min)", 2, "time that was not scanned, such as a break"),
 }
 _SETTINGS = {
     "PreprocessedBy": ("Preprocessed by", 0),
@@ -240,6 +325,11 @@ _SETTINGS = {
     "registration_quality": ("Normalisation preset", 0),
     "units_found": ("Unit in the file", 0),
     "frames": ("Frames", 0),
+    "tracer": ("Tracer", 0),
+    "scanner": ("Scanner", 0),
+    "site": ("Site", 0),
+    "asymmetry_region": ("Region of the largest left-right difference", 0),
+    "decay_correction_found": ("Decay correction in the file", 0),
     "reference_first": ("First frame of the reference", 0),
     "reference_last": ("Last frame of the reference", 0),
 }
@@ -259,3 +349,29 @@ PARTS = frozenset(
 )
 
 ORDER = {key: place for place, key in enumerate(MEASURES)}
+
+
+def feature(modality: str, measure: str) -> str:
+    """What a measure of the fusion table is, in words.
+
+    Parameters
+    ----------
+    modality : str
+    measure : str
+        As in the table: the model of a kinetic parameter and the tracer follow its name.
+
+    Examples
+    --------
+    >>> feature("pet", "VT_2TCM_PBR28")
+    'Total distribution volume, by 2TCM, tracer or task PBR28'
+    >>> feature("anat", "volume")
+    'Grey-matter volume'
+    """
+    base, *rest = measure.split("_")
+    known = FUSED.get((modality, base))
+    if known is None:
+        return TASK_DESCRIPTION
+    models = [part for part in rest if part in PET_MODELS and modality == "pet"]
+    others = [part for part in rest if part not in models]
+    text = known[1] + "".join(f", by {model}" for model in models)
+    return text + (f", tracer or task {'_'.join(others)}" if others else "")

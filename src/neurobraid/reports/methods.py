@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from neurobraid.reports import pet_tables
+from neurobraid.reports import pet_methods, pet_tables
 
 REFERENCES = {
     "bids": "Gorgolewski KJ et al. (2016). The brain imaging data structure. Scientific Data 3:160044.",
@@ -32,6 +32,7 @@ REFERENCES = {
     "nadeau": "Nadeau C, Bengio Y (2003). Inference for the generalization error. Machine Learning 52:239–281.",
     "varoquaux": "Varoquaux G (2018). Cross-validation failure: small sample sizes lead to large error bars. "
     "NeuroImage 180:68–77.",
+    **pet_methods.REFERENCES,
 }
 
 STRATEGIES = {
@@ -80,7 +81,8 @@ def paragraphs(settings: Mapping, facts: Mapping) -> tuple[list[tuple[str, str]]
     facts : mapping
         ``counts`` (scans by suffix), ``participants`` (int), ``software`` (versions), ``tr`` (list of s),
         ``slice_timing`` (set of bool), ``bold_tasks``, ``tracers``, ``group_n`` (by task), ``pet_frames`` (list of int),
-        ``reference`` (names), ``models`` (prediction summaries), ``preprocessing`` (rows of the table that says who
+        ``reference`` (sidecars of the reference curves), ``kinetics`` (model and sidecar of every kinetic table), ``curves`` and ``input`` (sidecars of
+        the curves and input functions), ``models`` (prediction summaries), ``preprocessing`` (rows of the table that says who
         preprocessed which scan). Missing keys mean: not part of this study.
 
     Returns
@@ -278,71 +280,40 @@ def _connectivity(settings, facts, cite) -> str:
 def _pet(settings, facts, cite) -> str:
     tracers = f" ({words(facts['tracers'])})" if facts.get("tracers") else ""
     frames = f" in {span(facts['pet_frames'])} frames" if facts.get("pet_frames") else ""
-    models = get(settings, "pet.models", [])
     adopted = pet_tables.adopted_words(facts.get("preprocessing") or [], _people)
-    counts = facts.get("counts", {})
     theirs = [
         r
         for r in facts.get("preprocessing") or []
         if r["suffix"] == "pet" and r["source"] in pet_tables.PROGRAMS
     ]
-    own = len(theirs) < counts.get("pet", 1)
+    own = len(theirs) < facts.get("counts", {}).get("pet", 1)
     text = (
         f"PET scans{tracers}{frames} were converted to kBq/mL decay-corrected to injection, corrected for motion between frames "
         f"(rigid, on images smoothed to {get(settings, 'pet.motion_fwhm_mm', 8):g} mm; frames before "
         f"{get(settings, 'pet.motion_start_min', 2):g} min took the motion of the first later frame) and registered to the T1w. "
     )
-    names = facts.get("reference") or get(settings, "pet.reference", [])
-    reference = (
-        f"The reference region was {words(names)}"
-        if len(names) <= 4
-        else f"The reference region was made of {len(names)} regions"
-    )
-    wanted = get(settings, "pet.reference", [])
-    if len(names) > 4 and wanted:
-        reference = f"The reference region was {words(wanted)} ({len(names)} regions of the atlas)"
     if adopted:
         text = f"{adopted} The other {text}" if own else f"{adopted} "
-    text += reference
+    text += pet_methods.reference(get(settings, "pet", {}), facts.get("reference") or [])
+    pairs = facts.get("kinetics")
+    if pairs is None:
+        pairs = [(model, _planned(settings)) for model in get(settings, "pet.models", [])]
+    # in the order of the text, so that the papers are numbered as they are read
     if own:
-        text += f", restricted to a grey-matter probability above {get(settings, 'pet.gm_threshold', 0.5):g}"
-    text += "."
-    if "SRTM" in models:
-        low, high = get(settings, "pet.k2a_range_per_min", [0.006, 0.6])
-        text += (
-            f" Binding potential BPND and relative delivery R1 were estimated by the {cite('srtm', 'simplified reference tissue model')} "
-            f"with {get(settings, 'pet.n_basis', 128)} {cite('basis', 'basis functions')} (k2a {low:g} to {high:g} per min), per region"
-            + (" and per voxel." if own else ".")
-        )
-    if "SUVR" in models:
-        window = get(settings, "pet.suvr_window_min", [30, 60])
-        if window == "auto":
-            text += " SUVR was taken in the window that is usual for the tracer."
-        else:
-            text += f" SUVR was taken from {window[0]:g} to {window[1]:g} min after injection."
-    text += pet_tables.plasma_words(models, facts)
-    return text + (_partial_volume(settings) if own else "")
+        text += pet_methods.partial_volume(get(settings, "pet", {}), facts.get("curves") or [], cite)
+    text += pet_methods.blood(facts.get("input") or [])
+    return f"{text} {pet_methods.kinetics(pairs, cite)}".strip()
 
 
-PVC_WORDS = {
-    "gtm": "the geometric transfer matrix",
-    "labbe": "least squares on the blurred masks (Labbé)",
-    "rbv": "region-based voxel-wise correction",
-    "iy": "iterative Yang",
-    "mg": "the method of Müller-Gärtner",
-}
-
-
-def _partial_volume(settings) -> str:
-    method = get(settings, "pet.pvc", "none")
-    if method == "none":
-        return " No partial-volume correction was applied."
-    widths = [f"{width:g}" for width in get(settings, "pet.psf_fwhm_mm", [])]
-    text = (
-        f" Activity was corrected for partial volume by {PVC_WORDS[method]} with a point spread of "
-        f"{' x '.join(widths)} mm (full width at half maximum)"
-    )
-    return text + ("; maps were not corrected." if method in ("gtm", "labbe") else ".")
+def _planned(settings) -> dict:
+    """What sidecars would say, from the settings, where there are none."""
+    window = get(settings, "pet.suvr_window_min", [30, 60])
+    return {
+        "BasisFunctions": get(settings, "pet.n_basis", 128),
+        "BasisRange1PerMin": get(settings, "pet.k2a_range_per_min", [0.006, 0.6]),
+        "WindowMin": window if window != "auto" else None,
+        "WindowSource": "config",
+    }
 
 
 def _prediction(facts, cite) -> str:

@@ -11,7 +11,7 @@ from neurobraid import __version__
 from neurobraid.bids.entities import natural
 from neurobraid.errors import InputError
 from neurobraid.files import write_json
-from neurobraid.reports import figures, pet_tables, run_record, spec, style
+from neurobraid.reports import figures, pet_pages, run_record, spec, style
 from neurobraid.reports.carpet import pick_voxels, scaled, signals, spread, temporal_snr
 from neurobraid.reports.gather import (
     Inputs,
@@ -44,7 +44,6 @@ from neurobraid.reports.pages import (
 from neurobraid.reports.planes import Volume, distance_from
 
 KINDS = {"T1w": "T1w", "bold": "BOLD", "pet": "PET"}
-BP = "BP$_{ND}$"
 SHOWN = "Parts more than 12 mm from the brain are left out, so that no face is shown."
 #: slow drifts that the second carpet is without, Hz
 CARPET_HIGH_PASS_HZ = 0.008
@@ -182,14 +181,17 @@ class _Participant:
             items.append(
                 (number(float(np.median(fd))), "median framewise displacement (mm)", "over BOLD runs")
             )
-        kinetics = [t for path in self.inputs.all("srtm") if "BPND" in (t := table(path))]
-        if kinetics:
-            top = max(kinetics, key=lambda t: t["BPND"].max())
+        kinetics = next(
+            (t for path in self.inputs.all("kinpar") if pet_pages.outcome(t := table(path))), None
+        )
+        main = None if kinetics is None else pet_pages.outcome(kinetics)
+        if main is not None and kinetics[main].notna().any():
+            at = kinetics[main].idxmax()
             items.append(
                 (
-                    number(float(top["BPND"].max())),
-                    "highest regional BPND",
-                    str(top.loc[top["BPND"].idxmax(), "name"]),
+                    number(float(kinetics.loc[at, main])),
+                    f"highest regional {main}",
+                    str(kinetics.loc[at, "name"]),
                 )
             )
         section.add(Numbers(items))
@@ -299,7 +301,11 @@ class _Participant:
         self._quality(section, "anat_qc", "Quality numbers of the anatomy")
 
     def _quality(self, section, kind, caption):
-        columns = {scan: json_of(self.inputs.find(kind, scan)) for scan in self.inputs.scans(kind)}
+        kinds = (kind,) if isinstance(kind, str) else kind
+        columns = {
+            scan: {key: value for k in kinds for key, value in json_of(self.inputs.find(k, scan)).items()}
+            for scan in self.inputs.scans(kinds[0])
+        }
         for scan, content in columns.items():
             for text in quality_warnings(content):
                 section.add(Note(f"{scan}: {without_dates(text)}", "warn"))
@@ -326,7 +332,7 @@ class _Participant:
             return
         for scan in scans:
             section.add(Heading(scan))
-            self._coregistration(section, "bold", scan, "boldref", "boldref_xfm")
+            self._coregistration(section, scan)
             self._distortion(section, scan)
             self._motion(section, scan)
         self._quality(section, "bold_qc", "Quality numbers of the BOLD runs")
@@ -344,34 +350,28 @@ class _Participant:
             ("white matter", style.ORANGE, figures.labelled(labels, 2)),
         ]
 
-    def _coregistration(self, section, suffix, scan, kind, transform):
+    def _coregistration(self, section, scan):
         from neurobraid.images.transforms import read_affines
 
-        moving, matrix = self.inputs.find(kind, scan), self.inputs.find(transform, scan)
-        anatomy = self._anatomy_of(suffix, scan)
+        moving, matrix = self.inputs.find("boldref", scan), self.inputs.find("boldref_xfm", scan)
+        anatomy = self._anatomy_of("bold", scan)
         if not all((moving, matrix, anatomy)):
             return
         paired, t1w, mask, tissue = anatomy
         to_scan = read_affines(matrix)[0]
-        bold = suffix == "bold"
-        if bold:
-            lines = self._tissue_edges(tissue)
-            own = self.inputs.find("bold_mask", scan)
-            extra = [("BOLD brain mask", style.LIME, self.volume(own, to_scan))] if own else []
-            what = "the white matter and the pial surface of the T1w"
-            tail = (
-                "; the T1w also that of the BOLD brain mask, which leaves out what has no BOLD signal"
-                if own
-                else ""
-            )
-        else:
-            lines, extra = [("T1w brain mask", style.SKY, self.volume(mask))], []
-            what, tail = "the brain mask of the T1w", ""
+        own = self.inputs.find("bold_mask", scan)
+        extra = [("BOLD brain mask", style.LIME, self.volume(own, to_scan))] if own else []
+        what = "the white matter and the pial surface of the T1w"
+        tail = (
+            "; the T1w also that of the BOLD brain mask, which leaves out what has no BOLD signal"
+            if own
+            else ""
+        )
         drawn = figures.registration(
             self.volume(moving, to_scan),
             self.volume(t1w),
-            (f"{KINDS[suffix]} reference in T1w space", "T1w"),
-            lines,
+            ("BOLD reference in T1w space", "T1w"),
+            self._tissue_edges(tissue),
             self.volume(mask),
             self.near(mask),
             extra,
@@ -379,11 +379,11 @@ class _Participant:
         section.add(
             self.gallery.flicker(
                 drawn,
-                f"{scan}_{suffix}_coregistration",
+                f"{scan}_bold_coregistration",
                 ("reference", "T1w"),
-                (f"{KINDS[suffix]} reference", "T1w"),
+                ("BOLD reference", "T1w"),
                 f"Axial, coronal and sagittal slices of {scan} with the outline of {what}.",
-                f"{scan}: {KINDS[suffix]} reference image in the space of the T1w {paired}, and that T1w. Both carry the outline "
+                f"{scan}: BOLD reference image in the space of the T1w {paired}, and that T1w. Both carry the outline "
                 f"of {what}{tail}. Rigid alignment; slice positions in mm.",
             )
         )
@@ -654,7 +654,7 @@ class _Participant:
             )
 
     def pet(self, section):
-        """Motion, coregistration, curves and binding of every PET scan."""
+        """Registration, motion, input function, curves with fits, parameters and maps of every PET scan."""
         scans = sorted({*self.inputs.scans("petref"), *self.inputs.scans("pet_frames")}, key=natural)
         if not scans:
             section.add(self.absent("pet", "PET results"))
@@ -662,94 +662,8 @@ class _Participant:
         for scan in scans:
             if len(scans) > 1:
                 section.add(Heading(scan))
-            self._coregistration(section, "pet", scan, "petref", "petref_xfm")
-            frames, confounds = (
-                table(self.inputs.find("pet_frames", scan)),
-                table(self.inputs.find("pet_confounds", scan)),
-            )
-            frames = _frame_columns(frames)
-            if frames is not None and confounds is not None and len(frames) == len(confounds):
-                section.add(
-                    self.gallery.show(
-                        figures.pet_motion(frames, confounds),
-                        f"{scan}_pet_motion.svg",
-                        f"Head motion between PET frames of {scan} over minutes after injection.",
-                        f"{scan}: estimated shifts and turns of every frame against the reference (left) and framewise "
-                        "displacement between frames (right). Early frames without enough counts take the motion of the first "
-                        "later one.",
-                    )
-                )
-            self._curves(section, scan)
-            pet_tables.scan_results(section, self.gallery, self.inputs, scan)
-            self._binding_map(section, scan)
-        self._quality(section, "pet_qc", "Quality numbers of the PET scans")
-
-    def _curves(self, section, scan):
-        for atlas in self.inputs.values("tacs", "seg"):
-            curves = table(self.inputs.find("tacs", scan, seg=atlas))
-            kinetics = table(self.inputs.find("srtm", scan, seg=atlas))
-            modelled = table(self.inputs.find("fits", scan, seg=atlas))
-            if curves is None:
-                continue
-            stem = f"{scan}_seg-{atlas}"
-            regions = chosen_curves(curves, kinetics)
-            fits = {}
-            if modelled is not None:
-                fits = {
-                    r: modelled[r].to_numpy(float)
-                    for r in regions
-                    if r in modelled and modelled[r].notna().all()
-                }
-                if "reference" in modelled:
-                    curves = curves[["frame_start", "frame_end", *regions]].assign(
-                        reference=modelled["reference"]
-                    )
-            if regions:
-                fitted = (
-                    " Lines are the fits of the simplified reference tissue model, points the measured frames."
-                    if fits
-                    else ""
-                )
-                section.add(
-                    self.gallery.show(
-                        figures.tacs(curves, regions=regions, reference="reference", fits=fits),
-                        f"{stem}_pet_tacs.svg",
-                        f"Time-activity curves of {len(regions)} regions of {scan}{' with model fits' if fits else ''}.",
-                        f"{scan}, atlas {atlas}: time-activity curves, decay-corrected to injection, of regions spread over the "
-                        f"range of binding.{fitted}",
-                    )
-                )
-            if kinetics is None or "BPND" not in kinetics:
-                continue
-            indexed = kinetics.set_index("name")
-            section.add(
-                self.gallery.show(
-                    figures.regional_bars(indexed["BPND"], indexed.get("BPND_se"), label=f"{BP} (unitless)"),
-                    f"{stem}_pet_bpnd.svg",
-                    f"Bars of regional BPND of {scan}, highest thirty regions, with standard errors.",
-                    f"{scan}, atlas {atlas}: binding potential BPND (simplified reference tissue model) of the thirty highest "
-                    "regions; bars are one standard error of the fit.",
-                )
-            )
-            section.add(Fold(f"All regional estimates, atlas {atlas}", [kinetic_table(kinetics)]))
-
-    def _binding_map(self, section, scan):
-        path = self.inputs.find("bpnd_map", scan)
-        if path is None:
-            return
-        values = self.volume(path)
-        top = binding_limit(values.data)
-        section.add(
-            self.gallery.show(
-                figures.intensity_map(
-                    values, *self._mni_background(), label=BP, limits=(0.0, top), show_from=0.1 * top
-                ),
-                f"{scan}_pet_bpndmap.png",
-                f"Map of BPND of {scan} on axial slices of the normalised T1w.",
-                f"{scan}: voxelwise BPND (simplified reference tissue model) in MNI space over this participant's T1w; values "
-                f"below {number(0.1 * top)} are left transparent. Slice positions in mm (MNI152).",
-            )
-        )
+            pet_pages.Scan(self, scan).show(section)
+        self._quality(section, ("pet_qc", "curves_qc"), "Quality numbers of the PET scans")
 
 
 # ------------------------------------------------------------------------------------------ shared with the study page
@@ -771,92 +685,6 @@ def template_brain() -> Volume:
 def _median_fd(path) -> float | None:
     values = table(path).get("framewise_displacement")
     return None if values is None or not values.notna().any() else float(values.median())
-
-
-def _frame_columns(frames):
-    """Frame table with ``frame_start`` and ``frame_end`` in s, whatever the two are called."""
-    if frames is None:
-        return None
-    names = {
-        "start": "frame_start",
-        "end": "frame_end",
-        "frame_start_s": "frame_start",
-        "frame_end_s": "frame_end",
-    }
-    frames = frames.rename(columns={k: v for k, v in names.items() if k in frames and v not in frames})
-    return frames if {"frame_start", "frame_end"} <= set(frames.columns) else None
-
-
-def chosen_curves(curves, kinetics, count: int = 5) -> list[str]:
-    """Regions spread over the range of binding (over the table, where nothing was fitted).
-
-    Parameters
-    ----------
-    curves : pandas.DataFrame
-        One column per region.
-    kinetics : pandas.DataFrame or None
-        ``name``, ``BPND``, perhaps ``flag``; the reference region's own parts are left out.
-    count : int
-    """
-    regions = [
-        c
-        for c in curves.columns
-        if c not in ("frame_start", "frame_end", "reference") and curves[c].notna().all()
-    ]
-    if kinetics is not None and "BPND" in kinetics:
-        table = kinetics.drop_duplicates("name").set_index("name")
-        if "flag" in table:
-            table = table[table["flag"] != "reference"]
-        binding = table["BPND"].reindex([r for r in regions if r in table.index]).dropna()
-        if len(binding):
-            # even steps of BPND, not of rank: most regions of a brain bind alike
-            chosen: list[str] = []
-            for level in np.linspace(binding.max(), binding.min(), count):
-                left = binding.drop(chosen)
-                if len(left):
-                    chosen.append((left - level).abs().idxmin())
-            return chosen
-    at = np.unique(np.round(np.linspace(0, len(regions) - 1, count)).astype(int)) if regions else []
-    return [regions[i] for i in at]
-
-
-def kinetic_table(kinetics) -> Table:
-    """All regional estimates, one row per region."""
-    units = {
-        "k2": "k2 (1/min)",
-        "k2a": "k2a (1/min)",
-        "k2prime": "k2′ (1/min)",
-        "BPND_se": "SE of BPND",
-        "name": "Region",
-    }
-    columns = [c for c in ("name", "BPND", "BPND_se", "R1", "k2", "k2a", "k2prime", "flag") if c in kinetics]
-    rows = []
-    for record in kinetics[columns].to_dict("records"):
-        row = []
-        for column in columns:
-            value = record[column]
-            row.append(
-                ""
-                if column == "flag" and value != value
-                else number(value, 3)
-                if column not in ("name", "flag")
-                else str(value)
-            )
-        rows.append(row)
-    heads = [units.get(c, c.capitalize() if c == "flag" else c) for c in columns]
-    return Table(
-        heads,
-        rows,
-        numeric=tuple(h for h, c in zip(heads, columns, strict=True) if c not in ("name", "flag")),
-        compact=True,
-    )
-
-
-def binding_limit(values: np.ndarray) -> float:
-    """Upper end of a BPND colour bar: 99.9th percentile of the positive voxels, to the nearest half."""
-    good = values[np.isfinite(values) & (values > 0)]
-    top = float(np.percentile(good, 99.9)) if good.size else 1.0
-    return max(0.5, round(2 * top) / 2)
 
 
 def matrix_picture(inputs: Inputs, gallery: Gallery, path, stem: str, what: str):

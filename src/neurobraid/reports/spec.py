@@ -18,7 +18,12 @@ PARTICIPANT = (
     ),
     ("activation", "Task activation", ""),
     ("connectivity", "Functional connectivity", ""),
-    ("pet", "PET", "Motion, alignment to the T1w, regional curves with their fits, and binding."),
+    (
+        "pet",
+        "PET",
+        "Alignment to the T1w, head motion, the input function, curves with the fits of every model and what they leave over, "
+        "regional values with the reasons not to believe some, and maps.",
+    ),
     ("provenance", "Provenance", ""),
 )
 
@@ -32,7 +37,7 @@ STUDY = (
     ),
     ("activation", "Group activation", ""),
     ("connectivity", "Group connectivity", ""),
-    ("pet", "Group PET", ""),
+    ("pet", "Group PET", "Scans that stand out first, then outcomes by region."),
     (
         "fusion",
         "Multimodal features",

@@ -9,7 +9,8 @@ import numpy as np
 
 from neurobraid import __version__
 from neurobraid.files import read_json, write_json
-from neurobraid.reports import figures, methods, pet_tables, run_record, spec
+from neurobraid.fusion.schema import in_depth
+from neurobraid.reports import figures, methods, pet_study, run_record, spec
 from neurobraid.reports.gather import (
     LABELS,
     NOT_QUALITY,
@@ -25,7 +26,7 @@ from neurobraid.reports.gather import (
     table,
     without_dates,
 )
-from neurobraid.reports.measures import MEASURES, ORDER, PARTS
+from neurobraid.reports.measures import MEASURES, ORDER, PARTS, feature
 from neurobraid.reports.pages import (
     Cell,
     Code,
@@ -43,10 +44,8 @@ from neurobraid.reports.pages import (
     write,
 )
 from neurobraid.reports.participant import (
-    BP,
     KINDS,
     _template,
-    binding_limit,
     matrix_picture,
     template_brain,
 )
@@ -843,84 +842,20 @@ class _Study:
     # --------------------------------------------------------------------- PET
 
     def pet(self, section):
-        """Group BPND map and regional binding."""
+        """Quality of the scans by site and scanner, group maps, outcomes by region."""
         if not self.of("pet"):
             section.add(Note("This study has no PET scan.", "missing"))
             return
+        pet_study.quality(section, self)
         tracers = list(dict.fromkeys(r["trc"] for r in self.of("pet")))
         for tracer in tracers:
             mine = {r["scan"] for r in self.of("pet", trc=tracer)}
-            name = f"tracer {tracer}" if tracer != "n/a" else "PET"
-            if len(tracers) > 1:
-                section.add(Heading(name.capitalize()))
-            maps = [p for p in self.inputs.all("bpnd_maps") if scan_of(p) in mine]
-            if maps:
-                total, count = None, None
-                for path in maps:
-                    volume = Volume.read(path)
-                    good = np.isfinite(volume.data)
-                    total = np.where(good, volume.data, 0.0) + (0 if total is None else total)
-                    count = good.astype(int) + (0 if count is None else count)
-                mean = np.divide(
-                    total,
-                    count,
-                    out=np.full(total.shape, np.nan, dtype=np.float32),
-                    where=count >= max(1, len(maps) / 2),
-                )
-                top = binding_limit(mean)
-                section.add(
-                    self.gallery.show(
-                        figures.intensity_map(
-                            volume.with_data(mean.astype(np.float32)),
-                            *self._background(),
-                            label=BP,
-                            limits=(0.0, top),
-                            show_from=0.1 * top,
-                        ),
-                        f"study_trc-{tracer.replace('/', '')}_bpnd.png",
-                        f"Mean BPND over {len(maps)} scans on fourteen axial slices of the template.",
-                        f"Mean BPND over {plural(len(maps), 'scan')} ({name}; simplified reference tissue model). Values below "
-                        f"{number(0.1 * top)} are transparent. Underlay: MNI152 template; slice positions in mm.",
-                    )
-                )
-            for atlas in self.inputs.values("srtm", "seg"):
-                self._regional(section, mine, atlas, name)
-            added = [record["name"] for record in self.setting("adopt.regions", []) or []]
-            pet_tables.study_results(section, self.gallery, self.inputs, mine, name, added)
-            if not maps and not self.inputs.all("srtm"):
-                section.add(Note("Binding was not modelled: pet.models does not name SRTM.", "missing"))
-
-    def _regional(self, section, mine, atlas, name):
-        import pandas as pd
-
-        values = {}
-        for path in self.inputs.all("srtm"):
-            if entities_of(path).get("seg") == atlas and scan_of(path) in mine:
-                kinetics = table(path)
-                if "BPND" in kinetics:
-                    values[scan_of(path)] = (
-                        kinetics.drop_duplicates("name").set_index("name")["BPND"].astype(float)
-                    )
-        if not values:
-            return
-        frame = pd.DataFrame(values).T
-        if not frame.notna().any(axis=None):
-            section.add(
-                Note(
-                    f"Atlas {atlas}: no region has an estimate of BPND; the reasons are in the kinetic tables.",
-                    "warn",
-                )
-            )
-            return
-        section.add(
-            self.gallery.show(
-                figures.regional_box(frame, label=f"{BP} (unitless)"),
-                f"study_{'trc-' + name.split()[-1] + '_' if ' ' in name else ''}seg-{atlas}_bpnd.svg",
-                f"Boxes of BPND over {len(frame)} scans for the regions with the highest medians.",
-                f"Regional BPND over {plural(len(frame), 'scan')} ({name}, atlas {atlas}), the thirty regions with the highest medians: "
-                "boxes to the quartiles, whiskers to the extremes, one point per scan.",
-            )
-        )
+            known = tracer != "n/a"
+            name = f"tracer {tracer}" if known else "PET"
+            section.add(Heading(f"Outcomes, {name}" if len(tracers) > 1 else "Outcomes"))
+            pet_study.outcomes(section, self, mine, name, f"trc-{tracer.replace('/', '')}_" if known else "")
+        if not self.inputs.all("kinpar"):
+            section.add(Note("No kinetic table was made.", "missing"))
 
     # ------------------------------------------------------------------ fusion
 
@@ -936,9 +871,14 @@ class _Study:
             if not len(features):
                 section.add(Note(f"The feature table of atlas {atlas} is empty.", "missing"))
                 continue
+            pairs = features[["modality", "measure"]].drop_duplicates().itertuples(index=False, name=None)
+            about = {f"{modality} · {measure}": feature(modality, measure) for modality, measure in pairs}
+            pairs = (name.split(" · ", 1) for name in about)
+            deep = {" · ".join(pair) for pair in pairs if in_depth(*pair)}
             features["measure"] = features["modality"].astype(str) + " · " + features["measure"].astype(str)
             filled = (
-                features.assign(filled=features["value"].notna())
+                features[~features["measure"].isin(deep)]
+                .assign(filled=features["value"].notna())
                 .groupby(["participant_id", "measure"])["filled"]
                 .mean()
                 .unstack()
@@ -965,7 +905,7 @@ class _Study:
             )
             rows = [
                 [
-                    r.Index,
+                    Cell(r.Index, note=about[r.Index]),
                     str(r.people),
                     str(r.regions),
                     Cell("–" if (u := str(units.get(r.Index, ""))) in ("1", "nan", "") else u),
@@ -975,14 +915,18 @@ class _Study:
                 for r in summary.itertuples()
             ]
             heads = ["Modality · measure", "Participants", "Regions", "Unit", "Mean", "SD"]
-            section.add(
-                Table(
-                    heads,
-                    rows,
-                    f"Measures in the feature table of atlas {atlas}, over participants and regions.",
-                    numeric=("Participants", "Regions", "Mean", "SD"),
+            numeric = ("Participants", "Regions", "Mean", "SD")
+            main = [row for row in rows if row[0].text not in deep]
+            more = [row for row in rows if row[0].text in deep]
+            caption = f"Measures in the feature table of atlas {atlas}, over participants and regions."
+            section.add(Table(heads, main, caption, numeric=numeric))
+            if more:
+                caption = (
+                    f"Rates, and outcomes of further kinetic models, in the feature table of atlas {atlas}. A prediction takes them only "
+                    "where its configuration names them."
                 )
-            )
+                block = Table(heads, more, caption, numeric=numeric, compact=True)
+                section.add(Fold(f"{len(more)} further measures of PET, atlas {atlas}", [block]))
 
     # -------------------------------------------------------------- prediction
 
@@ -1202,7 +1146,7 @@ class _Study:
         sidecars = [read_json(p) for p in self.inputs.all("bold_json")]
         tasks = [r["task"] for r in self.setting("activation.tasks", []) or []]
         rest = [t for t in self.setting("connectivity.tasks", []) or [] if self.of("bold", task=t)]
-        pet = [read_json(p) for p in self.inputs.all("srtm_json")]
+        pet = [(entities_of(p).get("model", ""), read_json(p)) for p in self.inputs.all("kinpar_json")]
         return {
             "participants": len(self.people),
             "counts": {s: len(self.of(s)) for s in KINDS},
@@ -1229,8 +1173,10 @@ class _Study:
             "coregistration": {
                 q["coreg_method"] for q in map(read_json, self.inputs.all("bold_qc")) if q.get("coreg_method")
             },
-            "reference": next((list(p["ReferenceRegions"]) for p in pet if p.get("ReferenceRegions")), None),
-            "plasma_scans": len({scan_of(p) for p in self.inputs.all("plasma")}),
+            "reference": [read_json(p) for p in self.inputs.all("reference_json")],
+            "kinetics": pet,
+            "curves": [read_json(p) for p in self.inputs.all("tacs_json")],
+            "input": [read_json(p) for p in self.inputs.all("inputfunction_json")],
             "models": self.models,
             "preprocessing": self.preprocessing,
         }

@@ -1,5 +1,7 @@
 """The fusion table: joined by label, nothing missing made up."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -250,3 +252,101 @@ def test_curves_of_another_program_make_a_table_of_their_own(tmp_path):
     assert volume["value"].tolist() == [1.5, 1.5] and set(volume["unit"]) == {"mL"}
     vt = table[table["measure"] == "VT"].set_index(["participant_id", "region"])["value"]
     assert vt["sub-01", "b"] == 2.0 and np.isnan(vt["sub-01", "a"]) and set(table["unit"]) == {"mL", "mL/cm3"}
+
+
+def kinetic(folder, stem, model, pvc="none", **values):
+    path = folder / f"{stem}_seg-x_model-{model}_kinpar.tsv"
+    table = pd.DataFrame({"name": REGIONS, "coverage": 1.0, "flag": "ok", **values})
+    write_tsv(table, path)
+    path.with_suffix(".json").write_text(json.dumps({"PartialVolumeCorrection": pvc}))
+    return path
+
+
+def models(folder, stem="sub-01"):
+    """A study with two reference-tissue models, two plasma models, and uptake, in the order of its config."""
+    loose = ["none", "k3,k4", "none", "none"]
+    return [
+        kinetic(folder, stem, "SRTM", "iy", BPND=1.0, BPND_se=0.1, R1=0.9, k2=0.1, k2a=0.05, k2prime=0.11),
+        kinetic(folder, stem, "MRTM2", "iy", BPND=1.1, R1=0.8, k2=0.2),
+        kinetic(
+            folder,
+            stem,
+            "2TCM",
+            K1=0.1,
+            k2=0.2,
+            k3=[0.05, 9.0, 0.05, 0.05],
+            k4=0.02,
+            VT=4.0,
+            vB=0.04,
+            undetermined=loose,
+        ),
+        kinetic(folder, stem, "Patlak", Ki=0.03, CMRglc=24.0, intercept=0.5),
+        kinetic(folder, stem, "SUVR", SUVR=1.5, SUV=2.5, centiloid=40.0),
+    ]
+
+
+UNITS = {
+    "BPND": "1", "R1": "1", "k2_SRTM": "1/min", "k2a_SRTM": "1/min", "k2prime_SRTM": "1/min", "BPND_MRTM2": "1", "R1_MRTM2": "1",
+    "k2_MRTM2": "1/min", "K1_2TCM": "mL/cm3/min", "k2_2TCM": "1/min", "k3_2TCM": "1/min", "k4_2TCM": "1/min", "VT": "mL/cm3",
+    "vB_2TCM": "1", "Ki": "mL/cm3/min", "CMRglc": "umol/100 mL/min", "SUVR": "1", "SUV": "g/mL", "centiloid": "CL",
+}  # fmt: skip
+
+
+def test_every_parameter_of_every_model_has_its_own_name_and_unit(tmp_path):
+    table = fusion_table(ATLAS, kinetics=models(tmp_path))
+    assert dict(zip(table["measure"], table["unit"], strict=True)) == UNITS
+    # two models are never averaged: the first keeps the plain name
+    assert pick(table, "sub-01", "BPND", "LH_a").value == 1.0
+    assert pick(table, "sub-01", "BPND_MRTM2", "LH_a").value == 1.1
+    assert pick(table, "sub-01", "k2_2TCM", "LH_a").value == 0.2
+    assert "model-2TCM" in pick(table, "sub-01", "VT", "LH_a").source
+
+
+def test_one_more_model_changes_no_name(tmp_path):
+    paths = models(tmp_path)
+    alone = set(fusion_table(ATLAS, kinetics=[paths[0], paths[4]])["measure"])
+    assert alone < set(fusion_table(ATLAS, kinetics=paths)["measure"])
+    assert {"BPND", "R1", "SUVR"} < alone
+
+
+def test_a_rate_that_is_not_determined_is_no_measurement_but_its_outcome_is(tmp_path):
+    table = fusion_table(ATLAS, kinetics=models(tmp_path))
+    assert np.isnan(pick(table, "sub-01", "k3_2TCM", "RH_a").value)
+    assert np.isnan(pick(table, "sub-01", "k4_2TCM", "RH_a").value)
+    assert pick(table, "sub-01", "VT", "RH_a").value == 4.0
+    assert pick(table, "sub-01", "k3_2TCM", "LH_b").value == 0.05
+
+
+def test_models_and_tracers_are_told_apart(tmp_path):
+    paths = [*models(tmp_path, "sub-01_trc-RAC"), *models(tmp_path, "sub-01_trc-FDG")]
+    paths = sorted(
+        paths,
+        key=lambda p: [m in p.name for m in ("SUVR", "Patlak", "2TCM", "MRTM2", "SRTM")].index(True),
+        reverse=True,
+    )
+    names = set(fusion_table(ATLAS, kinetics=paths)["measure"])
+    assert names == {f"{name}_{tracer}" for name in UNITS for tracer in ("RAC", "FDG")}
+
+
+def test_a_prediction_takes_rates_and_further_models_only_by_name(tmp_path):
+    table = fusion_table(ATLAS, kinetics=models(tmp_path))
+    taken = {c.split(" ")[1] for c in wide(table, ["pet"]).columns}
+    assert taken == {"BPND", "R1", "VT", "Ki", "CMRglc", "SUVR", "centiloid"}
+    named = wide(table, ["pet"], measure=["k3_2TCM", "BPND_MRTM2"])
+    assert {c.split(" ")[1] for c in named.columns} == {"k3_2TCM", "BPND_MRTM2"}
+
+
+def test_the_sidecar_tells_model_and_correction(tmp_path):
+    write_tsv(ATLAS, tmp_path / "atlas.tsv")
+    paths = models(tmp_path)
+    outputs = {n: tmp_path / "out" / n for n in ("features", "schema", "availability", "availability_json")}
+    write_fusion(
+        tmp_path / "atlas.tsv", ["sub-01"], outputs, kinetics=paths, kinetics_json=[p.with_suffix(".json") for p in paths[::-1]]
+    )  # fmt: skip
+    measures = read_json(outputs["schema"])["Measures"]
+    assert measures["pet BPND"]["PartialVolumeCorrection"] == "iy"
+    assert measures["pet BPND"]["Model"] == "SRTM"
+    assert measures["pet VT"]["PartialVolumeCorrection"] == "none"
+    assert measures["pet VT"]["Units"] == "mL/cm3"
+    assert measures["pet BPND_MRTM2"]["Model"] == "MRTM2"
+    assert measures["pet k3_2TCM"]["Description"] == "Rate of binding or trapping"

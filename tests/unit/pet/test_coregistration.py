@@ -35,3 +35,40 @@ def test_known_position_is_recovered(values):
     assert score > 0
     assert error(first) < 1.5
     assert error(refined) < 0.5
+
+
+def test_score_in_place_beats_every_wrong_orientation_and_a_wrong_place_does_not():
+    truth = compose(SHIFTS[0], phantom.CENTER)
+    _, t1w, brain, affine = phantom.tissues()
+    timing = phantom.frames()
+    late = timing.end > 120
+    series = phantom.scan(np.tile(np.eye(4), (len(timing), 1, 1)), truth, noise=0.1)
+    petref = motion.weighted_mean(series[..., late], timing.duration[late])
+    score, null = coregistration.against_chance(petref, phantom.AFFINE, truth, t1w, affine, brain)
+    assert null.shape == (23,)
+    assert score > null.max() + 0.1
+    assert (score - null.mean()) / null.std(ddof=1) > 5
+    # turned by 90 degrees it is one of its own null
+    turn = np.eye(4)
+    turn[:3, :3] = coregistration.orientations()[5]
+    middle = apply_affine(affine, np.argwhere(brain)).mean(axis=0)
+    turn[:3, 3] = middle - turn[:3, :3] @ middle
+    wrong, _ = coregistration.against_chance(petref, phantom.AFFINE, truth @ turn, t1w, affine, brain)
+    assert np.abs(null - wrong).min() < 1e-3
+    assert wrong < score - 0.1
+
+
+def test_orientations_are_the_turns_of_a_cube():
+    turns = coregistration.orientations()
+    assert len(turns) == 23
+    assert np.allclose(np.linalg.det(turns), 1)
+    assert len({turn.tobytes() for turn in turns}) == 23
+    assert not any(np.array_equal(turn, np.eye(3)) for turn in turns)
+
+
+def test_mutual_information_of_independent_and_of_equal_samples():
+    rng = np.random.default_rng(2)
+    first, second = rng.standard_normal((2, 20000))
+    assert coregistration.mutual_information(first, second) < 0.04
+    # a monotone change of grey levels keeps it near its largest value
+    assert coregistration.mutual_information(first, np.exp(first)) > 1.5

@@ -152,3 +152,18 @@ def test_input_is_exact_between_knots():
     assert found.shifted(0.5).plasma[:3] == pytest.approx([1.0, 2.0, 4.0])
     assert found.shifted(-0.5).time[:3] == pytest.approx([0.0, 0.5, 1.5])
     assert plasma(0.0) == pytest.approx(0.0)
+
+
+def test_points_of_a_plot_lie_on_the_line_that_is_fitted(given):
+    tissue = curve(vb=0.0, k2=0.3, k3=0.03, k4=0.1)[None]
+    for name in ("Logan", "Patlak", "MA1"):
+        shared = pm.prepare_linear(name, FRAMES, given, tstar_min=30.0)
+        table, _ = lm.fit_regions(tissue, shared)
+        x, y = pm.plot_points(name, tissue, FRAMES, given)
+        late = FRAMES.mid / 60 >= 30.0
+        slope, intercept = np.polyfit(x[0, late], y[0, late], 1)
+        main = pm.MAIN[name]
+        # MA1 minimises in another direction than the plot
+        assert slope == pytest.approx(table[main][0], rel=0.02 if name == "MA1" else 1e-6), name
+        if name != "MA1":
+            assert intercept == pytest.approx(table["intercept"][0], rel=1e-5), name

@@ -73,10 +73,13 @@ def run(folder, pet, side, anatomy):
             "confounds",
             "confounds_json",
             "qc",
+            "uncorrected",
+            "uncorrected_json",
+            "profiles",
         ),
         "resample": ("pet", "pet_json"),
     }
-    ending = {"petref": ".nii.gz", "pet": ".nii.gz"}
+    ending = dict.fromkeys(("petref", "pet", "uncorrected"), ".nii.gz")
     a = anatomy
     out = {step: {n: folder / f"{n}{ending.get(n, '.out')}" for n in each} for step, each in names.items()}
     pets, sides = (list(v) if isinstance(v, list) else [v] for v in (pet, side))
@@ -182,7 +185,7 @@ def test_parameters(moving, anatomy):
 
 
 def test_sidecars_say_what_was_done(moving):
-    out, *_ = moving
+    out, timing, series = moving
     srtm, suvr = (read_json(path) for path in out["model"]["kinpar_json"][:2])
     assert srtm["ReferenceRegions"] == ["back"]
     assert srtm["BasisFunctions"] == 128
@@ -195,6 +198,19 @@ def test_sidecars_say_what_was_done(moving):
     qc = read_json(out["fit"]["qc"])
     assert qc["max_displacement_mm"] > 1
     assert qc["brain_suv_mean"] > 0
+    assert qc["coreg_score"] > qc["coreg_null_max"] > qc["coreg_null_mean"] > 0
+    assert qc["coreg_above_null"] > 5
+    before, after = (np.asarray(nib.load(out["fit"][n]).dataobj) for n in ("uncorrected", "petref"))
+    # the same frames as in the reference, as they were recorded
+    late = np.array(read_json(out["fit"]["uncorrected_json"])["FramesAveraged"])
+    assert late.tolist() == read_json(out["fit"]["petref_json"])["FramesAveraged"]
+    np.testing.assert_allclose(
+        before, np.average(series[..., late], axis=3, weights=timing.duration[late]), rtol=2e-3, atol=0.02
+    )
+    assert np.abs(before - after).max() > 1.0
+    lines = read_tsv(out["fit"]["profiles"])
+    assert sorted(lines["correction"].unique()) == ["after", "before"]
+    assert sum(c.startswith("frame_") for c in lines) == len(read_tsv(out["fit"]["frames"]))
 
 
 def test_maps_agree_with_the_regions(moving, anatomy):
@@ -310,6 +326,7 @@ def plasma_run(folder, out, anatomy, given):
     f, t = out["fit"], out["tacs"]
     models = list(plasma.MODELS)
     o = {n: [folder / f"{n}_{k}.out" for k in models] for n in ("kinpar", "kinpar_json", "fits")}
+    o["plots"] = [folder / f"plots_{k}.out" for k in plasma.MAPPED]
     shared = (t["weights"], f["frames"], f["frames_json"], given)
     plasma.model(t["tacs"][0], t["morph"][0], *shared, o, models=models, vb=0.0, tstar_min=30.0)
     mapped = list(plasma.MAPPED)
@@ -347,14 +364,29 @@ def test_plasma_models_of_a_scan_with_blood(moving, anatomy, tmp_path):
     write_json({"InjectionStart": -10, "Units": "Bq/mL"}, pet)
     people = tmp_path / "participants.tsv"
     write_tsv(pd.DataFrame({"participant_id": ["sub-01"], "plasma_glucose_mmol_l": [5.0]}), people)
-    given = {"inputfunction": tmp_path / "in.tsv", "inputfunction_json": tmp_path / "in.json"}
+    given = {
+        "inputfunction": tmp_path / "in.tsv",
+        "inputfunction_json": tmp_path / "in.json",
+        "samples": tmp_path / "samples.tsv",
+    }
     inputfunction.write_scan(
         [blood, blood.with_suffix(".json")], [pet], [people], f["frames"], f["frames_json"], t["weights"], given,
         participant="sub-01",
     )  # fmt: skip
     notes = read_json(given["inputfunction_json"])
     assert abs(notes["DelaySeconds"]) <= 3 and notes["GlucoseMmolPerL"] == 5.0
-    tables, sides, m = plasma_run(tmp_path, out, anatomy, list(given.values()))
+    tables, sides, m = plasma_run(tmp_path, out, anatomy, list(given.values())[:2])
+    measured = read_tsv(given["samples"])
+    after = measured[measured["time"] > 0]
+    # s after the injection, kBq/mL corrected to it
+    assert measured["time"].iloc[-1] == pytest.approx(seconds[-1] + 30)
+    assert after["plasma_radioactivity"].max() == pytest.approx(feng(seconds / 60).max(), rel=0.01)
+    assert measured["metabolite_parent_fraction"].isna().all()
+    plot = read_tsv(tmp_path / "plots_Logan.out")
+    line = plot[(plot["name"] == "front") & (plot["used"] == 1)]
+    slope, intercept = np.polyfit(line["x"], line["y"], 1)
+    assert slope == pytest.approx(tables["Logan"].loc["front", "VT"], rel=1e-5)
+    assert intercept == pytest.approx(tables["Logan"].loc["front", "intercept"], rel=1e-4)
     srtm = read_tsv(out["model"]["kinpar"][0])
     for name in ("1TCM", "2TCM", "Logan", "MA1"):
         ratio = tables[name].loc["front", "VT"] / tables[name].loc["back", "VT"]
@@ -376,6 +408,7 @@ def test_plasma_models_of_a_scan_with_blood(moving, anatomy, tmp_path):
 
 def test_plasma_models_of_a_scan_without_blood(moving, anatomy, tmp_path):
     tables, sides, m = plasma_run(tmp_path, moving[0], anatomy, [])
+    assert not len(read_tsv(tmp_path / "plots_Patlak.out"))
     for name, table in tables.items():
         assert table["flag"].eq("the scan has no blood").all() and table.iloc[:, 0].isna().all(), name
         assert "no blood" in sides[name]["Description"]

@@ -184,11 +184,26 @@ def study(tmp_path, monkeypatch):
             {**curves, "reference": [7.0, 5, 4, 3]},
             pet / "sub-01_trc-RAC_seg-mini_model-SRTM_desc-fit_tacs.tsv",
         ),
-        "srtm": _table(kinetics, pet / "sub-01_trc-RAC_seg-mini_model-SRTM_kinpar.tsv"),
-        "srtm_json": _json(
+        "kinpar": _table(kinetics, pet / "sub-01_trc-RAC_seg-mini_model-SRTM_kinpar.tsv"),
+        "kinpar_json": _json(
             {"ReferenceRegions": ["CerebLH_c"]}, pet / "sub-01_trc-RAC_seg-mini_model-SRTM_kinpar.json"
         ),
-        "bpnd_map": _image(np.abs(z), pet / f"sub-01_trc-RAC_{mni}_model-SRTM_meas-BPND_mimap.nii.gz"),
+        "curves_qc": _json({"tail_noise": 0.034}, pet / "sub-01_trc-RAC_desc-curves_qc.json"),
+        "uncorrected": _image(head, pet / "sub-01_trc-RAC_desc-uncorrected_petref.nii.gz"),
+        "profiles": _table(
+            {
+                "correction": ["before"] * 6 + ["after"] * 6,
+                "axis": list("xxyyzz") * 2,
+                "position_mm": [0.0, 3.0] * 6,
+                **{f"frame_{n}": np.arange(12.0) + n for n in range(4)},
+            },
+            pet / "sub-01_trc-RAC_desc-profiles_table.tsv",
+        ),
+        "pet_maps": _image(np.abs(z), pet / "sub-01_trc-RAC_space-T1w_model-SRTM_meas-BPND_mimap.nii.gz"),
+        "pet_valid": _image(
+            (z > 0).astype(np.uint8), pet / "sub-01_trc-RAC_space-T1w_model-SRTM_desc-validity_mask.nii.gz"
+        ),
+        "group_maps": _image(np.abs(z), pet / f"sub-01_trc-RAC_{mni}_model-SRTM_meas-BPND_mimap.nii.gz"),
     }
     clusters = {
         "cluster_id": ["1", "1a"], "x": [-40.0, -32], "y": [20.0, 22], "z": [5.0, 9], "peak_z": [5.1, 4.2],
@@ -220,8 +235,7 @@ def study(tmp_path, monkeypatch):
     ]  # fmt: skip
     whole = {
         **shared,
-        **{k: person[k] for k in ("confounds", "bold_json", "bold_qc", "pet_qc", "anat_qc", "srtm", "srtm_json")},
-        "bpnd_maps": person["bpnd_map"],
+        **{k: person[k] for k in ("confounds", "bold_json", "bold_qc", "pet_qc", "anat_qc", "kinpar", "kinpar_json", "group_maps")},
         "validation": _table([{"file": "bids/sub-02/x.json", "field": "SliceTiming", "found": NASTY}], index / "validation.tsv"),
         "group_z": _image(z, group / f"task-motor_contrast-left_{mni}_stat-z_statmap.nii.gz"),
         "clusters": _table(clusters, group / "task-motor_contrast-left_desc-clusters_table.tsv"),

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.ndimage import distance_transform_edt
 
-from neurobraid.reports import figures, style
+from neurobraid.reports import figures, pet_figures, style
 from neurobraid.reports.carpet import pick_voxels, scaled, signals, spread, temporal_snr
 from neurobraid.reports.planes import Cut, Volume, bounding_box, distance_from, even_cuts, sample, sheet
 
@@ -263,8 +263,10 @@ def charts():
             tissue=np.array([1, 1, 2, 2, 2, 3]),
         ),
         "pet_motion": figures.pet_motion(frames, fake_confounds(3)),
-        "tacs": figures.tacs(
-            frames, regions=["a"], reference="reference", fits={"a": np.array([1.0, 2.5, 2.0])}
+        "fits": pet_figures.tac_fits(
+            np.array([1.0, 5.0, 20.0]),
+            [("a", np.array([1.0, 2.0, 3.0]), {"SRTM": np.array([1.0, 2.5, 2.0])})],
+            models=["SRTM"],
         ),
         "fd": figures.fd_distribution([("sub-1", "motor", np.array([0.1, np.nan, 4.0, 0.2]))], 0.5),
         "quality": figures.quality_strips(

@@ -97,8 +97,9 @@ def check(page):
 
 def test_participant_page_shows_everything(study, config):
     read = check(person_page(study[0], config))
-    # mask, tissues, normalised twice; two runs with reference and T1w, motion, tSNR; then activation, matrix and PET
-    assert len(read.images) == 20
+    # mask, tissues, normalised twice; two runs with reference and T1w, motion, tSNR; then activation, matrix and PET with
+    # both ways, before and after, profiles, motion, curves, bars and maps
+    assert len(read.images) == 23
     assert "> 89 year" in read.text
     assert 'alert("x")' in read.text
     assert "1 of 12 volumes are above 0.5 mm" in read.text

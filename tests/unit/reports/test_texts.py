@@ -12,7 +12,7 @@ from neurobraid.reports.gather import (
     scan_of,
     spell,
 )
-from neurobraid.reports.participant import chosen_curves
+from neurobraid.reports.pet_pages import chosen_curves
 
 CONFIG = {
     "index": {"max_days": 99},
