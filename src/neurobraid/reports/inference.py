@@ -18,6 +18,11 @@ NAMES = {
     "allvoxels": "all tested voxels",
 }
 LISTED = 15
+REFERENCES = {
+    "ari": "Rosenblatt JD et al. (2018). All-resolutions inference for brain imaging. NeuroImage 181:786–796.",
+    "flane": "Winkler AM et al. (2014). Permutation inference for the general linear model. NeuroImage 92:381–397.",
+    "tfce": "Smith SM, Nichols TE (2009). Threshold-free cluster enhancement. NeuroImage 44:83–98.",
+}
 _CLUSTERS = {
     "cluster_id": ("Cluster", None), "x": ("x", 0), "y": ("y", 0), "z": ("z", 0), "n_voxels": ("Voxels", 0),
     "peak_z": ("Peak z", 2), "mean_effect": ("Mean effect", 3), "peak_p_fdr": ("p FDR", 3), "peak_p_maxt": ("p max", 3),
@@ -141,3 +146,36 @@ def show(section, inputs: Inputs, task: str, name: str) -> None:
     found = None if clusters is None else clusters_table(clusters, task, name, content)
     if found is not None:
         section.add(Fold(f"Clusters of contrast {name} with the probability each method gives them", [found]))
+
+
+def methods_text(settings: Mapping, cite) -> str:
+    """Sentences on the inference beyond voxel thresholds, for the methods paragraph.
+
+    Parameters
+    ----------
+    settings : mapping
+        ``activation.inference`` of the config.
+    cite : callable
+        ``cite(key, text)`` returns the text with the number of the reference.
+
+    Returns
+    -------
+    str
+        With a leading space.
+    """
+    forming = f"p < {float(settings.get('cluster_forming_p', 0.001)):g}"
+    text = (
+        f" Lower bounds on the share of true discoveries in clusters formed at {forming} came from "
+        f"{cite('ari', 'all-resolution inference')}."
+    )
+    count = settings.get("permutations", 0)
+    if count:
+        together = f", members of one {settings['units']} together" if settings.get("units") else ""
+        within = f", within {settings['blocks']}" if settings.get("blocks") else ""
+        text += (
+            f" Family-wise error was controlled by {count:,} {cite('flane', 'rearrangements of the data')} (sign flips for a "
+            f"mean{together}{within}; seed {settings.get('seed', 0)}) for the largest t, "
+            f"{cite('tfce', 'threshold-free cluster enhancement')} (E = 0.5, H = 2, exact integral), and extent and mass of the "
+            "clusters."
+        )
+    return text

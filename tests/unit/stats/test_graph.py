@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from neurobraid.stats.graph import Enhancer, clusters, graph_of_mask, graph_of_pairs
+from neurobraid.stats.graph import Enhancer, clusters, graph_of_edges, graph_of_mask, graph_of_pairs
 
 SHAPE = (11, 13, 9)
 
@@ -96,6 +96,25 @@ def test_a_ring_of_edges_is_a_graph_too():
     assert label[0] == label[5]
     enhanced, _ = Enhancer(ring)(np.array([3.0, 0, 3, 3, 0, 0]))
     assert enhanced[2] == pytest.approx(np.sqrt(2) * enhanced[0])
+
+
+def test_clusters_of_edges_are_the_components_of_a_network():
+    import networkx
+
+    rng = np.random.default_rng(12)
+    nodes = 14
+    values = rng.standard_normal(nodes * (nodes - 1) // 2)
+    graph = graph_of_edges(nodes)
+    assert len(graph) == len(values)
+    label, sizes, _ = clusters(values, graph, 1.3, two_sided=False)
+    rows, columns = np.triu_indices(nodes, 1)
+    over = values > 1.3
+    network = networkx.Graph(list(zip(rows[over].tolist(), columns[over].tolist(), strict=True)))
+    parts = list(networkx.connected_components(network))
+    assert sorted(sizes) == sorted(network.subgraph(p).number_of_edges() for p in parts)
+    for part in parts:
+        inside = over & np.isin(rows, list(part))
+        assert len(np.unique(label[inside])) == 1
 
 
 def test_unknown_connectivity_is_refused():
