@@ -193,8 +193,7 @@ def permute(
     reached[mask] = found.reached
     save(reached, affine, outputs.reached, dtype=np.int32)
     note = "Largest statistics of rearrangements of the data, one part of a permutation test."
-    keys = found.settings | {"Fingerprint": permutation.fingerprint(model)}
-    write_json(sidecar(note, paths, **keys, FirstIndex=start), outputs.sidecar)
+    write_json(sidecar(note, paths, **found.settings, FirstIndex=start), outputs.sidecar)
     log.info("%d rearrangements from %d of %d", len(found.index), start, found.settings["Permutations"])
 
 
@@ -212,19 +211,9 @@ def read_part(null, reached, note, mask):
     """
     table = pd.read_csv(null, sep="\t", na_values=["n/a"], float_precision="round_trip")
     content = read_json(note)
-    names = (
-        "Seed",
-        "Permutations",
-        "Complete",
-        "Possible",
-        "Statistic",
-        "DegreesOfFreedom",
-        "Elements",
-        "Fingerprint",
-    )
     return permutation.Null(
         table["index"].to_numpy(np.int64), {name: table[name].to_numpy(np.float64) for name in permutation.COLUMNS},
-        data(load(reached), np.int64)[mask], {name: content[name] for name in names},
+        data(load(reached), np.int64)[mask], {name: content[name] for name in permutation.SETTINGS},
     )  # fmt: skip
 
 
@@ -270,9 +259,9 @@ class _Map:
         )  # fmt: skip
         return dict(zip(METHOD_COLUMNS, row, strict=True))
 
-    def image(self, values):
+    def image(self, values, dtype=np.float32):
         """Values of the tested voxels as a map."""
-        out = np.zeros(self.mask.shape, np.float32)
+        out = np.zeros(self.mask.shape, dtype)
         out[self.mask] = values
         return out
 
@@ -417,7 +406,7 @@ def _cluster_table(one, effect, affine, cluster_forming_p, cluster_voxels, atlas
         labels, own, listed = load_atlas(*atlas)
         labels = labels_on_grid(labels, own, one.mask.shape, affine)
     return clusters(
-        one.image(one.z).astype(np.float64), affine, two_sided_z(cluster_forming_p),
+        one.image(one.z, np.float64), affine, two_sided_z(cluster_forming_p),
         effect=one.image(effect) if np.isfinite(effect).all() else None, min_voxels=cluster_voxels,
         labels=labels, table=listed,
     )  # fmt: skip
@@ -463,7 +452,7 @@ def run(
     model, effect, mask, affine = read_group(paths, design, contrast)
     parts = [read_part(*files, mask) for files in zip(inputs.null, inputs.reached, inputs.notes, strict=True)]
     null = permutation.merge(parts) if parts else None
-    if null is not None and null.settings["Fingerprint"] != permutation.fingerprint(model):
+    if null is not None and null.settings["Fingerprint"] != model.fingerprint:
         raise InputError(
             inputs.null[0], "data", "other maps", "the maps of this contrast", "delete the file and run again"
         )

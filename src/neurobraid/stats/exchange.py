@@ -1,5 +1,6 @@
 """Which rows of a model may change places or signs if the null hypothesis holds."""
 
+import hashlib
 import math
 from dataclasses import dataclass
 
@@ -24,12 +25,15 @@ class Exchange:
     rows : int
     possible : int
         Number of rearrangements, at most `MANY`.
+    key : str
+        Changes with what is allowed, so that parts of different tests are never merged.
     """
 
     groups: tuple
     flips: tuple
     rows: int
     possible: int
+    key: str
 
     def draw(self, seed, index):
         """One rearrangement, the same for the same `seed` and `index` whatever else is drawn.
@@ -125,4 +129,7 @@ def exchange(rows, *, permute=True, flip=False, units=None, blocks=None):
             "exchangeability", "rearrangements", "none", "at least two exchangeable units in a block",
             "use larger blocks, or sign flips",
         )  # fmt: skip
-    return Exchange(groups, flips, rows, min(possible, MANY))
+    written = repr([permute, flip, units.tolist(), blocks.tolist()])
+    return Exchange(
+        groups, flips, rows, min(possible, MANY), hashlib.sha256(written.encode()).hexdigest()[:16]
+    )

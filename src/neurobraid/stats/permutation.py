@@ -20,6 +20,10 @@ SLACK = 1e-9
 #: Heights at which the curve of p values of a map is read (see `simes_grid`).
 CURVE = 400
 COLUMNS = ("peak", "tfce", "extent", "mass", "simes")
+#: What a part says about its test.
+SETTINGS = (
+    "Seed", "Permutations", "Complete", "Possible", "Statistic", "DegreesOfFreedom", "Elements", "Fingerprint", "Exchange",
+)  # fmt: skip
 _BLOCK, _TILE = 16, 256
 
 
@@ -40,6 +44,8 @@ class Model:
     dof : int
         Residual degrees of freedom.
     nuisance : numpy.ndarray, (N, Q)
+    fingerprint : str
+        Digest of data, design and contrast as given, so that parts of different tests are never merged.
     """
 
     errors: np.ndarray
@@ -48,6 +54,7 @@ class Model:
     tested: int
     dof: int
     nuisance: np.ndarray
+    fingerprint: str
 
     @property
     def kind(self):
@@ -101,6 +108,17 @@ def partition(design, contrast):
     return tested, design @ np.linalg.svd(contrast)[2][len(contrast) :].T
 
 
+def digest(*arrays):
+    """Sixteen hexadecimal digits that change with any value of the arrays."""
+    import hashlib
+
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(repr(np.shape(array)).encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()[:16]
+
+
 def prepare(data, design, contrast):
     """Reduce data, design and contrast to what rearrangements need.
 
@@ -134,6 +152,7 @@ def prepare(data, design, contrast):
         np.ascontiguousarray(errors), np.einsum("nv,nv->v", errors, errors),
         np.ascontiguousarray(np.concatenate([directions, nuisance], 1).T), tested.shape[1],
         len(data) - np.shape(design)[1], nuisance,
+        digest(data, np.asarray(design, np.float64), np.atleast_2d(np.asarray(contrast, np.float64))),
     )  # fmt: skip
 
 
@@ -383,11 +402,16 @@ def null(model, allowed, seed, count, *, start=1, stop=None, tests=None):
         for k, values in enumerate(statistic(model, draws)):
             reached += np.abs(values) >= needed
             rows[low + k] = largest(values, tests, grid, enhancer, work)
-    settings = {
-        "Seed": int(seed), "Permutations": int(total), "Complete": bool(complete), "Possible": int(allowed.possible),
-        "Statistic": model.kind, "DegreesOfFreedom": int(model.dof), "Elements": len(observed),
-    }  # fmt: skip
-    return Null(index, dict(zip(COLUMNS, rows.T.copy(), strict=True)), reached, settings)
+    settings = (
+        int(seed), int(total), bool(complete), int(allowed.possible), model.kind, int(model.dof), len(observed),
+        model.fingerprint, allowed.key,
+    )  # fmt: skip
+    return Null(
+        index,
+        dict(zip(COLUMNS, rows.T.copy(), strict=True)),
+        reached,
+        dict(zip(SETTINGS, settings, strict=True)),
+    )
 
 
 def merge(parts):
@@ -456,23 +480,3 @@ def corrected(observed, peaks):
 def uncorrected(part):
     """P of every element by itself from a merged `Null`."""
     return (1.0 + part.reached) / (1.0 + len(part.index))
-
-
-def fingerprint(model):
-    """Digest of data and design, so that parts of different tests are never merged.
-
-    Parameters
-    ----------
-    model : Model
-
-    Returns
-    -------
-    str
-        16 hexadecimal digits.
-    """
-    import hashlib
-
-    digest = hashlib.sha256()
-    for array in (model.errors, model.basis):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()[:16]
