@@ -31,6 +31,13 @@ PERSON_MAPS = {
     }
     for task in CONTRASTS
 }
+INFERENCE = config["activation"]["inference"]
+NULL_PARTS = range(
+    1, 1 - -INFERENCE["permutations"] // INFERENCE["permutations_per_job"]
+)
+INFERENCE_MAPS = ["tdp"] + (
+    ["tfce", "logpmaxt", "logptfce", "logpextent", "logpmass"] if NULL_PARTS else []
+)
 
 
 for TASK, NAMES in CONTRASTS.items():
@@ -167,6 +174,92 @@ rule activation_group:
         "../../scripts/activation_group.py"
 
 
+rule activation_permutation:
+    """Compute one part of the permutations of a contrast: largest statistics, TFCE, cluster extent and mass."""
+    input:
+        effect=lookup(dpath="{task}/{contrast}", within=PERSON_MAPS),
+        participants=(
+            ["<raw>/participants.tsv"]
+            if INFERENCE["units"] or INFERENCE["blocks"]
+            else []
+        ),
+    output:
+        null=temp(f"{GROUP_FILE}_desc-null{{part}}_permutations.tsv"),
+        reached=temp(f"{GROUP_MAP}_stat-count_desc-null{{part}}_statmap.nii.gz"),
+        sidecar=temp(f"{GROUP_FILE}_desc-null{{part}}_permutations.json"),
+    log:
+        "logs/activation_permutation/task-{task}_contrast-{contrast}_part-{part}.log",
+    benchmark:
+        "logs/benchmarks/activation_permutation/task-{task}_contrast-{contrast}_part-{part}.tsv"
+    wildcard_constraints:
+        part=r"\d+",
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(800, 60),
+        runtime=120,
+    params:
+        settings=lookup(dpath="activation/inference", within=config),
+        code=code_digest("activation"),
+    script:
+        "../../scripts/activation_permutation.py"
+
+
+rule activation_inference:
+    """Hold one group map against every way to control error, side by side, with bounds on what must be true."""
+    input:
+        effect=lookup(dpath="{task}/{contrast}", within=PERSON_MAPS),
+        null=collect(
+            f"{GROUP_FILE}_desc-null{{part}}_permutations.tsv",
+            part=NULL_PARTS,
+            allow_missing=True,
+        ),
+        reached=collect(
+            f"{GROUP_MAP}_stat-count_desc-null{{part}}_statmap.nii.gz",
+            part=NULL_PARTS,
+            allow_missing=True,
+        ),
+        notes=collect(
+            f"{GROUP_FILE}_desc-null{{part}}_permutations.json",
+            part=NULL_PARTS,
+            allow_missing=True,
+        ),
+        atlas_image=place(f"{ATLAS_FILE}.nii.gz", atlas=ATLASES[0]),
+        atlas_table=place(f"{ATLAS_FILE}.tsv", atlas=ATLASES[0]),
+    output:
+        maps=collect(
+            f"{GROUP_MAP}_stat-{{stat}}_desc-inference_statmap.nii.gz",
+            stat=INFERENCE_MAPS,
+            allow_missing=True,
+        ),
+        sidecar=f"{GROUP_MAP}_desc-inference_statmap.json",
+        methods=f"{GROUP_FILE}_desc-inference_methods.tsv",
+        clusters=f"{GROUP_FILE}_desc-inference_clusters.tsv",
+        summary=f"{GROUP_FILE}_desc-inference_summary.json",
+    log:
+        "logs/activation_inference/task-{task}_contrast-{contrast}.log",
+    benchmark:
+        "logs/benchmarks/activation_inference/task-{task}_contrast-{contrast}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(800, 60),
+        runtime=30,
+    params:
+        settings={
+            "alpha": config["activation"]["group"]["alpha"],
+            "cluster_voxels": config["activation"]["group"]["cluster_voxels"],
+            **{
+                key: INFERENCE[key] for key in ("cluster_forming_p", "units", "blocks")
+            },
+        },
+        code=code_digest("activation"),
+    script:
+        "../../scripts/activation_inference.py"
+
+
 rule activation_first_level:
     """Model every run of every task."""
     input:
@@ -195,9 +288,11 @@ rule activation:
     input:
         rules.activation_fixed_effects.input,
         [
-            place(
-                f"{GROUP_FILE}_desc-thresholds_summary.json", task=task, contrast=name
-            )
+            place(path, task=task, contrast=name)
             for task in group_tasks()
             for name in CONTRASTS[task]
+            for path in (
+                f"{GROUP_FILE}_desc-thresholds_summary.json",
+                f"{GROUP_FILE}_desc-inference_summary.json",
+            )
         ],

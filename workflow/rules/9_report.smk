@@ -213,6 +213,18 @@ rule report_participant:
 rule report_study:
     """Write the study page with group results, methods and the record of the whole run."""
     input:
+        **{
+            kind: [
+                f"<derivatives>/group/task-{task}_contrast-{contrast}_desc-inference_{ending}"
+                for task in group_tasks()
+                for contrast in CONTRASTS[task]
+            ]
+            for kind, ending in (
+                ("inference_methods", "methods.tsv"),
+                ("inference_clusters", "clusters.tsv"),
+                ("inference", "summary.json"),
+            )
+        },
         pages=collect("<reports>/{participant}.html", participant=PARTICIPANTS),
         records=collect(
             "<reports>/provenance/{participant}.json", participant=PARTICIPANTS

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from neurobraid.reports import inference
+
 REFERENCES = {
     "bids": "Gorgolewski KJ et al. (2016). The brain imaging data structure. Scientific Data 3:160044.",
     "snakemake": "Mölder F et al. (2021). Sustainable data analysis with Snakemake. F1000Research 10:33.",
@@ -24,6 +26,7 @@ REFERENCES = {
     "srtm": "Lammertsma AA, Hume SP (1996). Simplified reference tissue model for PET receptor studies. NeuroImage 4:153–158.",
     "basis": "Gunn RN et al. (1997). Parametric imaging of ligand-receptor binding in PET using a simplified reference region "
     "model. NeuroImage 6:279–287.",
+    **inference.REFERENCES,
     "fdr": "Benjamini Y, Hochberg Y (1995). Controlling the false discovery rate. J R Stat Soc B 57:289–300.",
     "denoise": "Wang HT et al. (2024). Continuous evaluation of denoising strategies in resting-state fMRI connectivity. "
     "PLoS Comput Biol 20:e1011942.",
@@ -253,6 +256,7 @@ def _activation(settings, facts, cite) -> str:
             f" Contrasts were tested against zero over participants ({many}), two-sided, with {rule}; clusters of fewer than "
             f"{group.get('cluster_voxels', 10)} voxels are not listed."
         )
+        text += inference.methods_text(get(settings, "activation.inference", {}), cite)
     return text
 
 

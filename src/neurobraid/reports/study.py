@@ -9,7 +9,7 @@ import numpy as np
 
 from neurobraid import __version__
 from neurobraid.files import read_json, write_json
-from neurobraid.reports import figures, methods, run_record, spec
+from neurobraid.reports import figures, inference, methods, run_record, spec
 from neurobraid.reports.gather import (
     LABELS,
     NOT_QUALITY,
@@ -714,6 +714,7 @@ class _Study:
                     section.add(Note(f"No group statistic: {reason}.", "missing"))
                     continue
                 self._group_map(section, task, name, path, content)
+                inference.show(section, self.inputs, task, name)
 
     def _group_map(self, section, task, name, path, content):
         z = Volume.read(path)
