@@ -38,7 +38,7 @@ BIDSIGNORE = (
             "fieldmap",
         )
     )
-    + "atlases/\ngroup/\ncohort/\n"
+    + "atlases/\ngroup/\ncohort/\nmodels/\n"
 )
 """Suffixes and folders that the BIDS schema has no name for yet."""
 

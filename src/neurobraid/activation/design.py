@@ -241,7 +241,7 @@ def event_columns(times, onsets, durations, hrf="spm", *, name, amplitudes=None,
     shape, extras = check_hrf(hrf)
     if shape == "fir":
         tr = (times[-1] - times[0]) / (len(times) - 1)
-        delays = range(fir_delays or max(int(round(FIR_WINDOW_S / tr)), 1))
+        delays = range(fir_delays or max(round(FIR_WINDOW_S / tr), 1))
         columns = {
             f"{name}_delay_{d}": finite_impulse(times, onsets, d, tr, amplitudes=amplitudes) for d in delays
         }

@@ -7,12 +7,13 @@ import pandas as pd
 
 from neurobraid.activation import design as designs
 from neurobraid.activation import glm, statsmodel, transforms
+from neurobraid.activation import trials as single_trials
 from neurobraid.activation.maps import F_STATS, F_UNITS, STATS, UNITS, triangle, write_maps
 from neurobraid.bold import nuisance
 from neurobraid.errors import InputError
 from neurobraid.files import read_json, write_json, write_tsv
 from neurobraid.images.atlas import load_atlas, region_means
-from neurobraid.images.io import data, load
+from neurobraid.images.io import data, load, save
 from neurobraid.images.series import labels_on_grid, read_masked, region_sizes, with_signal
 from neurobraid.images.smooth import smooth_in_mask
 from neurobraid.jobs import log
@@ -46,6 +47,8 @@ class FirstLevel:
         Region table by atlas.
     whiteness : pandas.DataFrame
         Autocorrelation of the residuals by tissue and lag, before and after whitening.
+    trials : tuple
+        Where asked for: effects of single trials, (X, Y, Z, N), and their table.
     """
 
     maps: dict
@@ -55,6 +58,7 @@ class FirstLevel:
     contrasts: dict
     regions: dict
     whiteness: pd.DataFrame
+    trials: tuple = ()
 
 
 def percent(series):
@@ -189,7 +193,7 @@ def as_model(contrasts, **settings):
 def estimate(  # one argument per file or setting: the interface of the rule
     bold, mask, metadata, confounds, events, contrasts=None, *, model=None, atlases=None, hrf="spm", fir_delays=0,
     noise_model="ar1", drift="cosine", high_pass_hz=1 / 128, smoothing_mm=6.0, confound_names=("motion6", "csfwm"),
-    scrub=None,
+    scrub=None, trials="none",
 ):  # fmt: skip
     """Model one task run.
 
@@ -221,6 +225,8 @@ def estimate(  # one argument per file or setting: the interface of the rule
         Strategies, groups or columns; volumes marked as non-steady state always get a regressor of their own.
     scrub : dict, optional
         See `scrubbed_volumes`.
+    trials : {'none', 'lsa', 'lss'}
+        See `trials.trial_weights`.
 
     Returns
     -------
@@ -262,7 +268,8 @@ def estimate(  # one argument per file or setting: the interface of the rule
     vectors, heights, joint = contrast_rows(design, part.task, wanted)
     regions = _region_effects(series, brain, image.affine, atlases or {}, design, vectors, wanted, noise)
     smoothed = smooth_in_mask(series, brain, chosen["smoothing_mm"], image.header.get_zooms()[:3])
-    result = glm.fit(percent(smoothed), design.to_numpy(), vectors, noise, joint=list(joint.values()))
+    smoothed = percent(smoothed)
+    result = glm.fit(smoothed, design.to_numpy(), vectors, noise, joint=list(joint.values()))
     median = np.median(result.rho.reshape(len(result.rho), -1), 0)
     log.info(
         "%s, median coefficients %s; whitened residuals at lag 1: %.3f",
@@ -286,7 +293,18 @@ def estimate(  # one argument per file or setting: the interface of the rule
     }
     maps, described = _maps_of(result, wanted, vectors, heights, joint, design, brain)
     tissue = tissue_classes(brain.shape, image.affine)[brain]
-    return FirstLevel(maps, image.affine, design, info, described, regions, _whiteness(result, tissue))
+    single = ()
+    if trials != "none":
+        effects, listed = single_trials.of_run(
+            smoothed, design, part.task.columns, events, start + np.arange(n_volumes) * tr, tr=tr, start=start,
+            method=trials, hrf=hrf_text(node),
+        )  # fmt: skip
+        volumes = np.zeros((*brain.shape, len(effects)), np.float32)
+        volumes[brain] = effects.T
+        single = (volumes, listed)
+    return FirstLevel(
+        maps, image.affine, design, info, described, regions, _whiteness(result, tissue), single
+    )
 
 
 def _noise_note(order):
@@ -498,3 +516,13 @@ def run(inputs, outputs, contrasts, atlas_names, **settings):
         )
     for path, name in zip(outputs.regions, atlas_names, strict=True):
         write_tsv(result.regions[name], path)
+    if result.trials:
+        image, table, note = outputs.trials
+        save(result.trials[0], result.affine, image)
+        write_tsv(result.trials[1], table)
+        content = sidecar(
+            "Response to every trial, one volume each, in the order of the table.", sources, **shared,
+            Method=settings["trials"], Units={"effect": UNITS["effect"]},
+            MethodNote="ordinary least squares; lss: Mumford et al. 2012, lsa: all trials in one model",
+        )  # fmt: skip
+        write_json(content, note)

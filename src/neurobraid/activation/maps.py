@@ -41,7 +41,7 @@ def triangle(covariance):
 
 def from_triangle(values):
     """Covariance matrices from their upper triangle: the inverse of `triangle`."""
-    size = int(round((np.sqrt(8 * len(values) + 1) - 1) / 2))
+    size = round((np.sqrt(8 * len(values) + 1) - 1) / 2)
     out = np.zeros((size, size, *values.shape[1:]))
     rows, columns = np.triu_indices(size)
     out[rows, columns] = out[columns, rows] = values

@@ -5,6 +5,7 @@ such a model; the short form of the config becomes one first. Light: no image an
 """
 
 import fnmatch
+import itertools
 import json
 import re
 from dataclasses import dataclass, field
@@ -144,6 +145,25 @@ class Plan:
         """T contrasts of a participant: those of the run, and each of them between sessions."""
         return self.t_names + [joined(name, b["name"]) for b in self.between for name in self.t_names]
 
+    @property
+    def needs_trial_type(self):
+        """Whether the run node reads the column trial_type of the events."""
+        node = node_at(self.model, "run")
+        return PREFIX.rstrip(".") in json.dumps([node.get("Transformations"), node["Model"]["X"]])
+
+    def tests(self, node):
+        """Contrasts of a dataset node applied to those of participants: (contrast, full name, test)."""
+        return [
+            (name, joined(name, c["name"]), c["test"])
+            for name in self.design_contrasts(node)
+            for c in contrasts_of(node)
+        ]
+
+    def sessions_needed(self, name):
+        """Weights by session of a contrast of participants; empty for one of the run."""
+        found = [b["weights"] for b in self.between for run in self.t_names if joined(run, b["name"]) == name]
+        return found[0] if found else {}
+
     def design_contrasts(self, node):
         """Contrasts of participants that a dataset node tests (its edge may filter them)."""
         return filtered(self.model, node["Name"], self.person_names)
@@ -159,7 +179,7 @@ def edges_of(model):
     if "Edges" in model:
         return model["Edges"]
     names = [node["Name"] for node in model["Nodes"]]
-    return [{"Source": a, "Destination": b} for a, b in zip(names[:-1], names[1:], strict=True)]
+    return [{"Source": a, "Destination": b} for a, b in itertools.pairwise(names)]
 
 
 def filtered(model, destination, names):
@@ -506,10 +526,12 @@ def contrasts_of(node, file="model"):
         rows = [{n: _number(w) for n, w in zip(names, row, strict=True) if _number(w)} for row in rows]
         out.append({"name": label(contrast["Name"]), "test": contrast["Test"], "rows": rows})
     dummy = node.get("DummyContrasts")
-    if dummy and node["Level"].lower() == "run":
+    level = node["Level"].lower()
+    if dummy and (level == "run" or (level == "dataset" and not is_mean(node))):
         columns = dummy.get("Contrasts") or dummy.get("Conditions")
         if not columns:
-            columns = [c for c in convolved_columns(node) if c in node["Model"]["X"]]
+            x = node["Model"]["X"]
+            columns = [c for c in convolved_columns(node) if c in x] if level == "run" else list(map(str, x))
             if any("*" in c or "?" in c for c in columns):
                 raise InputError(
                     file, f"{node['Name']}.DummyContrasts.Contrasts", "missing", "column names",
@@ -517,7 +539,13 @@ def contrasts_of(node, file="model"):
                 )  # fmt: skip
         for column in columns:
             name = column.removeprefix(PREFIX)
-            out.append({"name": label(column), "test": dummy.get("Test", "t"), "rows": [{name: 1.0}]})
+            out.append(
+                {
+                    "name": "mean" if column == "1" else label(column),
+                    "test": dummy.get("Test", "t"),
+                    "rows": [{name: 1.0}],
+                }
+            )
     return out
 
 
