@@ -102,9 +102,9 @@ def read_events(path, n_volumes, tr, start_time=0.0, *, columns=("trial_type",))
 
 
 def _parameters(shape, wider=0.0):
-    """Gamma parameters of a response whose peak is `wider` seconds more dispersed (its place does not move)."""
+    """Gamma parameters of a response whose peak is `wider` seconds more dispersed, its mean delay the same (as SPM)."""
     k1, s1, k2, s2, ratio = _SHAPES[shape]
-    return k1 * s1 / (s1 + wider), s1 + wider, k2 * s2 / (s2 + wider), s2 + wider, ratio
+    return k1 * s1 / (s1 + wider), s1 + wider, k2, s2, ratio
 
 
 def impulse_response(times, shape="spm", wider=0.0):
@@ -116,7 +116,7 @@ def impulse_response(times, shape="spm", wider=0.0):
         s after the impulse.
     shape : {'spm', 'glover'}
     wider : float
-        Added to the dispersion of both gamma functions, s.
+        Added to the dispersion of the peak's gamma function, s.
 
     Returns
     -------
@@ -249,7 +249,11 @@ def event_columns(times, onsets, durations, hrf="spm", *, name, amplitudes=None,
     columns = {name: regressor(times, onsets, durations, shape, amplitudes=amplitudes)}
     for extra in extras:
         make = {"derivative": derivative, "dispersion": dispersion}[extra]
-        columns[f"{name}_{extra}"] = make(times, onsets, durations, shape, amplitudes=amplitudes)
+        column = make(times, onsets, durations, shape, amplitudes=amplitudes)
+        # orthogonal to what stands before, so that the response itself keeps its meaning (as SPM and nilearn)
+        for before in columns.values():
+            column = column - before * (before @ column) / max(before @ before, 1e-300)
+        columns[f"{name}_{extra}"] = column
     order = np.argsort(onsets, kind="stable")
     return columns, response_peak(np.asarray(onsets)[order], np.asarray(durations)[order], shape)
 

@@ -44,10 +44,9 @@ CONFOUNDS = {
 STRATEGIES = {
     "simple": ("motion24", "csfwm"),
     "scrubbing": ("motion24", "csfwm8", "motion_outliers"),
-    "compcor": ("motion24", "compcor"),
-    "compcor6": ("motion24", "compcor6"),
 }
-"""Named like the strategies of nilearn's ``load_confounds_strategy``; drifts are the model's own cosines."""
+"""Named like strategies of nilearn's ``load_confounds_strategy`` (its compcor is motion24 and compcor here); drifts are the
+model's own cosines."""
 OTHER_GROUPS = {
     "compcor": ["a_comp_cor_*"],
     "compcor6": ["a_comp_cor_0[0-5]"],
