@@ -20,7 +20,7 @@ from neurobraid.provenance import sidecar
 ESTIMATOR_NOTES = {
     "ols": "ordinary least squares over participants",
     "mixed": "mixed effects with first-level variances: restricted maximum likelihood (Viechtbauer 2005; Chen et al. 2012), "
-    "standard errors of Knapp and Hartung (2003)",
+    "standard errors of Knapp and Hartung (2003), never below those of the weights (Röver et al. 2015)",
 }
 
 

@@ -114,12 +114,12 @@ def simulated(seed, n=20, voxels=4000, tau=0.6, effect=0.0, spread=(0.05, 2.0)):
 
 def test_mixed_effects_keep_their_error_rate_and_find_the_variance():
     x = np.ones((20, 1))
-    # variances that differ 5-fold; with 40-fold the test is slightly liberal, as is known of the adjustment
-    for spread, most in (((0.2, 1.0), 0.06), ((0.05, 2.0), 0.075)):
+    # variances that differ 5-fold, 40-fold
+    for spread in ((0.2, 1.0), (0.05, 2.0)):
         y, s2 = simulated(0, spread=spread)
         fitted = mixed.mixed(y, s2, x)
         *_, z = fitted.t_contrast([1.0])
-        assert 0.04 < (np.abs(z) > 1.96).mean() < most
+        assert 0.04 < (np.abs(z) > 1.96).mean() < 0.067
     assert np.median(fitted.between) == pytest.approx(0.36, rel=0.1)
     # without the adjustment of Knapp and Hartung the test is too liberal
     *_, loose = mixed.mixed(y, s2, x, adjust=False).t_contrast([1.0])
@@ -136,9 +136,12 @@ def test_mixed_effects_gain_where_runs_are_of_uneven_quality_only():
         assert power[0] > gain * power[1]
     # equal variances: the weights are equal, and so is everything else
     s2[:] = 0.3
-    a, b = mixed.mixed(y, s2, x).t_contrast([1.0]), mixed.ordinary(y, x).t_contrast([1.0])
+    fitted = mixed.mixed(y, s2, x)
+    a, b = fitted.t_contrast([1.0]), mixed.ordinary(y, x).t_contrast([1.0])
     np.testing.assert_allclose(a[0], b[0], rtol=1e-9)
-    np.testing.assert_allclose(a[2], b[2], rtol=1e-6)
+    differ = fitted.between > 0
+    assert differ.mean() > 0.9
+    np.testing.assert_allclose(a[2][differ], b[2][differ], rtol=1e-5)
 
 
 def test_restricted_likelihood_is_at_its_maximum():
