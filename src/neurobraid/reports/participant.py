@@ -10,7 +10,7 @@ import numpy as np
 from neurobraid import __version__
 from neurobraid.errors import InputError
 from neurobraid.files import write_json
-from neurobraid.reports import figures, run_record, spec, style
+from neurobraid.reports import figures, noise, run_record, spec, style
 from neurobraid.reports.carpet import pick_voxels, scaled, signals, spread, temporal_snr
 from neurobraid.reports.gather import (
     Inputs,
@@ -595,6 +595,34 @@ class _Participant:
                     f"Task {task}, contrast {contrast}: fixed effects over runs, z ≥ {threshold:g} (warm) and z ≤ "
                     f"−{threshold:g} (cold), uncorrected, over this participant's T1w in MNI space; highest z "
                     f"{number(peak, 1)}, lowest {number(low, 1)}. Slice positions in mm (MNI152).",
+                )
+            )
+
+        self._whiteness(section)
+
+    def _whiteness(self, section):
+        """What the noise model left in the residuals, run by run."""
+        for path in self.inputs.all("whiteness"):
+            numbers, scan = table(path), scan_of(path)
+            model = sidecar_of(self.inputs, "whiteness", scan).get("NoiseModel", "")
+            value, lag, tissue = noise.largest(numbers)
+            word = noise.TISSUES[tissue][0]
+            if abs(value) > noise.LARGE:
+                section.add(
+                    Note(
+                        f"{scan}: the residuals are not white (autocorrelation {number(value, 2)} at lag {lag} in {word}): error "
+                        "bars may be too small; try a higher order (activation.noise_model).",
+                        "warn",
+                    )
+                )
+            section.add(
+                self.gallery.show(
+                    noise.whiteness(numbers, label=model),
+                    f"{scan}_whiteness.png",
+                    f"Autocorrelation of the residuals of {scan} by lag for grey matter, white matter and CSF.",
+                    f"{scan}: autocorrelation of the first level's residuals, mean over the voxels of a tissue (of the template), "
+                    f"before and after whitening by the noise model ({model}). After whitening it should be near 0 (slightly "
+                    f"below, by what the regressors took out); largest {number(value, 2)} at lag {lag} in {word}.",
                 )
             )
 
