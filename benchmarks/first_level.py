@@ -14,10 +14,8 @@ import time
 import warnings
 from pathlib import Path
 
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(name, "1")
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "src"))
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import nibabel as nib
 import numpy as np
@@ -27,6 +25,7 @@ from neurobraid.activation import design as designs
 from neurobraid.activation import first_level, glm
 
 warnings.filterwarnings("ignore")
+ROOT = Path(__file__).resolve().parents[1]
 TR, VOLUMES = 2.0, 200
 
 

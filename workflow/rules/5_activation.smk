@@ -18,6 +18,7 @@ RUN_SCAN = r"sub-[a-zA-Z0-9]+(_ses-[a-zA-Z0-9]+)?_task-{task}(_[a-z]+-[a-zA-Z0-9
 PERSON_FILE = "<derivatives>/{participant}/func/{participant}_task-{task}"
 PERSON_MAP = f"{PERSON_FILE}_space-{MNI}_contrast-{{contrast}}"
 PERSON_TABLE = f"{PERSON_FILE}_atlas-{{atlas}}_stat-effect_bold"
+SURFACE_MAP = "<derivatives>/{participant}/func/{participant}_task-{task}_hemi-{hemi}_space-fsaverage5_contrast-{contrast}_stat-{stat}_statmap.func.gii"
 GROUP_FILE = "<derivatives>/group/task-{task}_contrast-{contrast}"
 GROUP_MAP = f"<derivatives>/group/task-{{task}}_space-{MNI}_contrast-{{contrast}}"
 ATLAS_FILE = f"<derivatives>/atlases/tpl-{MNI}_atlas-{{atlas}}_dseg"
@@ -251,6 +252,61 @@ for TASK, PLAN in STATS_MODELS.items():
         script:
             "../../scripts/activation_fixed_effects.py"
 
+    rule:
+        """Model all runs of one participant on the cortical surface."""
+        name:
+            f"activation_surface_{TASK}"
+        input:
+            bold=participant_scans(
+                "bold", f"{RUN_FILE}_space-{MNI}_desc-preproc_bold.nii.gz"
+            ),
+            mask=participant_scans(
+                "bold", f"{RUN_FILE}_space-{MNI}_desc-brain_mask.nii.gz"
+            ),
+            metadata=participant_scans(
+                "bold", f"{RUN_FILE}_space-{MNI}_desc-preproc_bold.json"
+            ),
+            confounds=participant_scans(
+                "bold", f"{RUN_FILE}_desc-confounds_timeseries.tsv"
+            ),
+            events=participant_scans("bold", "{events}"),
+            model=place(MODEL_FILE, task=TASK),
+        output:
+            maps=collect(
+                SURFACE_MAP,
+                contrast=PLAN.t_names,
+                hemi=["L", "R"],
+                stat=STATISTICS,
+                allow_missing=True,
+            ),
+            sidecar=f"{PERSON_FILE}_space-fsaverage5_statmap.json",
+        log:
+            "logs/activation_surface/{participant}_task-{task}.log",
+        benchmark:
+            "logs/benchmarks/activation_surface/{participant}_task-{task}.tsv"
+        wildcard_constraints:
+            task=TASK,
+        conda:
+            "../../envs/environment.yaml"
+        threads: 1
+        resources:
+            mem_mb=memory(800, 12),
+            runtime=60,
+        params:
+            settings={
+                key: config["activation"][key]
+                for key in (
+                    "noise_model",
+                    "high_pass_hz",
+                    "smoothing_mm",
+                    "drift",
+                    "scrub",
+                )
+            },
+            code=code_digest("activation"),
+        script:
+            "../../scripts/activation_surface.py"
+
 
 rule activation_group:
     """Test one contrast over participants: maps, thresholds, clusters."""
@@ -420,6 +476,16 @@ rule activation:
             )
             for task in group_tasks()
             for name in CONTRASTS[task]
+        ],
+        [
+            place(
+                f"{PERSON_FILE}_space-fsaverage5_statmap.json",
+                participant=participant,
+                task=task,
+            )
+            for task in CONTRASTS
+            for participant in participants_with("bold", task=task)
+            if config["activation"]["surface"]
         ],
         [
             place(f"{GROUP_TABLE}.tsv", task=task, atlas=atlas)

@@ -125,6 +125,7 @@ def scans(suffix, template, **filters):
             scan=row.scan,
             participant=row.participant_id,
             task=row.task,
+            events=f"{RAW}/{row.events}",
         )
         for row in STUDY.scans_of(suffix, **filters)
     ]
