@@ -93,6 +93,18 @@ PAGE_RECORDS = [
         for contrast in CONTRASTS[task]
     ),
     *(
+        (
+            "surface_maps",
+            "bold",
+            place(SURFACE_MAP, task=task, contrast=contrast, stat="z", hemi=hemi),
+            {"task": task},
+        )
+        for task, plan in STATS_MODELS.items()
+        if config["activation"]["surface"]
+        for contrast in plan.t_names
+        for hemi in ("L", "R")
+    ),
+    *(
         ("whiteness", "bold", f"{FUNC_FILE}_desc-whiteness_table.tsv", {"task": task})
         for task in CONTRASTS
     ),
@@ -130,7 +142,7 @@ PAGE_KINDS = dict.fromkeys(
         "fits",
         "bpnd_map",
     ]
-    + ["activation", "whiteness", "relmat", "coverage"]
+    + ["activation", "whiteness", "surface_maps", "relmat", "coverage"]
     + [kind for kind, *_ in PAGE_RECORDS]
 )
 PAGE_FILES = {
@@ -176,6 +188,7 @@ rule report_participant:
         bold_qc=lookup(dpath="{participant}/bold_qc", within=PAGE_FILES),
         activation=lookup(dpath="{participant}/activation", within=PAGE_FILES),
         whiteness=lookup(dpath="{participant}/whiteness", within=PAGE_FILES),
+        surface_maps=lookup(dpath="{participant}/surface_maps", within=PAGE_FILES),
         relmat=lookup(dpath="{participant}/relmat", within=PAGE_FILES),
         coverage=lookup(dpath="{participant}/coverage", within=PAGE_FILES),
         petref=lookup(dpath="{participant}/petref", within=PAGE_FILES),

@@ -10,7 +10,7 @@ import numpy as np
 from neurobraid import __version__
 from neurobraid.errors import InputError
 from neurobraid.files import write_json
-from neurobraid.reports import figures, noise, run_record, spec, style
+from neurobraid.reports import figures, noise, run_record, spec, style, surfaces
 from neurobraid.reports.carpet import pick_voxels, scaled, signals, spread, temporal_snr
 from neurobraid.reports.gather import (
     Inputs,
@@ -598,7 +598,31 @@ class _Participant:
                 )
             )
 
+        self._surfaces(section, threshold)
         self._whiteness(section)
+
+    def _surfaces(self, section, threshold):
+        """The same contrasts on the cortical surface, where they were asked for."""
+        for path in dict.fromkeys(self.inputs.all("surface_maps")):
+            names = entities_of(path)
+            if names.get("hemi") != "L":
+                continue
+            task, contrast = names.get("task", "?"), names.get("contrast", "?")
+            both = {
+                hemi: surfaces.read_gifti(
+                    self.inputs.find("surface_maps", task=task, contrast=contrast, hemi=hemi)
+                )
+                for hemi in surfaces.HEMISPHERES
+            }
+            section.add(
+                self.gallery.show(
+                    surfaces.statistic_surface(both, threshold=threshold),
+                    f"{self.participant}_task-{task}_contrast-{contrast}_surface_z.png",
+                    f"z map of contrast {contrast} of task {task} on four views of the inflated cortical surface.",
+                    f"Task {task}, contrast {contrast}, modelled on the cortical surface (fsaverage5, inflated): fixed effects over "
+                    f"runs, z ≥ {threshold:g} (warm) and z ≤ −{threshold:g} (cold), uncorrected.",
+                )
+            )
 
     def _whiteness(self, section):
         """What the noise model left in the residuals, run by run."""
