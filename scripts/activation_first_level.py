@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from neurobraid.activation.first_level import run
+from neurobraid.files import read_json
 from neurobraid.jobs import job_log
 
 if TYPE_CHECKING:
@@ -12,11 +13,12 @@ with job_log(snakemake.log[0]):
     run(
         snakemake.input,
         snakemake.output,
-        snakemake.params.contrasts,
+        read_json(snakemake.input.model),
         snakemake.params.atlases,
-        hrf=snakemake.params.hrf,
         noise_model=snakemake.params.noise_model,
+        drift=snakemake.params.drift,
         high_pass_hz=snakemake.params.high_pass_hz,
         smoothing_mm=snakemake.params.smoothing_mm,
-        confound_names=snakemake.params.confounds,
+        scrub=snakemake.params.scrub,
+        trials=snakemake.params.trials,
     )

@@ -38,7 +38,7 @@ BIDSIGNORE = (
             "fieldmap",
         )
     )
-    + "atlases/\ngroup/\ncohort/\n"
+    + "atlases\ngroup\ncohort\nmodels\n"  # no slash: the validator then passes the folders themselves, too
 )
 """Suffixes and folders that the BIDS schema has no name for yet."""
 

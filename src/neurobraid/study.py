@@ -10,7 +10,7 @@ from pathlib import Path
 
 from neurobraid.errors import InputError, InputErrors, Problem, ProblemList
 
-__all__ = ["InputError", "InputErrors", "Study", "check_config", "open_study"]
+__all__ = ["InputError", "InputErrors", "Study", "check_config", "open_study", "stats_models"]
 
 CONFIG = "config"
 RAW = "bids"
@@ -103,6 +103,32 @@ def check_config(config, schema_path):
     _check_pet(config["pet"], problems)
     problems.raise_errors()
     return config
+
+
+def stats_models(config, study):
+    """Stats Models of the tasks that the study has runs of; the config then states the tasks of the model.
+
+    Parameters
+    ----------
+    config : dict
+        From `check_config`; its ``activation.tasks`` become those of ``activation.model`` where one is given.
+    study : Study
+
+    Returns
+    -------
+    dict of str to neurobraid.activation.statsmodel.Plan
+        By task.
+
+    Raises
+    ------
+    InputError, InputErrors
+        A model that is no valid one; all its problems are listed.
+    """
+    from neurobraid.activation.statsmodel import plans_of_config, shown_tasks
+
+    plans = plans_of_config(config["activation"])
+    config["activation"]["tasks"] = shown_tasks(plans)
+    return {task: plan for task, plan in plans.items() if study.scans_of("bold", task=task)}
 
 
 def shown_config(config):

@@ -140,6 +140,66 @@ def test_a_scan_with_blood_gets_an_input_function(tmp_path):
     assert jobs["pet_input"] == 1 and jobs["pet_plasma"] == jobs["pet_plasma_maps"] == jobs["pet_fit"]
 
 
+def rich_models(config):
+    """An F test, single trials, the surface, contrasts between sessions and a group design."""
+    config["activation"]["tasks"][0]["contrasts"].append({"name": "any", "rows": [{"left": 1}, {"right": 1}]})
+    config["activation"] |= {
+        "trials": "lss", "surface": True, "scrub": {"fd_mm": 0.5}, "noise_model": "ar2", "hrf": "glover + derivative",
+        "between_sessions": [{"name": "secondVsFirst", "weights": {"2": 1, "1": -1}}],
+        "designs": [{"name": "ages", "covariates": ["age"], "contrasts": ["left"], "estimator": "mixed",
+                     "tests": [{"name": "age", "weights": {"age": 1}}, {"name": "both", "rows": [{"mean": 1}, {"age": 1}]}]}],
+    }  # fmt: skip
+    return config
+
+
+def test_models_of_every_kind_plan_and_follow_bids(tmp_path):
+    config = rich_models(yaml.safe_load((EXAMPLES / "tiny/config.yaml").read_text()))
+    (tmp_path / "rich.yaml").write_text(yaml.safe_dump(config))
+    files = outputs(tmp_path / "study", "--configfile", tmp_path / "rich.yaml")
+    for path in files:
+        if path.startswith("results/derivatives/") and Path(path).name.startswith(("sub-", "task-")):
+            assert name_problems(Path(path).name) == [], path
+    names = {Path(path).name for path in files}
+    space = "space-MNI152NLin2009aSym"
+    assert {
+        "task-motor_smdl.json",
+        f"sub-03_task-motor_{space}_contrast-leftSecondVsFirst_stat-z_statmap.nii.gz",
+        f"sub-01_task-motor_{space}_contrast-any_stat-F_statmap.nii.gz",
+        f"sub-01_task-motor_{space}_stat-effect_desc-trials_statmap.nii.gz",
+        "sub-01_task-motor_hemi-L_space-fsaverage5_contrast-left_stat-z_statmap.func.gii",
+        f"task-motor_{space}_model-ages_contrast-leftAge_stat-t_statmap.nii.gz",
+        f"task-motor_{space}_model-ages_contrast-leftBoth_stat-F_statmap.nii.gz",
+    } <= names
+    assert not any("contrast-leftVsRightAge" in name for name in names), "the edge passes left alone"
+
+
+def test_a_stats_model_plans_as_its_short_form(tmp_path):
+    from neurobraid.activation.statsmodel import translate
+    from neurobraid.files import write_json
+    from neurobraid.study import check_config
+
+    plain = yaml.safe_load((EXAMPLES / "tiny/config.yaml").read_text())
+    filled = check_config(plain, ROOT / "workflow/schemas/config.schema.yaml")["activation"]
+    write_json(translate(filled, filled["tasks"][0]), tmp_path / "study/model-motor_smdl.json")
+    plain["activation"] = {"model": "model-motor_smdl.json"}
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump(plain))
+    short = planned(tmp_path / "short", "--configfile", EXAMPLES / "tiny/config.yaml")
+    assert planned(tmp_path / "study", "--configfile", tmp_path / "model.yaml") == short
+    wrong = {"model": "model-motor_smdl.json", "tasks": filled["tasks"]}
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump(plain | {"activation": wrong}))
+    done = snakemake("-n", "--cores", 1, "--directory", tmp_path / "study", "--configfile", tmp_path / "model.yaml", check=False)
+    assert done.returncode and "activation.tasks" in done.stdout + done.stderr
+
+
+def test_a_contrast_that_misses_zero_stops_before_work(tmp_path):
+    config = yaml.safe_load((EXAMPLES / "tiny/config.yaml").read_text())
+    config["activation"]["tasks"][0]["contrasts"][1]["weights"] = {"left": 1, "right": -0.4}
+    (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(config))
+    done = snakemake("-n", "--cores", 1, "--directory", tmp_path / "study", "--configfile", tmp_path / "wrong.yaml", check=False)
+    text = done.stdout + done.stderr
+    assert done.returncode and "sum 0.6" in text and "balance the weights" in text and "Traceback" not in text
+
+
 def test_builtin_study_plans_at_both_sizes(tmp_path):
     tiny = planned(tmp_path / "t", "--configfile", EXAMPLES / "tiny/config.yaml")
     assert tiny["synth_anat"] == 5 and tiny["synth_pet"] == 4

@@ -64,7 +64,7 @@ rule index_validate:
         runtime=60,
     params:
         options=lookup(dpath="index", within=config),
-        event_tasks=list(CONTRASTS),
+        event_tasks=[t for t, plan in STATS_MODELS.items() if plan.needs_trial_type],
         need_participants=bool(MODELS),
         code=code_digest("index"),
     script:

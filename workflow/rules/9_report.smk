@@ -94,6 +94,22 @@ PAGE_RECORDS = [
     ),
     *(
         (
+            "surface_maps",
+            "bold",
+            place(SURFACE_MAP, task=task, contrast=contrast, stat="z", hemi=hemi),
+            {"task": task},
+        )
+        for task, plan in STATS_MODELS.items()
+        if config["activation"]["surface"]
+        for contrast in plan.t_names
+        for hemi in ("L", "R")
+    ),
+    *(
+        ("whiteness", "bold", f"{FUNC_FILE}_desc-whiteness_table.tsv", {"task": task})
+        for task in CONTRASTS
+    ),
+    *(
+        (
             "relmat",
             "bold",
             f"{FUNC_FILE}_atlas-{atlas}_stat-{measure}_relmat.tsv",
@@ -126,7 +142,7 @@ PAGE_KINDS = dict.fromkeys(
         "fits",
         "bpnd_map",
     ]
-    + ["activation", "relmat", "coverage"]
+    + ["activation", "whiteness", "surface_maps", "relmat", "coverage"]
     + [kind for kind, *_ in PAGE_RECORDS]
 )
 PAGE_FILES = {
@@ -171,6 +187,8 @@ rule report_participant:
         confounds=lookup(dpath="{participant}/confounds", within=PAGE_FILES),
         bold_qc=lookup(dpath="{participant}/bold_qc", within=PAGE_FILES),
         activation=lookup(dpath="{participant}/activation", within=PAGE_FILES),
+        whiteness=lookup(dpath="{participant}/whiteness", within=PAGE_FILES),
+        surface_maps=lookup(dpath="{participant}/surface_maps", within=PAGE_FILES),
         relmat=lookup(dpath="{participant}/relmat", within=PAGE_FILES),
         coverage=lookup(dpath="{participant}/coverage", within=PAGE_FILES),
         petref=lookup(dpath="{participant}/petref", within=PAGE_FILES),
@@ -247,6 +265,16 @@ rule report_study:
             f"<derivatives>/group/task-{task}_space-{MNI}_contrast-{contrast}_stat-z_statmap.nii.gz"
             for task in group_tasks()
             for contrast in CONTRASTS[task]
+        ],
+        design_z=[
+            place(DESIGN_MAP, task=task, design=node["Name"], contrast=name, stat="z")
+            for task, node in DESIGNS
+            for _, name, _ in STATS_MODELS[task].tests(node)
+        ],
+        design_notes=[
+            place(DESIGN_NOTE, task=task, design=node["Name"], contrast=name)
+            for task, node in DESIGNS
+            for _, name, _ in STATS_MODELS[task].tests(node)
         ],
         clusters=[
             f"<derivatives>/group/task-{task}_contrast-{contrast}_desc-clusters_table.tsv"

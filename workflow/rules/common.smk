@@ -50,11 +50,9 @@ PARTICIPANTS = STUDY.participants
 ATLASES = [record["name"] for record in config["atlases"]]
 MEASURES = config["connectivity"]["measures"]
 SPACES = config["bold"]["spaces"]
-CONTRASTS = {
-    record["task"]: [contrast["name"] for contrast in record["contrasts"]]
-    for record in config["activation"]["tasks"]
-    if STUDY.scans_of("bold", task=record["task"])
-}
+# what is asked of every task: its Stats Model, and the contrasts of participants
+STATS_MODELS = checked(_study.stats_models, config, STUDY)
+CONTRASTS = {task: plan.person_names for task, plan in STATS_MODELS.items()}
 REST_TASKS = [
     task
     for task in config["connectivity"]["tasks"]
@@ -127,6 +125,7 @@ def scans(suffix, template, **filters):
             scan=row.scan,
             participant=row.participant_id,
             task=row.task,
+            events=f"{RAW}/{row.events}",
         )
         for row in STUDY.scans_of(suffix, **filters)
     ]

@@ -223,6 +223,35 @@ def _bold(settings, facts, cite) -> str:
     )
 
 
+def _noise(model) -> str:
+    if model == "ols":
+        return "independent noise"
+    if model == "auto":
+        return "autoregressive noise (of first order for repetition times of 1.5 s or more, of third order below)"
+    names = {"1": "first", "2": "second", "3": "third", "4": "fourth", "5": "fifth", "6": "sixth"}
+    return f"{names.get(str(model)[2:], str(model)[2:])}-order autoregressive noise"
+
+
+def _designs(settings) -> str:
+    """Sentences about scrubbing, contrasts between sessions and group designs."""
+    text = ""
+    limits = get(settings, "activation.scrub", {}) or {}
+    if limits:
+        parts = [f"a framewise displacement above {limits['fd_mm']:g} mm"] if "fd_mm" in limits else []
+        parts += [f"a standardised DVARS above {limits['std_dvars']:g}"] if "std_dvars" in limits else []
+        text += f" Volumes with {' or '.join(parts)} got a regressor of their own (scrubbing)."
+    if between := get(settings, "activation.between_sessions", []):
+        names = words([record["name"] for record in between])
+        text += f" Sessions of a participant were contrasted before the group level ({names})."
+    for design in get(settings, "activation.designs", []) or []:
+        columns = [design["groups"]] if design.get("groups") else []
+        columns += [f"{name} (centred)" for name in design.get("covariates") or []]
+        how = "mixed effects with the first-level variances (restricted maximum likelihood, errors of Knapp and Hartung)"
+        how = how if design.get("estimator") == "mixed" else "least squares"
+        text += f" Group design {design['name']} modelled {words(columns) or 'the mean'} by {how}."
+    return text
+
+
 def _activation(settings, facts, cite) -> str:
     tasks = []
     for record in get(settings, "activation.tasks", []):
@@ -233,9 +262,7 @@ def _activation(settings, facts, cite) -> str:
             weights = " ".join(f"{w:+g}·{c}".replace("-", "−") for c, w in contrast["weights"].items())
             names.append(f"{contrast['name']} ({weights})")
         tasks.append(f"task {record['task']} (contrasts {words(names)})")
-    noise = {"ar1": "first-order autoregressive noise", "ols": "independent noise"}.get(
-        get(settings, "activation.noise_model"), ""
-    )
+    noise = _noise(get(settings, "activation.noise_model", "auto"))
     smoothing = get(settings, "activation.smoothing_mm", 0)
     smooth = f"smoothed to {smoothing:g} mm (FWHM of the kernel) and " if smoothing else ""
     text = (
@@ -244,6 +271,12 @@ def _activation(settings, facts, cite) -> str:
         f"{1 / get(settings, 'activation.high_pass_hz', 1 / 128):.0f} s, the confounds "
         f"{words(get(settings, 'activation.confounds', []))}, and {noise}. Runs were combined by fixed effects."
     )
+    if get(settings, "activation.model", ""):
+        text = (
+            f"General linear models of {words(tasks)} followed the BIDS Stats Model stored with the results (folder models); "
+            f"series were {smooth}modelled run by run, and runs were combined by fixed effects."
+        )
+    text += _designs(settings)
     group = get(settings, "activation.group", {})
     if facts.get("group_n"):
         many = words(f"{n} participants for {task}" for task, n in facts["group_n"].items())

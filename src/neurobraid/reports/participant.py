@@ -10,7 +10,7 @@ import numpy as np
 from neurobraid import __version__
 from neurobraid.errors import InputError
 from neurobraid.files import write_json
-from neurobraid.reports import figures, run_record, spec, style
+from neurobraid.reports import figures, noise, run_record, spec, style, surfaces
 from neurobraid.reports.carpet import pick_voxels, scaled, signals, spread, temporal_snr
 from neurobraid.reports.gather import (
     Inputs,
@@ -601,6 +601,58 @@ class _Participant:
                     f"Task {task}, contrast {contrast}: fixed effects over runs, z ≥ {threshold:g} (warm) and z ≤ "
                     f"−{threshold:g} (cold), uncorrected, over this participant's T1w in MNI space; highest z "
                     f"{number(peak, 1)}, lowest {number(low, 1)}. Slice positions in mm (MNI152).",
+                )
+            )
+
+        self._surfaces(section, threshold)
+        self._whiteness(section)
+
+    def _surfaces(self, section, threshold):
+        """The same contrasts on the cortical surface, where they were asked for."""
+        for path in dict.fromkeys(self.inputs.all("surface_maps")):
+            names = entities_of(path)
+            if names.get("hemi") != "L":
+                continue
+            task, contrast = names.get("task", "?"), names.get("contrast", "?")
+            both = {
+                hemi: surfaces.read_gifti(
+                    self.inputs.find("surface_maps", task=task, contrast=contrast, hemi=hemi)
+                )
+                for hemi in surfaces.HEMISPHERES
+            }
+            section.add(
+                self.gallery.show(
+                    surfaces.statistic_surface(both, threshold=threshold),
+                    f"{self.participant}_task-{task}_contrast-{contrast}_surface_z.png",
+                    f"z map of contrast {contrast} of task {task} on four views of the inflated cortical surface.",
+                    f"Task {task}, contrast {contrast}, modelled on the cortical surface (fsaverage5, inflated): fixed effects over "
+                    f"runs, z ≥ {threshold:g} (warm) and z ≤ −{threshold:g} (cold), uncorrected.",
+                )
+            )
+
+    def _whiteness(self, section):
+        """What the noise model left in the residuals, run by run."""
+        for path in self.inputs.all("whiteness"):
+            numbers, scan = table(path), scan_of(path)
+            model = sidecar_of(self.inputs, "whiteness", scan).get("NoiseModel", "")
+            value, lag, tissue = noise.largest(numbers)
+            word = noise.TISSUES[tissue][0]
+            if abs(value) > noise.LARGE:
+                section.add(
+                    Note(
+                        f"{scan}: the residuals are not white (autocorrelation {number(value, 2)} at lag {lag} in {word}): error "
+                        "bars may be too small; try a higher order (activation.noise_model).",
+                        "warn",
+                    )
+                )
+            section.add(
+                self.gallery.show(
+                    noise.whiteness(numbers, label=model),
+                    f"{scan}_whiteness.png",
+                    f"Autocorrelation of the residuals of {scan} by lag for grey matter, white matter and CSF.",
+                    f"{scan}: autocorrelation of the first level's residuals, mean over the voxels of a tissue (of the template), "
+                    f"before and after whitening by the noise model ({model}). After whitening it should be near 0 (slightly "
+                    f"below, by what the regressors took out); largest {number(value, 2)} at lag {lag} in {word}.",
                 )
             )
 
