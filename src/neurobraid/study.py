@@ -16,6 +16,11 @@ CONFIG = "config"
 RAW = "bids"
 ADOPTED, FMRIPREP = "fmriprep", "derivatives/fmriprep"
 SCAN_TABLE = "config/scans.tsv"
+#: Keys of `neurobraid.connectivity.denoise.STRATEGIES`, which is not imported where a workflow is only planned.
+STRATEGIES = (
+    "baseline", "simple", "simple+gsr", "scrubbing.5", "scrubbing.5+gsr", "scrubbing.2", "scrubbing.2+gsr", "compcor",
+    "compcor6", "aroma",
+)  # fmt: skip
 
 
 def _fill(schema, value):
@@ -100,6 +105,7 @@ def check_config(config, schema_path):
         problems.add(
             CONFIG, "connectivity.band_hz", [low, high], "low < high, in Hz", "swap or correct the two"
         )
+    _check_strategies(config["connectivity"], problems)
     _check_pet(config["pet"], problems)
     problems.raise_errors()
     return config
@@ -109,6 +115,23 @@ def shown_config(config):
     """The config as a report may show it: where the datasets lie is nobody's business."""
     adopt = {"fmriprep": Path(config["adopt"]["fmriprep"]).name}
     return {**config, "bids": Path(config["bids"]).name, "adopt": adopt}
+
+
+def _check_strategies(connectivity, problems):
+    """Names of denoising strategies: shipped ones and those of the config."""
+    own = [record["name"] for record in connectivity["strategies"]]
+    known = [*STRATEGIES, *own]
+    for name in sorted({n for n in own if own.count(n) > 1 or n in STRATEGIES}):
+        problems.add(
+            CONFIG, "connectivity.strategies", f"{name} twice", "a name of its own", "rename the strategy"
+        )
+    asked = {"strategy": [connectivity["strategy"]], "compare_strategies": connectivity["compare_strategies"]}
+    for key, names in asked.items():
+        for name in names:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                fix = f"did you mean {near[0]}?" if near else "choose one of these or define it in strategies"
+                problems.add(CONFIG, f"connectivity.{key}", name, ", ".join(known), fix)
 
 
 def _check_pet(pet, problems):

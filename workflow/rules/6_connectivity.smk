@@ -4,6 +4,26 @@ REST_FILE = "<derivatives>/{visit}/func/{scan}"
 REST_REGIONS = f"{REST_FILE}_atlas-{{atlas}}"
 REST_MATRIX = f"{REST_REGIONS}_stat-{{measure}}_relmat"
 MEAN_MATRIX = "<derivatives>/group/task-{task}_atlas-{atlas}_stat-{measure}_relmat"
+GROUP_REGIONS = "<derivatives>/group/task-{task}_atlas-{atlas}"
+# strategies are compared on the series before denoising, which are kept only for that
+COMPARED = config["connectivity"]["compare_strategies"]
+RAW_REGIONS = [f"{REST_REGIONS}_stat-mean_desc-raw_timeseries.tsv"] if COMPARED else []
+# what every scan brings to the comparison, by kind, task and atlas
+COMPARED_FILES = {
+    kind: {
+        task: {
+            atlas: scans("bold", place(template, atlas=atlas), task=task)
+            for atlas in ATLASES
+        }
+        for task in REST_TASKS
+    }
+    for kind, template in (
+        ("raw", f"{REST_REGIONS}_stat-mean_desc-raw_timeseries.tsv"),
+        ("sidecars", f"{REST_REGIONS}_stat-mean_timeseries.json"),
+        ("confounds", f"{REST_FILE}_desc-confounds_timeseries.tsv"),
+        ("confounds_json", f"{REST_FILE}_desc-confounds_timeseries.json"),
+    )
+}
 # matrices (tsv) and sidecars (json) of all scans, by task and atlas, measure after measure
 SCAN_MATRICES = {
     ending: {
@@ -32,6 +52,7 @@ rule connectivity_timeseries:
         metadata=f"{REST_FILE}_space-{MNI}_desc-preproc_bold.json",
         mask=f"{REST_FILE}_space-{MNI}_desc-brain_mask.nii.gz",
         confounds=f"{REST_FILE}_desc-confounds_timeseries.tsv",
+        confounds_json=f"{REST_FILE}_desc-confounds_timeseries.json",
         atlas_image=f"<derivatives>/atlases/tpl-{MNI}_atlas-{{atlas}}_dseg.nii.gz",
         atlas_table=f"<derivatives>/atlases/tpl-{MNI}_atlas-{{atlas}}_dseg.tsv",
     output:
@@ -39,6 +60,7 @@ rule connectivity_timeseries:
         sidecar=f"{REST_REGIONS}_stat-mean_timeseries.json",
         coverage=f"{REST_REGIONS}_stat-coverage_bold.tsv",
         coverage_json=f"{REST_REGIONS}_stat-coverage_bold.json",
+        raw=RAW_REGIONS,
     log:
         "logs/connectivity_timeseries/{visit}/{scan}_atlas-{atlas}.log",
     benchmark:
@@ -52,6 +74,7 @@ rule connectivity_timeseries:
     params:
         strategy=lookup(dpath="connectivity/strategy", within=config),
         band_hz=lookup(dpath="connectivity/band_hz", within=config),
+        own=lookup(dpath="connectivity/strategies", within=config),
         code=code_digest("connectivity"),
     script:
         "../../scripts/connectivity_timeseries.py"
@@ -109,6 +132,46 @@ rule connectivity_group:
         "../../scripts/connectivity_group.py"
 
 
+rule connectivity_strategies:
+    """Compare denoising strategies on the scans of a task: motion left in the edges, degrees of freedom, reliability."""
+    input:
+        raw=lookup(dpath="raw/{task}/{atlas}", within=COMPARED_FILES),
+        sidecars=lookup(dpath="sidecars/{task}/{atlas}", within=COMPARED_FILES),
+        confounds=lookup(dpath="confounds/{task}/{atlas}", within=COMPARED_FILES),
+        confounds_json=lookup(
+            dpath="confounds_json/{task}/{atlas}", within=COMPARED_FILES
+        ),
+        atlas_table=f"<derivatives>/atlases/tpl-{MNI}_atlas-{{atlas}}_dseg.tsv",
+        participants=(
+            [f"{RAW}/participants.tsv"]
+            if BUILTIN or os.path.exists(f"{RAW}/participants.tsv")
+            else []
+        ),
+    output:
+        table=f"{GROUP_REGIONS}_desc-strategies_table.tsv",
+        sidecar=f"{GROUP_REGIONS}_desc-strategies_table.json",
+        scans=f"{GROUP_REGIONS}_desc-strategyscans_table.tsv",
+        edges=f"{GROUP_REGIONS}_desc-strategyedges_table.tsv",
+        similarity=f"{GROUP_REGIONS}_desc-strategysimilarity_table.tsv",
+    log:
+        "logs/connectivity_strategies/task-{task}_atlas-{atlas}.log",
+    benchmark:
+        "logs/benchmarks/connectivity_strategies/task-{task}_atlas-{atlas}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(600, 10),
+        runtime=120,
+    params:
+        strategies=COMPARED,
+        own=lookup(dpath="connectivity/strategies", within=config),
+        band_hz=lookup(dpath="connectivity/band_hz", within=config),
+        code=code_digest("connectivity"),
+    script:
+        "../../scripts/connectivity_strategies.py"
+
+
 rule connectivity:
     """Make the matrices of every resting scan, and group means."""
     input:
@@ -118,3 +181,8 @@ rule connectivity:
             for path in sum(by_atlas.values(), [])
         ],
         collect(f"{MEAN_MATRIX}.tsv", task=REST_TASKS, atlas=ATLASES, measure=MEASURES),
+        collect(
+            f"{GROUP_REGIONS}_desc-strategies_table.tsv",
+            task=REST_TASKS if COMPARED else [],
+            atlas=ATLASES,
+        ),

@@ -253,6 +253,20 @@ rule report_study:
             for atlas in ATLASES
             for measure in MEASURES
         ],
+        **{
+            kind: [
+                f"<derivatives>/group/task-{task}_atlas-{atlas}_desc-{what}_table.tsv"
+                for task in REST_TASKS
+                if COMPARED and group_possible("bold", task)
+                for atlas in ATLASES
+            ]
+            for kind, what in (
+                ("strategies", "strategies"),
+                ("strategy_edges", "strategyedges"),
+                ("strategy_similarity", "strategysimilarity"),
+                ("strategy_scans", "strategyscans"),
+            )
+        },
         srtm=[path for files in PAGE_FILES.values() for path in files["srtm"]],
         srtm_json=[path for files in PAGE_FILES.values() for path in files["srtm_json"]],
         bpnd_maps=[path for files in PAGE_FILES.values() for path in files["bpnd_map"]],

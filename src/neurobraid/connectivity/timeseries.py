@@ -3,7 +3,7 @@
 import pandas as pd
 
 from neurobraid.bold import nuisance
-from neurobraid.connectivity.denoise import MIN_SEGMENT, denoise, retained_volumes, strategy
+from neurobraid.connectivity.denoise import denoise, retained, strategy
 from neurobraid.errors import InputError
 from neurobraid.files import read_json, write_json, write_tsv
 from neurobraid.images.atlas import load_atlas, region_means
@@ -47,18 +47,26 @@ def extract(bold, mask, atlas_image, atlas_table):
     return series, coverage, table
 
 
-def run(inputs, outputs, *, strategy_name, band_hz):
+def none_or(threshold):
+    """A threshold for a sidecar: the word ``none`` says that there is none, an absent key would not."""
+    return "none" if threshold is None else threshold
+
+
+def run(inputs, outputs, *, strategy_name, band_hz, own=()):
     """Extract and denoise the regional series of a scan and write series, sidecar and coverage.
 
     Parameters
     ----------
-    inputs : object with attributes bold, metadata, mask, confounds, atlas_image, atlas_table
-    outputs : object with attributes timeseries, sidecar, coverage, coverage_json
+    inputs : object with attributes bold, metadata, mask, confounds, confounds_json, atlas_image, atlas_table
+    outputs : object with attributes timeseries, sidecar, coverage, coverage_json, raw
+        `raw` is a list: where strategies are compared, the file for the series before denoising.
     strategy_name : str
-        Key of `denoise.STRATEGIES`.
+        Key of `denoise.STRATEGIES` or name of an own one.
     band_hz : sequence of 2 float
+    own : list of dict
+        Strategies of the config.
     """
-    chosen = strategy(strategy_name)
+    chosen = strategy(strategy_name, own)
     metadata = read_json(inputs.metadata)
     tr = metadata.get("RepetitionTime")
     if not isinstance(tr, int | float) or not tr > 0:
@@ -67,11 +75,14 @@ def run(inputs, outputs, *, strategy_name, band_hz):
         )
     series, coverage, table = extract(inputs.bold, inputs.mask, inputs.atlas_image, inputs.atlas_table)
     confounds = nuisance.read_confounds(inputs.confounds, len(series))
-    keep = retained_volumes(confounds, chosen.fd_threshold_mm, file=inputs.confounds)
+    confounds = nuisance.one_mask(confounds, read_json(inputs.confounds_json))
+    keep = retained(confounds, chosen, file=inputs.confounds)
     regressors = nuisance.select(confounds, list(chosen.groups), inputs.confounds)
     clean, info = denoise(series, regressors, float(tr), band_hz, keep, file=inputs.bold)
     names = table["name"].to_list()
     write_tsv(pd.DataFrame(clean, columns=names), outputs.timeseries)
+    for path in outputs.raw:
+        write_tsv(pd.DataFrame(series, columns=names), path)
     write_tsv(pd.DataFrame({"Node": names, "coverage": coverage}), outputs.coverage)
     content = sidecar(
         "Fraction of every region's voxels inside brain mask and field of view.",
@@ -87,9 +98,9 @@ def run(inputs, outputs, *, strategy_name, band_hz):
         Confounds=list(regressors.columns),
         BandHz=list(band_hz),
         Filter="cosine regressors in the same fit",
-        FramewiseDisplacementThreshold=chosen.fd_threshold_mm,
-        StdDvarsThreshold=None,
-        MinSegmentVolumes=MIN_SEGMENT if chosen.fd_threshold_mm else None,
+        FramewiseDisplacementThreshold=none_or(chosen.fd_threshold_mm),
+        StdDvarsThreshold=none_or(chosen.std_dvars_threshold),
+        MinSegmentVolumes=chosen.min_segment if chosen.censors else "none",
         RepetitionTime=float(tr),
         SamplingFrequency=1.0 / float(tr),
         StartTime=metadata.get("StartTime"),

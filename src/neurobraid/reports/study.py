@@ -9,7 +9,7 @@ import numpy as np
 
 from neurobraid import __version__
 from neurobraid.files import read_json, write_json
-from neurobraid.reports import figures, methods, run_record, spec
+from neurobraid.reports import figures, methods, run_record, spec, strategies
 from neurobraid.reports.gather import (
     LABELS,
     NOT_QUALITY,
@@ -815,6 +815,7 @@ class _Study:
                     )
                 )
             return
+        section.add(*strategies.blocks(self.inputs, self.gallery))
         for path in paths:
             names = entities_of(path)
             task = names.get("task", "?")

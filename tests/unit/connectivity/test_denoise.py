@@ -136,15 +136,17 @@ def test_whole_job_on_a_small_image(tmp_path):
         tmp_path / "atlas.tsv", sep="\t", index=False
     )
     confounds().to_csv(tmp_path / "c.tsv", sep="\t", index=False, na_rep="n/a")
+    (tmp_path / "c.json").write_text("{}")
     inputs = Paths(
         bold=tmp_path / "bold.nii.gz", metadata=tmp_path / "bold.json", mask=tmp_path / "mask.nii.gz",
-        confounds=tmp_path / "c.tsv", atlas_image=tmp_path / "atlas.nii.gz", atlas_table=tmp_path / "atlas.tsv",
+        confounds=tmp_path / "c.tsv", confounds_json=tmp_path / "c.json", atlas_image=tmp_path / "atlas.nii.gz", atlas_table=tmp_path / "atlas.tsv",
     )  # fmt: skip
     outputs = Paths(
         timeseries=tmp_path / "t.tsv",
         sidecar=tmp_path / "t.json",
         coverage=tmp_path / "v.tsv",
         coverage_json=tmp_path / "v.json",
+        raw=[tmp_path / "raw.tsv"],
     )
     timeseries.run(inputs, outputs, strategy_name="simple", band_hz=[0.01, 0.1])
     series = read_tsv(outputs.timeseries)
