@@ -113,7 +113,7 @@ def check_config(config, schema_path):
 
 def shown_config(config):
     """The config as a report may show it: where the datasets lie is nobody's business."""
-    adopt = {"fmriprep": Path(config["adopt"]["fmriprep"]).name}
+    adopt = {**config["adopt"], **{key: Path(config["adopt"][key]).name for key in ("fmriprep", "series")}}
     return {**config, "bids": Path(config["bids"]).name, "adopt": adopt}
 
 
@@ -172,6 +172,8 @@ class Study:
         Analysed scans, pairing, field maps, and exclusions with their reasons.
     warnings : list of neurobraid.errors.Problem
         What is odd about the dataset without stopping it.
+    series : list of dict
+        Region series that another program made: see `neurobraid.bids.series.find_series`.
     """
 
     index: object
@@ -180,6 +182,7 @@ class Study:
     _t1w: dict = field(default_factory=dict, repr=False)
     _adopted: dict = field(default_factory=dict, repr=False)
     _fieldmaps: dict = field(default_factory=dict, repr=False)
+    series: list = field(default_factory=list)
 
     def __post_init__(self):
         for row in self.index.scans.itertuples(index=False):
@@ -473,10 +476,29 @@ def open_study(config):
     """
     from neurobraid.bids.fieldmaps import missing_fieldmaps
 
-    study = _open(config)
+    study = _with_series(_open(config), config)
     if config["bold"]["distortion"] == "fieldmap" and (error := missing_fieldmaps(study.index.fieldmaps)):
         raise error
     return study
+
+
+def _with_series(study, config):
+    """The study with the region series of ``adopt.series``."""
+    folder = config["adopt"]["series"]
+    from neurobraid.bids.series import LINK, find_series
+
+    if not folder:
+        if Path(LINK).is_symlink():
+            Path(LINK).unlink()
+        return study
+    _link(folder, LINK, "adopt.series", "region series")
+    found = find_series(LINK, config["adopt"]["series_atlas"]).to_dict("records")
+    atlas = found[0]["atlas"]
+    if atlas in [record["name"] for record in config["atlases"]]:
+        raise InputError(
+            CONFIG, "atlases", f"{atlas}, which is also the atlas of the adopted series", "another name", "rename the atlas of the config"
+        )  # fmt: skip
+    return replace(study, series=found)
 
 
 def _open(config):
@@ -490,6 +512,13 @@ def _open(config):
         )  # fmt: skip
     from neurobraid.bids.fmriprep import decide
     from neurobraid.bids.pairing import index_from_table
+
+    if config["adopt"]["series"]:
+        from neurobraid.bids.table import make_table
+
+        # nothing but region series: no scan is preprocessed here
+        index = index_from_table(make_table([]), {**_index_options(config), "participants": [], "exclude": []})
+        return Study(replace(index, preprocessing=decide(index.scans, index.pairing)))
     from neurobraid.synth.design import scan_dates, scan_table
 
     if Path(RAW).is_symlink():

@@ -172,6 +172,109 @@ rule connectivity_strategies:
         "../../scripts/connectivity_strategies.py"
 
 
+# region series that another program made: batches of scans, because a job costs three seconds before it does anything
+SERIES_BATCHES = {
+    f"{NUMBER:03d}": STUDY.series[START : START + 64]
+    for NUMBER, START in enumerate(range(0, len(STUDY.series), 64), 1)
+}
+SERIES_ATLAS = STUDY.series[0]["atlas"] if STUDY.series else ""
+SERIES_GROUP = f"<derivatives>/group/atlas-{SERIES_ATLAS}"
+SERIES_FILES = {
+    batch: [
+        f"<derivatives>/{row['participant_id']}/"
+        + (f"{row['session_id']}/" if row["session_id"] != "n/a" else "")
+        + f"func/{row['scan']}_atlas-{SERIES_ATLAS}"
+        for row in rows
+    ]
+    for batch, rows in SERIES_BATCHES.items()
+}
+SERIES_STEMS = sum(SERIES_FILES.values(), [])
+
+
+for BATCH, ROWS in SERIES_BATCHES.items():
+
+    rule:
+        """Make the matrices of a batch of adopted region series."""
+        name:
+            f"connectivity_adopt_{BATCH}"
+        input:
+            series=[f"derivatives/series/{row['path']}" for row in ROWS],
+            beside=[
+                f"derivatives/series/{row[kind]}"
+                for row in ROWS
+                for kind in ("coverage", "outliers", "sidecar")
+                if row[kind] != "n/a"
+            ],
+        output:
+            matrices=[
+                f"{stem}_stat-{measure}_relmat.tsv"
+                for stem in SERIES_FILES[BATCH]
+                for measure in MEASURES
+            ],
+            sidecars=[
+                f"{stem}_stat-{measure}_relmat.json"
+                for stem in SERIES_FILES[BATCH]
+                for measure in MEASURES
+            ],
+            coverage=[
+                f"{stem}_stat-coverage_bold.tsv" for stem in SERIES_FILES[BATCH]
+            ],
+            table=f"{SERIES_GROUP}_desc-batch{BATCH}_table.tsv",
+        log:
+            f"logs/connectivity_adopt/batch-{BATCH}.log",
+        benchmark:
+            f"logs/benchmarks/connectivity_adopt/batch-{BATCH}.tsv"
+        conda:
+            "../../envs/environment.yaml"
+        threads: 1
+        resources:
+            mem_mb=memory(400),
+            runtime=30,
+        params:
+            rows=ROWS,
+            paths=[row["path"] for row in STUDY.series],
+            measures=MEASURES,
+            min_coverage=lookup(dpath="connectivity/min_coverage", within=config),
+            code=code_digest("connectivity"),
+        script:
+            "../../scripts/connectivity_adopt.py"
+
+
+if STUDY.series:
+
+    rule connectivity_adopted:
+        """Average the matrices of adopted region series, and list the series with what became of them."""
+        input:
+            tables=[f"{SERIES_GROUP}_desc-batch{batch}_table.tsv" for batch in SERIES_BATCHES],
+            matrices=[
+                f"{stem}_stat-{measure}_relmat.tsv"
+                for measure in MEASURES
+                for stem in SERIES_STEMS
+            ],
+        output:
+            matrices=[f"{SERIES_GROUP}_stat-{measure}_relmat.tsv" for measure in MEASURES],
+            sidecars=[
+                f"{SERIES_GROUP}_stat-{measure}_relmat.json" for measure in MEASURES
+            ],
+            table=f"{SERIES_GROUP}_desc-series_table.tsv",
+            coverage=f"{SERIES_GROUP}_stat-coverage_bold.tsv",
+        log:
+            "logs/connectivity_adopted/series.log",
+        benchmark:
+            "logs/benchmarks/connectivity_adopted/series.tsv"
+        conda:
+            "../../envs/environment.yaml"
+        threads: 1
+        resources:
+            mem_mb=memory(400),
+            runtime=30,
+        params:
+            measures=MEASURES,
+            code=code_digest("connectivity"),
+        script:
+            "../../scripts/connectivity_adopted.py"
+
+
 rule connectivity:
     """Make the matrices of every resting scan, and group means."""
     input:
@@ -186,3 +289,4 @@ rule connectivity:
             task=REST_TASKS if COMPARED else [],
             atlas=ATLASES,
         ),
+        [f"{SERIES_GROUP}_desc-series_table.tsv"] if STUDY.series else [],

@@ -387,7 +387,7 @@ def run(inputs, outputs, measures, *, min_coverage):
     origin = read_json(inputs.sidecar)
     shared = {
         k: origin.get(k)
-        for k in ("Strategy", "CleanMinutes", "EffectiveDegreesOfFreedom", "NumberOfRetainedVolumes")
+        for k in ("Strategy", "CleanMinutes", "EffectiveDegreesOfFreedom", "NumberOfRetainedVolumes", "MeanFramewiseDisplacement")
     }
     timing = {"tr": origin.get("RepetitionTime"), "band_hz": origin.get("BandHz", (0.01, 0.1))}
     for measure, path, note in zip(measures, outputs.matrices, outputs.sidecars, strict=True):
