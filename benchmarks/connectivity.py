@@ -7,12 +7,8 @@ Prints one tab-separated line per figure: name, value, unit, goal, ok or short. 
 """
 
 import argparse
-import resource
 import sys
-import tempfile
-import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -83,7 +79,9 @@ def head_motion(rng, volumes):
     jerk = np.zeros(volumes)
     jerk[events] = rng.uniform(0.7, 1.6, len(events))
     direction = rng.standard_normal((volumes, 6))
-    direction /= np.abs(direction[:, :3]).sum(1, keepdims=True) + 50 * 0.02 * np.abs(direction[:, 3:]).sum(1, keepdims=True)
+    direction /= np.abs(direction[:, :3]).sum(1, keepdims=True) + 50 * 0.02 * np.abs(direction[:, 3:]).sum(
+        1, keepdims=True
+    )
     # there at once and back over the next volumes: only the volume of the jerk moves by more than the threshold
     steps = jerk[:, None] * direction
     decay = np.array([1.0, 0.75, 0.5, 0.25])
@@ -129,7 +127,10 @@ def motion_study(seed, *, people=100, volumes=240, planted=True):
             series = series + LINEAR * smoothed @ (smooth @ rng.standard_normal((NODES, 6))).T
             # while the head jerks: every jerk has its own pattern, part of it the same everywhere; only censoring takes it
             hit = np.flatnonzero(jerk)
-            pattern = GLOBAL * rng.standard_normal((len(hit), 1)) + rng.standard_normal((len(hit), NODES)) @ smooth.T
+            pattern = (
+                GLOBAL * rng.standard_normal((len(hit), 1))
+                + rng.standard_normal((len(hit), NODES)) @ smooth.T
+            )
             series[hit] += SHAKE * jerk[hit, None] * pattern
         table = pd.DataFrame({
             **columns, "csf": tissue[:, 0] + 0.2 * rng.standard_normal(volumes),
@@ -151,7 +152,9 @@ def motion(seeds):
         if seed == 0:
             fd = np.median([s["confounds"]["framewise_displacement"].mean() for s in scans])
             print(f"# median mean FD of the planted study: {fd:.3f} mm", flush=True)
-        tables.append(strategies.compare(scans, COMPARED, regions, band_hz=BAND_HZ)["table"].set_index("strategy"))
+        tables.append(
+            strategies.compare(scans, COMPARED, regions, band_hz=BAND_HZ)["table"].set_index("strategy")
+        )
     mean = sum(t.select_dtypes("number") for t in tables) / len(tables)
     for name in COMPARED:
         row = mean.loc[name]
@@ -162,15 +165,51 @@ def motion(seeds):
         must = name in RECOMMENDED
         raw = name == "baseline"
         word = "must fail: " if raw else "" if must else "shown: "
-        report(f"{name}: median |QC-FC|", row["qcfc_median_abs"], "r", f"{word}<= {limit:.4f}", quiet != raw if raw or must else True)
-        report(f"{name}: edges p < .05", row["qcfc_edges_percent"], "%", f"{word}3 to 7", edges != raw if raw or must else True)
-        report(f"{name}: distance r", row["distance_dependence"], "r", f"{word}-.08 to .08", flat != raw if raw or must else True)
-        for key, unit in (("participants", "of 100"), ("dof_lost_percent", "%"), ("modularity", "Q"), ("split_half_r", "r"), ("split_half_icc", "ICC")):
+        report(
+            f"{name}: median |QC-FC|",
+            row["qcfc_median_abs"],
+            "r",
+            f"{word}<= {limit:.4f}",
+            quiet != raw if raw or must else True,
+        )
+        report(
+            f"{name}: edges p < .05",
+            row["qcfc_edges_percent"],
+            "%",
+            f"{word}3 to 7",
+            edges != raw if raw or must else True,
+        )
+        report(
+            f"{name}: distance r",
+            row["distance_dependence"],
+            "r",
+            f"{word}-.08 to .08",
+            flat != raw if raw or must else True,
+        )
+        for key, unit in (
+            ("participants", "of 100"),
+            ("dof_lost_percent", "%"),
+            ("modularity", "Q"),
+            ("split_half_r", "r"),
+            ("split_half_icc", "ICC"),
+        ):
             report(f"{name}: {key}", row[key], unit, "shown", True)
     scans, regions = motion_study(0, planted=False)
     row = strategies.compare(scans, ["baseline"], regions, band_hz=BAND_HZ)["table"].iloc[0]
-    report("no artefact, baseline: median |QC-FC|", row["qcfc_median_abs"], "r", f"<= {1.15 * row['qcfc_expected']:.4f}", row["qcfc_median_abs"] <= 1.15 * row["qcfc_expected"])
-    report("no artefact, baseline: edges p < .05", row["qcfc_edges_percent"], "%", "3 to 7", 3 <= row["qcfc_edges_percent"] <= 7)
+    report(
+        "no artefact, baseline: median |QC-FC|",
+        row["qcfc_median_abs"],
+        "r",
+        f"<= {1.15 * row['qcfc_expected']:.4f}",
+        row["qcfc_median_abs"] <= 1.15 * row["qcfc_expected"],
+    )
+    report(
+        "no artefact, baseline: edges p < .05",
+        row["qcfc_edges_percent"],
+        "%",
+        "3 to 7",
+        3 <= row["qcfc_edges_percent"] <= 7,
+    )
 
 
 def recovery(people=40):
@@ -183,20 +222,36 @@ def recovery(people=40):
         volumes = int(minutes * 60 / TR)
         found, part = [], []
         for person in truth:
-            series = pd.DataFrame(band_limited(rng, volumes, NODES) @ np.linalg.cholesky(person).T, columns=names)
+            series = pd.DataFrame(
+                band_limited(rng, volumes, NODES) @ np.linalg.cholesky(person).T, columns=names
+            )
             found.append(strategies.upper(matrix.estimate(series, "pearsoncorrelation")[0].to_numpy()))
             part.append(strategies.upper(matrix.estimate(series, "partialcorrelation")[0].to_numpy()))
         found, part = np.stack(found), np.stack(part)
         precision = [np.linalg.inv(t) for t in truth]
-        true_part = np.stack([strategies.upper(-p / np.sqrt(np.outer(np.diag(p), np.diag(p)))) for p in precision])
+        true_part = np.stack(
+            [strategies.upper(-p / np.sqrt(np.outer(np.diag(p), np.diag(p)))) for p in precision]
+        )
 
         def mean_r(a, b):
             return float(np.mean([np.corrcoef(x, y)[0, 1] for x, y in zip(a, b, strict=True)]))
 
         value = mean_r(found, flat)
-        report(f"{minutes} min: edge r with the person's matrix", value, "r", f">= {edge - 0.02:.2f}", value >= edge - 0.02)
+        report(
+            f"{minutes} min: edge r with the person's matrix",
+            value,
+            "r",
+            f">= {edge - 0.02:.2f}",
+            value >= edge - 0.02,
+        )
         value = mean_r(found - found.mean(0), flat - flat.mean(0))
-        report(f"{minutes} min: r of the deviation from the group", value, "r", f">= {own - 0.03:.2f}", value >= own - 0.03)
+        report(
+            f"{minutes} min: r of the deviation from the group",
+            value,
+            "r",
+            f">= {own - 0.03:.2f}",
+            value >= own - 0.03,
+        )
         report(f"{minutes} min: partial correlation, edge r", mean_r(part, true_part), "r", "shown", True)
         value = np.corrcoef(found.mean(0), flat.mean(0))[0, 1]
         report(f"{minutes} min: group mean, edge r", value, "r", "> .98", value > 0.98)

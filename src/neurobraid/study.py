@@ -517,7 +517,9 @@ def _open(config):
         from neurobraid.bids.table import make_table
 
         # nothing but region series: no scan is preprocessed here
-        index = index_from_table(make_table([]), {**_index_options(config), "participants": [], "exclude": []})
+        index = index_from_table(
+            make_table([]), {**_index_options(config), "participants": [], "exclude": []}
+        )
         return Study(replace(index, preprocessing=decide(index.scans, index.pairing)))
     from neurobraid.synth.design import scan_dates, scan_table
 

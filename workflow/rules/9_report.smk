@@ -213,6 +213,20 @@ rule report_participant:
 rule report_study:
     """Write the study page with group results, methods and the record of the whole run."""
     input:
+        **{
+            kind: [
+                f"<derivatives>/group/task-{task}_atlas-{atlas}_desc-{what}_table.tsv"
+                for task in REST_TASKS
+                if COMPARED and group_possible("bold", task)
+                for atlas in ATLASES
+            ]
+            for kind, what in (
+                ("strategies", "strategies"),
+                ("strategy_edges", "strategyedges"),
+                ("strategy_similarity", "strategysimilarity"),
+                ("strategy_scans", "strategyscans"),
+            )
+        },
         pages=collect("<reports>/{participant}.html", participant=PARTICIPANTS),
         records=collect(
             "<reports>/provenance/{participant}.json", participant=PARTICIPANTS
@@ -253,20 +267,6 @@ rule report_study:
             for atlas in ATLASES
             for measure in MEASURES
         ],
-        **{
-            kind: [
-                f"<derivatives>/group/task-{task}_atlas-{atlas}_desc-{what}_table.tsv"
-                for task in REST_TASKS
-                if COMPARED and group_possible("bold", task)
-                for atlas in ATLASES
-            ]
-            for kind, what in (
-                ("strategies", "strategies"),
-                ("strategy_edges", "strategyedges"),
-                ("strategy_similarity", "strategysimilarity"),
-                ("strategy_scans", "strategyscans"),
-            )
-        },
         srtm=[path for files in PAGE_FILES.values() for path in files["srtm"]],
         srtm_json=[path for files in PAGE_FILES.values() for path in files["srtm_json"]],
         bpnd_maps=[path for files in PAGE_FILES.values() for path in files["bpnd_map"]],

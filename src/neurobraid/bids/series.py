@@ -45,7 +45,7 @@ def _entry(root, path):
         scale = entities.get("scale")
         atlas = re.sub(r"[^A-Za-z0-9]", "", atlas + (f"scale{scale}" if scale else ""))
     scan = "_".join(f"{key}-{entities[key]}" for key in SCAN_KEYS if key in entities)
-    row = dict.fromkeys(COLUMNS, MISSING) | {
+    return dict.fromkeys(COLUMNS, MISSING) | {
         "scan": scan,
         "participant_id": f"sub-{entities['sub']}",
         "session_id": f"ses-{entities['ses']}" if "ses" in entities else MISSING,
@@ -53,7 +53,6 @@ def _entry(root, path):
         "atlas": atlas,
         "path": relative.as_posix(),
     }
-    return row
 
 
 def _beside(root, folder, rows):
@@ -167,7 +166,9 @@ def read_table(path):
         with opener(path, "rt", encoding="utf-8-sig") as handle:
             lines = [line.rstrip("\r\n") for line in handle if line.strip()]
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise InputError(path, "file", f"cannot be read ({error})", "a table", "copy the file again") from None
+        raise InputError(
+            path, "file", f"cannot be read ({error})", "a table", "copy the file again"
+        ) from None
     if not lines:
         raise InputError(path, "file", "empty", "a table of volumes by regions", "copy the file again")
     header, has_header, separator = _header(lines)
@@ -179,7 +180,11 @@ def read_table(path):
     ragged = next((k for k, row in enumerate(rows) if len(row) != len(header)), None)
     if ragged is not None:
         raise InputError(
-            path, f"row {ragged + 1}", f"{len(rows[ragged])} values", f"{len(header)} (regions)", "make the file again"
+            path,
+            f"row {ragged + 1}",
+            f"{len(rows[ragged])} values",
+            f"{len(header)} (regions)",
+            "make the file again",
         )
     try:
         values = np.array([[_value(c) for c in row] for row in rows], np.float64).reshape(-1, len(header))
@@ -222,7 +227,11 @@ def region_names(root, paths):
         opener = gzip.open if str(path).endswith(".gz") else open
         try:
             with opener(Path(root) / path, "rt", encoding="utf-8-sig") as handle:
-                lines = [line for line in (handle.readline().rstrip("\r\n"), handle.readline().rstrip("\r\n")) if line]
+                lines = [
+                    line
+                    for line in (handle.readline().rstrip("\r\n"), handle.readline().rstrip("\r\n"))
+                    if line
+                ]
         except (OSError, EOFError, UnicodeDecodeError):
             continue
         if lines:
@@ -286,7 +295,9 @@ def read_series(root, row):
         info["mean_fd_mm"] = float(fd) if isinstance(fd, int | float) else None
     if row["outliers"] != MISSING:
         listed = read_table(root / row["outliers"])
-        marked = listed["framewise_displacement"].to_numpy() > 0 if "framewise_displacement" in listed else None
+        marked = (
+            listed["framewise_displacement"].to_numpy() > 0 if "framewise_displacement" in listed else None
+        )
         if marked is not None and len(marked) == len(series):
             # interpolated output: the volumes are there, but hold no data
             series.loc[marked] = np.nan

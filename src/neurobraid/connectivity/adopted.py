@@ -74,7 +74,11 @@ def one_scan(root, row, regions, measures, *, min_coverage):
     note : dict
         Row of the table of series.
     """
-    note = {key: row.get(key, MISSING) for key in TABLE} | {"used": "no", "reason": MISSING, "regions": len(regions)}
+    note = {key: row.get(key, MISSING) for key in TABLE} | {
+        "used": "no",
+        "reason": MISSING,
+        "regions": len(regions),
+    }
     empty = pd.Series(0.0, index=regions)
     try:
         series, info = read_series(root, row)
@@ -91,7 +95,9 @@ def one_scan(root, row, regions, measures, *, min_coverage):
     found = {}
     for measure in measures:
         try:
-            found[measure] = estimate(series, measure, coverage=coverage, min_coverage=min_coverage, tr=info["tr"])
+            found[measure] = estimate(
+                series, measure, coverage=coverage, min_coverage=min_coverage, tr=info["tr"]
+            )
         except InputError as error:
             return {}, coverage, {**note, "reason": f"{error.problem.field}: {error.problem.found}"}
     lost = found[measures[0]][1]["ExcludedRegions"]
@@ -152,8 +158,9 @@ def run_group(inputs, outputs, measures):
     """
     table = pd.concat([read_tsv(path) for path in inputs.tables], ignore_index=True)
     write_tsv(table[list(TABLE)], outputs.table)
-    weights = table["clean_minutes"].astype(float).where(table["clean_minutes"].notna().all(), table["kept_volumes"])
     used = (table["used"] == "yes").to_numpy()
+    known = table.loc[used, "clean_minutes"].notna().all()
+    weights = table["clean_minutes" if known else "kept_volumes"].astype(float)
     per_measure = len(table)
     names, count = None, None
     for place, measure in enumerate(measures):
@@ -171,7 +178,9 @@ def run_group(inputs, outputs, measures):
             total = np.where(seen, person, 0.0) + (0 if total is None else total)
             count = seen.astype(int) + (0 if count is None else count)
         if total is None:
-            raise InputError("series", "usable scans", 0, "1 or more", "see the reasons in the table of series")
+            raise InputError(
+                "series", "usable scans", 0, "1 or more", "see the reasons in the table of series"
+            )
         mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
         mean = from_fisher_z(mean) if measure in BOUNDED else mean
         write_matrix(pd.DataFrame(mean, index=names, columns=names), list(outputs.matrices)[place])
@@ -184,4 +193,9 @@ def run_group(inputs, outputs, measures):
         write_json(content, list(outputs.sidecars)[place])
     diagonal = count.max(1)
     write_tsv(pd.DataFrame({"Node": names, "participants": diagonal}), outputs.coverage)
-    log.info("%d scans, %d used, %d with a region without data", len(table), used.sum(), (table["regions_without_data"] > 0).sum())
+    log.info(
+        "%d scans, %d used, %d with a region without data",
+        len(table),
+        used.sum(),
+        (table["regions_without_data"] > 0).sum(),
+    )

@@ -1,5 +1,7 @@
 """Networks of the whole group without an atlas: ICA or dictionary learning, then dual regression to every scan."""
 
+from pathlib import Path
+
 import numpy as np
 
 from neurobraid.bold import nuisance
@@ -62,7 +64,8 @@ def decompose(reduced, mask, affine, count, method, *, seed=0):
     from nilearn.decomposition import CanICA, DictLearning
 
     def image(rows):
-        volume = np.zeros((*mask.shape, len(rows)), np.float32)
+        # in single precision the dictionary's inner solver stops short of its tolerance
+        volume = np.zeros((*mask.shape, len(rows)), np.float64)
         volume[mask] = rows.T
         return nib.Nifti1Image(volume, affine)
 
@@ -75,7 +78,9 @@ def decompose(reduced, mask, affine, count, method, *, seed=0):
     elif method == "dictionary":
         model = DictLearning(**shared, n_epochs=1, alpha=10)
     else:
-        raise InputError("config", "connectivity.components.method", method, ", ".join(METHODS), "choose one of these")
+        raise InputError(
+            "config", "connectivity.components.method", method, ", ".join(METHODS), "choose one of these"
+        )
     model.fit([image(rows) for rows in reduced])
     maps = np.asarray(model.components_img_.dataobj)[mask].T.astype(np.float64)
     maps = maps - maps.mean(1, keepdims=True)
@@ -117,8 +122,8 @@ def run(inputs, outputs, *, count, method, seed, strategy_name, band_hz, smoothi
     ----------
     inputs : object with attributes bold, metadata, masks, confounds, confounds_json
         Lists scan by scan.
-    outputs : object with attributes maps, sidecar, scan_maps, series
-        `scan_maps` and `series` scan by scan.
+    outputs : object with attributes maps, sidecar, folder
+        Into the folder go a map image and a table of series of every scan.
     count : int
     method : str
         Key of `METHODS`.
@@ -134,7 +139,13 @@ def run(inputs, outputs, *, count, method, seed, strategy_name, band_hz, smoothi
     chosen = strategy(strategy_name, own)
     mask = np.all([data(load(path)) > 0.5 for path in inputs.masks], 0)
     if not mask.any():
-        raise InputError(inputs.masks[0], "voxels that every scan has", 0, "1 or more", "leave out scans of another part of the brain")
+        raise InputError(
+            inputs.masks[0],
+            "voxels that every scan has",
+            0,
+            "1 or more",
+            "leave out scans of another part of the brain",
+        )
 
     def cleaned(k):
         values, image = read_masked(inputs.bold[k], mask)
@@ -171,10 +182,13 @@ def run(inputs, outputs, *, count, method, seed, strategy_name, band_hz, smoothi
         list(inputs.bold), SkullStripped=True, **shared,
     )  # fmt: skip
     write_json(content, outputs.sidecar)
-    for k, (path, table) in enumerate(zip(outputs.scan_maps, outputs.series, strict=True)):
+    folder = Path(outputs.folder)
+    for k, path in enumerate(inputs.confounds):
         rows, keep, _ = cleaned(k)
         times, own_maps = dual_regression(rows, maps)
-        write(own_maps, path)
+        stem = Path(path).name.split("_desc-confounds")[0]
+        write(own_maps, folder / f"{stem}_desc-components_boldmap.nii.gz")
+        table = folder / f"{stem}_desc-components_timeseries.tsv"
         full = np.full((len(keep), count), np.nan)
         full[keep] = times
         write_tsv(pd.DataFrame(full, columns=names), table)

@@ -99,7 +99,11 @@ def strategy(name, own=()):
 def retained(confounds, chosen, *, file="confounds"):
     """Which volumes a strategy keeps: `retained_volumes` with its thresholds."""
     return retained_volumes(
-        confounds, chosen.fd_threshold_mm, chosen.std_dvars_threshold, min_segment=chosen.min_segment, file=file
+        confounds,
+        chosen.fd_threshold_mm,
+        chosen.std_dvars_threshold,
+        min_segment=chosen.min_segment,
+        file=file,
     )
 
 

@@ -4,7 +4,13 @@ Windows of a stationary process differ too (Laumann et al. 2017, Cereb Cortex 27
 so no number of this module comes without what surrogates of the same spectra and the same static connectivity give.
 """
 
+from pathlib import Path
+
 import numpy as np
+
+from neurobraid.files import read_json, read_tsv, write_json, write_tsv
+from neurobraid.jobs import log
+from neurobraid.provenance import sidecar
 
 WINDOW_S, STEP_S, STATES, SURROGATES, RESTARTS = 45.0, 4.0, 4, 19, 10
 
@@ -25,7 +31,7 @@ def windows(volumes, tr, window_s=WINDOW_S, step_s=STEP_S):
     taper : numpy.ndarray, (W,)
         Sums to 1.
     """
-    length, step = max(int(round(window_s / tr)), 5), max(int(round(step_s / tr)), 1)
+    length, step = max(round(window_s / tr), 5), max(round(step_s / tr), 1)
     edge = max(length // 3, 1)
     taper = np.ones(length)
     ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(edge) + 0.5) / edge)
@@ -147,7 +153,8 @@ def states(labels, count, step_s):
     change = np.flatnonzero(np.diff(labels)) + 1
     runs = np.split(labels, change)
     dwell = [
-        np.mean([len(r) for r in runs if r[0] == k]) * step_s if any(r[0] == k for r in runs) else np.nan for k in range(count)
+        np.mean([len(r) for r in runs if r[0] == k]) * step_s if any(r[0] == k for r in runs) else np.nan
+        for k in range(count)
     ]
     return {
         "occupancy": np.bincount(labels, minlength=count) / len(labels),
@@ -205,7 +212,9 @@ def one_scan(series, tr, *, window_s=WINDOW_S, step_s=STEP_S, surrogates=SURROGA
     rng = np.random.default_rng(seed)
     z = sliding(part, starts, taper)
     own = variability(z)
-    others = np.stack([variability(sliding(phase_randomised(part, rng), starts, taper)) for _ in range(surrogates)])
+    others = np.stack(
+        [variability(sliding(phase_randomised(part, rng), starts, taper)) for _ in range(surrogates)]
+    )
     means = others.mean(1)
     return z, {
         "windows": len(starts),
@@ -215,3 +224,67 @@ def one_scan(series, tr, *, window_s=WINDOW_S, step_s=STEP_S, surrogates=SURROGA
         "p": float((1 + (means >= own.mean()).sum()) / (surrogates + 1)),
         "edges_percent": float(100 * (own > others.max(0)).mean()),
     }
+
+
+def run(inputs, outputs, *, min_coverage):
+    """Dynamic connectivity of the scans of a task, each beside its surrogates.
+
+    Parameters
+    ----------
+    inputs : object with attributes series, sidecars, coverage
+        Lists scan by scan.
+    outputs : object with attributes table, states, centers, sidecar
+    min_coverage : float
+        Regions with less in any scan take no part.
+    """
+    import pandas as pd
+
+    covers = [read_tsv(path, text=["Node"]).set_index("Node")["coverage"] for path in inputs.coverage]
+    names = list(covers[0].index)
+    used = np.all([c.reindex(names).fillna(0).to_numpy() >= max(min_coverage, 1e-12) for c in covers], 0)
+    rows, stacks, surrogate, steps = [], [], [], []
+    for path, note in zip(inputs.series, inputs.sidecars, strict=True):
+        scan = Path(path).name.split("_atlas-")[0]
+        tr = float(read_json(note)["RepetitionTime"])
+        series = read_tsv(path)[names].to_numpy(np.float64)[:, used]
+        z, found = one_scan(series, tr)
+        rows.append({"scan": scan, **found})
+        step = max(round(STEP_S / tr), 1) * tr
+        if z.size:
+            part = series[longest_stretch(series)]
+            fake = sliding(phase_randomised(part, np.random.default_rng(1)), *windows(len(part), tr))
+            stacks.append((scan, z))
+            surrogate.append(fake)
+            steps.append(step)
+    write_tsv(pd.DataFrame(rows), outputs.table)
+    states_rows, centers = [], np.empty((0, 0))
+    if stacks:
+        labels, centers = kmeans(np.concatenate([z for _, z in stacks]), STATES)
+        distance = [((z[:, None] - centers) ** 2).sum(-1).argmin(1) for z in surrogate]
+        at = 0
+        for (scan, z), fake, step in zip(stacks, distance, steps, strict=True):
+            for kind, mine in (("recorded", labels[at : at + len(z)]), ("surrogate", fake)):
+                found = states(mine, STATES, step)
+                states_rows += [
+                    {"scan": scan, "kind": kind, "state": k + 1, "occupancy": found["occupancy"][k], "dwell_s": found["dwell_s"][k],
+                     "transitions_per_min": found["transitions_per_min"]}
+                    for k in range(STATES)
+                ]  # fmt: skip
+            at += len(z)
+    columns = ["scan", "kind", "state", "occupancy", "dwell_s", "transitions_per_min"]
+    write_tsv(pd.DataFrame(states_rows, columns=columns), outputs.states)
+    regions = np.asarray(names)[used]
+    first, second = np.triu_indices(len(regions), 1)
+    edges = pd.DataFrame({"node1": regions[first], "node2": regions[second]})
+    for k, center in enumerate(centers):
+        edges[f"state{k + 1}"] = center
+    write_tsv(edges, outputs.centers, float_format="%.5g")
+    content = sidecar(
+        "Connectivity in tapered sliding windows. Every number stands beside that of stationary surrogates with the same spectra and the "
+        "same static connectivity: only what exceeds them is dynamic. Windows lie in the longest stretch without censored volumes.",
+        list(inputs.series), WindowSeconds=WINDOW_S, StepSeconds=STEP_S, Surrogates=SURROGATES, States=STATES, KMeansRestarts=RESTARTS,
+        RegionsLeftOut=[n for n, u in zip(names, used, strict=True) if not u], Seed=0,
+        EdgesPercentByChance=100.0 / (SURROGATES + 1),
+    )  # fmt: skip
+    write_json(content, outputs.sidecar)
+    log.info("%d scans, %d long enough", len(rows), len(stacks))

@@ -1,5 +1,8 @@
 """Group comparison of edges: a linear model at every edge, false discovery rate, and the network-based statistic."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
@@ -41,7 +44,7 @@ def permute(size, count, *, blocks=None, seed=0):
 
 
 def fit(z, variable, nuisance):
-    """t of one variable at every edge, given nuisance variables.
+    """T of one variable at every edge, given nuisance variables.
 
     Parameters
     ----------
@@ -99,8 +102,14 @@ def design(participants, people, variable, covariates):
     table = participants.set_index("participant_id").reindex(people)
     for name in (variable, *covariates):
         if name not in table:
-            raise InputError("participants.tsv", "columns", f"no {name}", ", ".join(table.columns), "correct connectivity.edges")
-    text = table[[variable, *covariates]].replace({"n/a": None, "": None})
+            raise InputError(
+                "participants.tsv",
+                "columns",
+                f"no {name}",
+                ", ".join(table.columns),
+                "correct connectivity.edges",
+            )
+    text = table[list(dict.fromkeys([variable, *covariates]))].replace({"n/a": None, "": None})
     rows = np.flatnonzero(text.notna().all(axis=1))
     if len(rows) < MIN_PEOPLE + len(covariates):
         raise InputError(
@@ -125,7 +134,9 @@ def design(participants, people, variable, covariates):
         if numbers.notna().all():
             columns.append(numbers.to_numpy() - numbers.mean())
         else:
-            columns += [(text[name] == level).astype(float).to_numpy() for level in sorted(text[name].unique())[1:]]
+            columns += [
+                (text[name] == level).astype(float).to_numpy() for level in sorted(text[name].unique())[1:]
+            ]
     nuisance = np.column_stack(columns)
     basis = np.linalg.qr(nuisance)[0]
     if np.linalg.norm(x - basis @ (basis.T @ x)) < 1e-8 * max(np.linalg.norm(x), 1):
@@ -173,7 +184,7 @@ def components(t, size, threshold):
 
 
 def compare(z, x, nuisance, size, *, blocks=None, permutations=999, threshold=3.1, seed=0):
-    """Test one variable at every edge.
+    r"""Test one variable at every edge.
 
     Parameters
     ----------
@@ -203,7 +214,9 @@ def compare(z, x, nuisance, size, *, blocks=None, permutations=999, threshold=3.
 
     tested = np.isfinite(z).all(0)
     if not tested.any():
-        raise InputError("matrices", "edges that everybody has", 0, "1 or more", "leave out people with little coverage")
+        raise InputError(
+            "matrices", "edges that everybody has", 0, "1 or more", "leave out people with little coverage"
+        )
     effect, t = np.full(z.shape[1], np.nan), np.full(z.shape[1], np.nan)
     effect[tested], t[tested], dof = fit(z[:, tested], x, nuisance)
     p = 2 * stats.t.sf(np.abs(t), dof)
@@ -231,19 +244,19 @@ def compare(z, x, nuisance, size, *, blocks=None, permutations=999, threshold=3.
     return table, {"DegreesOfFreedom": int(dof), "EdgesTested": int(tested.sum())}
 
 
-def run(inputs, outputs, *, measure, record, participants_of):
+def run(inputs, outputs, *, record, measure="pearsoncorrelation"):
     """Test one declared comparison on the matrices of a task.
 
     Parameters
     ----------
     inputs : object with attributes matrices, sidecars, participants
     outputs : object with attributes table, sidecar
-    measure : str
     record : dict
         ``name``, ``variable``, ``covariates``, ``block``, ``permutations``, ``threshold_t``, ``seed``.
-    participants_of : list of str
-        Participant of every matrix.
+    measure : str
+        Of the matrices.
     """
+    participants_of = [re.match(r"sub-[A-Za-z0-9+]+", Path(path).name)[0] for path in inputs.matrices]
     matrices = [read_matrix(path) for path in inputs.matrices]
     minutes = [float(read_json(path)["CleanMinutes"]) for path in inputs.sidecars]
     _, people, _ = average(matrices, participants_of, minutes, bounded=measure in BOUNDED)
@@ -252,11 +265,22 @@ def run(inputs, outputs, *, measure, record, participants_of):
     who = list(people)
     covariates = list(record["covariates"])
     if "mean_fd_mm" in covariates:
-        motion = pd.Series([float(read_json(p).get("MeanFramewiseDisplacement", np.nan)) for p in inputs.sidecars])
+        motion = pd.Series(
+            [float(read_json(p).get("MeanFramewiseDisplacement", np.nan)) for p in inputs.sidecars]
+        )
         by = motion.groupby(pd.Series(participants_of)).mean()
         table["mean_fd_mm"] = table["participant_id"].map(by)
     x, nuisance, rows, words = design(table, who, record["variable"], covariates)
-    z = np.stack([upper(fisher_z(people[who[k]].to_numpy(copy=True)) if measure in BOUNDED else people[who[k]].to_numpy()) for k in rows])
+    z = np.stack(
+        [
+            upper(
+                fisher_z(people[who[k]].to_numpy(copy=True))
+                if measure in BOUNDED
+                else people[who[k]].to_numpy()
+            )
+            for k in rows
+        ]
+    )
     blocks = None
     if record.get("block"):
         blocks = table.set_index("participant_id").reindex([who[k] for k in rows])[record["block"]].to_numpy()
@@ -276,7 +300,12 @@ def run(inputs, outputs, *, measure, record, participants_of):
         Seed=record["seed"], NumberOfParticipants=len(rows), LeftOut=[p for k, p in enumerate(who) if k not in set(rows)], **info,
     )  # fmt: skip
     write_json(content, outputs.sidecar)
-    log.info("%s: %d participants, %d edges with FDR < .05", record["name"], len(rows), int((found["p_fdr"] < 0.05).sum()))
+    log.info(
+        "%s: %d participants, %d edges with FDR < .05",
+        record["name"],
+        len(rows),
+        int((found["p_fdr"] < 0.05).sum()),
+    )
 
 
 def read_header(path):

@@ -1,8 +1,16 @@
 """Gradients of connectivity: diffusion maps of the similarity of regions, aligned between people."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 
+from neurobraid.connectivity.group import average
+from neurobraid.connectivity.matrix import read_matrix
 from neurobraid.errors import InputError
+from neurobraid.files import write_json, write_tsv
+from neurobraid.jobs import log
+from neurobraid.provenance import sidecar
 
 SPARSITY, ALPHA, COMPONENTS, DIFFUSION_TIME = 0.9, 0.5, 5, 0
 
@@ -148,5 +156,51 @@ def measure(matrices, components=COMPONENTS, *, sparsity=SPARSITY, alpha=ALPHA, 
         filled[used] = part
         return pd.DataFrame(filled, index=names, columns=columns)
 
-    info = {"Eigenvalues": values, "Left": [n for n, u in zip(names, used, strict=True) if not u], "NotConnected": apart}
+    info = {
+        "Eigenvalues": values,
+        "Left": [n for n, u in zip(names, used, strict=True) if not u],
+        "NotConnected": apart,
+    }
     return frame(reference), {person: frame(g) for person, g in aligned.items()}, info
+
+
+def run(inputs, outputs):
+    """Gradients of the matrices of a task: of the group, and of every participant.
+
+    Parameters
+    ----------
+    inputs : object with attribute matrices
+    outputs : object with attributes group, people, sidecar
+    """
+    import pandas as pd
+
+    by_person = {}
+    for path in inputs.matrices:
+        by_person.setdefault(re.match(r"sub-[A-Za-z0-9+]+", Path(path).name)[0], []).append(read_matrix(path))
+    matrices = {
+        person: average(found, [person] * len(found), [1.0] * len(found))[0]
+        for person, found in by_person.items()
+    }
+    group, people, info = measure(matrices)
+    write_tsv(group.rename_axis("Node"), outputs.group, index=True, float_format="%.6g")
+    listed = [
+        frame.rename_axis("Node").reset_index().assign(participant_id=person)
+        for person, frame in people.items()
+    ]
+    joined = pd.concat(
+        listed or [group.rename_axis("Node").reset_index().assign(participant_id="n/a").iloc[:0]],
+        ignore_index=True,
+    )
+    write_tsv(
+        joined[["participant_id", *joined.columns.drop("participant_id")]],
+        outputs.people,
+        float_format="%.6g",
+    )
+    content = sidecar(
+        "Gradients of connectivity: diffusion map of the cosine similarity of thresholded rows; participants are rotated onto the group "
+        "(Procrustes). Signs and order are those of the group; only differences along a gradient mean something.",
+        list(inputs.matrices), Sparsity=SPARSITY, Alpha=ALPHA, DiffusionTime=DIFFUSION_TIME, Eigenvalues=info["Eigenvalues"],
+        RegionsLeftOut=info["Left"], ParticipantsNotConnected=info["NotConnected"], NumberOfParticipants=len(people),
+    )  # fmt: skip
+    write_json(content, outputs.sidecar)
+    log.info("%d participants, %d regions left out", len(people), len(info["Left"]))

@@ -1,7 +1,14 @@
 """Graph measures of a connectivity matrix over a range of densities, against networks of the same degrees."""
 
+from pathlib import Path
+
 import numpy as np
 from numba import njit
+
+from neurobraid.connectivity.matrix import read_matrix
+from neurobraid.files import write_json, write_tsv
+from neurobraid.jobs import log
+from neurobraid.provenance import sidecar
 
 DENSITIES = tuple(round(0.10 + 0.02 * k, 2) for k in range(11))
 """Shares of all edges that are kept: 10 to 30 %."""
@@ -10,13 +17,24 @@ RESTARTS = 100
 """Runs of the Louvain method whose modularity is averaged."""
 
 
+NULLS, SWAPS, NODE_RESTARTS = 20, 10, 10
+
+
 @njit(cache=True, nogil=True)
-def _louvain_once(positive, negative, resolution, seed):
+def _shuffled(count, rng):
+    order = np.arange(count)
+    for last in range(count - 1, 0, -1):
+        other = rng.integers(0, last + 1)
+        order[last], order[other] = order[other], order[last]
+    return order
+
+
+@njit(cache=True, nogil=True)
+def _louvain_once(positive, negative, resolution, rng):
     """One run of the Louvain method on a signed network; labels 0, 1, ... and the signed modularity.
 
     Gain of moving a node follows Rubinov & Sporns 2011: negative weights count less than positive ones by v-/(v+ + v-).
     """
-    np.random.seed(seed)
     size = positive.shape[0]
     v_plus, v_minus = positive.sum(), negative.sum()
     share_plus = 1.0 / v_plus if v_plus > 0 else 0.0
@@ -31,7 +49,7 @@ def _louvain_once(positive, negative, resolution, seed):
         moved_any, moving = False, True
         while moving:
             moving = False
-            for node in np.random.permutation(n):
+            for node in _shuffled(n, rng):
                 own = label[node]
                 to_plus, to_minus = np.zeros(n), np.zeros(n)
                 for other in range(n):
@@ -89,17 +107,15 @@ def _louvain_once(positive, negative, resolution, seed):
                 if v_plus > 0:
                     quality += share_plus * (positive[i, j] - resolution * k_plus[i] * k_plus[j] / v_plus)
                 if v_minus > 0:
-                    quality -= share_minus * (
-                        negative[i, j] - resolution * k_minus[i] * k_minus[j] / v_minus
-                    )
+                    quality -= share_minus * (negative[i, j] - resolution * k_minus[i] * k_minus[j] / v_minus)
     return member, quality
 
 
 @njit(cache=True, nogil=True)
-def _louvain(positive, negative, resolution, restarts, seed):
+def _louvain(positive, negative, resolution, restarts, rng):
     best, top, total = np.zeros(positive.shape[0], np.int64), -1e300, 0.0
-    for run in range(restarts):
-        member, quality = _louvain_once(positive, negative, resolution, seed + run)
+    for _ in range(restarts):
+        member, quality = _louvain_once(positive, negative, resolution, rng)
         total += quality
         if quality > top + 1e-12:
             best, top = member, quality
@@ -131,7 +147,9 @@ def louvain(matrix, *, resolution=1.0, restarts=RESTARTS, seed=0):
     """
     values = np.array(matrix, np.float64)
     np.fill_diagonal(values, 0.0)
-    labels, best, mean = _louvain(np.maximum(values, 0), np.maximum(-values, 0), resolution, restarts, seed)
+    labels, best, mean = _louvain(
+        np.maximum(values, 0), np.maximum(-values, 0), resolution, restarts, np.random.default_rng(seed)
+    )
     return labels + 1, float(best), float(mean)
 
 
@@ -153,7 +171,7 @@ def threshold(matrix, density):
     size = len(matrix)
     rows, columns = np.triu_indices(size, 1)
     values = matrix[rows, columns]
-    count = int(round(density * len(values)))
+    count = round(density * len(values))
     order = np.argsort(-values, kind="stable")[:count]
     order = order[values[order] > 0]
     out = np.zeros((size, size))
@@ -212,7 +230,6 @@ def _betweenness(adjacency):
     return out / 2.0
 
 
-@njit(cache=True, nogil=True)
 def rewired(adjacency, swaps, seed):
     """Random network in which every node has as many edges as before.
 
@@ -229,7 +246,11 @@ def rewired(adjacency, swaps, seed):
     -------
     numpy.ndarray of bool, (R, R)
     """
-    np.random.seed(seed)
+    return _rewired(np.ascontiguousarray(adjacency, bool), swaps, np.random.default_rng(seed))
+
+
+@njit(cache=True, nogil=True)
+def _rewired(adjacency, swaps, rng):
     size = adjacency.shape[0]
     out = adjacency.copy()
     total = 0
@@ -244,11 +265,11 @@ def rewired(adjacency, swaps, seed):
                 first[at], second[at] = i, j
                 at += 1
     for _ in range(swaps * total):
-        e, f = np.random.randint(total), np.random.randint(total)
+        e, f = rng.integers(0, total), rng.integers(0, total)
         a, b, c, d = first[e], second[e], first[f], second[f]
-        if np.random.random() < 0.5:
+        if rng.random() < 0.5:
             c, d = d, c
-        if a == c or a == d or b == c or b == d or out[a, d] or out[c, b]:
+        if a in (c, d) or b in (c, d) or out[a, d] or out[c, b]:
             continue
         out[a, b] = out[b, a] = out[c, d] = out[d, c] = False
         out[a, d] = out[d, a] = out[c, b] = out[b, c] = True
@@ -358,7 +379,7 @@ def _transitivity(adjacency):
     return float(np.trace(a @ a @ a) / paths) if paths > 0 else 0.0
 
 
-def measure(matrix, *, densities=DENSITIES, nulls=20, swaps=10, restarts=10, seed=0):
+def measure(matrix, *, densities=DENSITIES, nulls=NULLS, swaps=SWAPS, restarts=NODE_RESTARTS, seed=0):
     """Measure a network at every density.
 
     Parameters
@@ -453,3 +474,34 @@ def _area(curve, densities):
     """Area under a curve over density divided by the range of densities: a mean that does not depend on one threshold."""
     span = densities[-1] - densities[0]
     return curve.mean(0) if span <= 0 else np.trapezoid(curve, densities, axis=0) / span
+
+
+def run(inputs, outputs):
+    """Measure the matrices of a task and write two tables with their sidecar.
+
+    Parameters
+    ----------
+    inputs : object with attributes matrices, group
+    outputs : object with attributes table, nodes, sidecar
+    """
+    import pandas as pd
+
+    tables, nodes = [], []
+    for path in [inputs.group, *inputs.matrices]:
+        name = Path(path).name
+        label = name.split("_atlas-")[0] if name.startswith("sub-") else "group"
+        table, regions = measure(read_matrix(path))
+        tables.append(table.assign(scan=label))
+        nodes.append(regions.rename_axis("Node").reset_index().assign(scan=label))
+    for found, path in ((tables, outputs.table), (nodes, outputs.nodes)):
+        joined = pd.concat(found, ignore_index=True)
+        write_tsv(joined[["scan", *joined.columns.drop("scan")]], path, float_format="%.6g")
+    content = sidecar(
+        "Graph measures of the strongest positive edges, by density; the row of a scan with density n/a is the area under the curve "
+        "divided by the range of densities. Columns ending in _null are means of random networks in which every region has as many "
+        "edges as before (Maslov and Sneppen 2002).",
+        [inputs.group, *inputs.matrices], Densities=list(DENSITIES), RandomNetworks=NULLS, SwapsPerEdge=SWAPS, LouvainRestarts=NODE_RESTARTS,
+        Seed=0,
+    )  # fmt: skip
+    write_json(content, outputs.sidecar)
+    log.info("%d scans", len(inputs.matrices))

@@ -175,7 +175,9 @@ def mirrored(series, mask, affine):
         The grid is oblique.
     """
     if np.abs(affine[:3, :3] - np.diag(np.diag(affine[:3, :3]))).max() > 1e-4:
-        raise InputError("bold", "grid", "oblique", "along the axes of the template", "resample to template space")
+        raise InputError(
+            "bold", "grid", "oblique", "along the axes of the template", "resample to template space"
+        )
     at = np.full(mask.shape, -1)
     at[mask] = np.arange(int(mask.sum()))
     where = np.argwhere(mask)
@@ -294,7 +296,9 @@ def run(inputs, outputs, *, kinds, seeds, strategy_name, band_hz, smoothing_mm, 
             filled = np.nan_to_num(found[kind])
             weight = smooth(np.isfinite(found[kind]).astype(float))[0]
             smoothed = smooth(filled)[0]
-            found[kind] = np.divide(smoothed, weight, out=np.full(len(weight), np.nan, np.float32), where=weight > 0.01)
+            found[kind] = np.divide(
+                smoothed, weight, out=np.full(len(weight), np.nan, np.float32), where=weight > 0.01
+            )
     if "vmhc" in kinds or seeds:
         wide = smooth(banded).astype(np.float64) if smoothing_mm else banded
         if "vmhc" in kinds:
@@ -305,7 +309,9 @@ def run(inputs, outputs, *, kinds, seeds, strategy_name, band_hz, smoothing_mm, 
             regions = labels_on_grid(labels, grid, mask.shape, image.affine), table
         for seed in seeds:
             # the seed itself is not smoothed: its mean must not reach beyond it
-            found[f"seed {seed['name']}"] = correlation_z(wide, seed_series(banded, mask, image.affine, seed, regions))
+            found[f"seed {seed['name']}"] = correlation_z(
+                wide, seed_series(banded, mask, image.affine, seed, regions)
+            )
     order = [*kinds, *(f"seed {seed['name']}" for seed in seeds)]
     for name, path, note in zip(order, outputs.maps, outputs.sidecars, strict=True):
         volume = np.full(mask.shape, np.nan, np.float32)

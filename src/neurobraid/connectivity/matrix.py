@@ -170,7 +170,9 @@ def lagged(values, tr, max_lag_s=LAG_S):
     best, lag = None, None
     # the smallest lag first: ties go to it
     for step in sorted(range(-most, most + 1), key=lambda k: (abs(k), k)):
-        early, late = (values[: len(values) - step], values[step:]) if step >= 0 else (values[-step:], values[:step])
+        early, late = (
+            (values[: len(values) - step], values[step:]) if step >= 0 else (values[-step:], values[:step])
+        )
         both = np.isfinite(early).all(1) & np.isfinite(late).all(1)
         if both.sum() < MIN_VOLUMES:
             continue
@@ -212,7 +214,7 @@ def coherence(values, tr, band_hz, window_s=WINDOW_S):
     InputError
         Fewer than 6 whole windows: coherence of few windows is near 1 whatever the data.
     """
-    length = max(int(round(window_s / tr)), 8)
+    length = max(round(window_s / tr), 8)
     starts = range(0, len(values) - length + 1, length // 2)
     whole = [s for s in starts if np.isfinite(values[s : s + length]).all()]
     if len(whole) < MIN_WINDOWS:
@@ -387,7 +389,13 @@ def run(inputs, outputs, measures, *, min_coverage):
     origin = read_json(inputs.sidecar)
     shared = {
         k: origin.get(k)
-        for k in ("Strategy", "CleanMinutes", "EffectiveDegreesOfFreedom", "NumberOfRetainedVolumes", "MeanFramewiseDisplacement")
+        for k in (
+            "Strategy",
+            "CleanMinutes",
+            "EffectiveDegreesOfFreedom",
+            "NumberOfRetainedVolumes",
+            "MeanFramewiseDisplacement",
+        )
     }
     timing = {"tr": origin.get("RepetitionTime"), "band_hz": origin.get("BandHz", (0.01, 0.1))}
     for measure, path, note in zip(measures, outputs.matrices, outputs.sidecars, strict=True):

@@ -230,7 +230,9 @@ def covariate_table(participants, people):
         if values.isna().all():
             words = table[name].astype("string").str.strip().str.upper().str[:1]
             levels = sorted(words.dropna().unique())
-            values = words.map({level: float(k) for k, level in enumerate(levels)}) if len(levels) == 2 else values
+            values = (
+                words.map({level: float(k) for k, level in enumerate(levels)}) if len(levels) == 2 else values
+            )
         values = values.to_numpy(np.float64)
         if np.isfinite(values).sum() > 0.5 * len(people) and np.nanstd(values) > 0:
             columns.append(values)
@@ -312,7 +314,9 @@ def modularities(z, size, restarts, seed):
     return out
 
 
-def compare(scans, names, regions, *, band_hz, own=(), covariates=None, people=None, restarts=graph.RESTARTS, seed=0):
+def compare(
+    scans, names, regions, *, band_hz, own=(), covariates=None, people=None, restarts=graph.RESTARTS, seed=0
+):
     """Denoise every scan by every strategy and judge the strategies.
 
     Parameters
@@ -376,7 +380,9 @@ def compare(scans, names, regions, *, band_hz, own=(), covariates=None, people=N
             # always those who moved most, would decide every measure of the group
             enough = dof >= FEW_DOF
             good = np.isfinite(result["first"]) & np.isfinite(result["second"])
-            halves = np.corrcoef(result["first"][good], result["second"][good])[0, 1] if good.sum() > 2 else np.nan
+            halves = (
+                np.corrcoef(result["first"][good], result["second"][good])[0, 1] if good.sum() > 2 else np.nan
+            )
             notes.append({
                 **note, "used": "yes" if enough else "no",
                 "reason": "n/a" if enough else f"{dof} degrees of freedom, fewer than {FEW_DOF}", "volumes": volumes, "censored": volumes - info["NumberOfRetainedVolumes"],
@@ -398,7 +404,11 @@ def compare(scans, names, regions, *, band_hz, own=(), covariates=None, people=N
         used = [p for p in people if found[p]]
         q = modularities(parts["whole"], len(regions), restarts, seed)
         icc = intraclass(parts["first"], parts["second"])
-        lost = 100.0 * (1 - mine["degrees_of_freedom"] / mine["volumes"]) if len(mine) else pd.Series(dtype=float)
+        lost = (
+            100.0 * (1 - mine["degrees_of_freedom"] / mine["volumes"])
+            if len(mine)
+            else pd.Series(dtype=float)
+        )
         motion_of_q = np.isfinite(q) & np.isfinite(fd)
         rows.append({
             "strategy": name, "participants": len(used), **summary,
@@ -455,7 +465,14 @@ def run(inputs, outputs, *, names, band_hz, own=(), restarts=graph.RESTARTS):
     listed = read_tsv(next(iter(inputs.participants)), text=["sex"]) if inputs.participants else None
     covariates, used = covariate_table(listed, people)
     found = compare(
-        scans, names, regions, band_hz=band_hz, own=own, covariates=covariates, people=people, restarts=restarts
+        scans,
+        names,
+        regions,
+        band_hz=band_hz,
+        own=own,
+        covariates=covariates,
+        people=people,
+        restarts=restarts,
     )
     write_tsv(found["table"], outputs.table)
     write_tsv(found["scans"], outputs.scans)

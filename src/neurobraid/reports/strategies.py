@@ -98,8 +98,14 @@ def distance_figure(edges, names):
             axis.plot(distance, values, ".", color=style.SKY, markersize=1.2, alpha=0.5, rasterized=True)
             which = np.clip(np.searchsorted(cuts, distance, side="right") - 1, 0, len(cuts) - 2)
             ok = np.isfinite(values) & np.isfinite(distance)
-            middle = [distance[ok & (which == b)].mean() if (ok & (which == b)).any() else np.nan for b in range(len(cuts) - 1)]
-            mean = [values[ok & (which == b)].mean() if (ok & (which == b)).any() else np.nan for b in range(len(cuts) - 1)]
+            middle = [
+                distance[ok & (which == b)].mean() if (ok & (which == b)).any() else np.nan
+                for b in range(len(cuts) - 1)
+            ]
+            mean = [
+                values[ok & (which == b)].mean() if (ok & (which == b)).any() else np.nan
+                for b in range(len(cuts) - 1)
+            ]
             axis.plot(middle, mean, color=style.VERMILION)
             axis.axhline(0, color=style.SOFT, linewidth=0.7)
             axis.set_title(name)
@@ -127,7 +133,15 @@ def similarity_figure(values, names):
         image = axis.imshow(values, cmap="cividis", vmin=low, vmax=1)
         for i, j in np.ndindex(values.shape):
             dark = values[i, j] < low + 0.6 * (1 - low)
-            axis.text(j, i, number(values[i, j]), ha="center", va="center", fontsize=8, color="white" if dark else style.INK)
+            axis.text(
+                j,
+                i,
+                number(values[i, j]),
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if dark else style.INK,
+            )
         axis.set_xticks(range(len(names)), names, rotation=90)
         axis.set_yticks(range(len(names)), names)
         axis.tick_params(length=0)
@@ -202,7 +216,14 @@ def _table(found):
             tone = ""
             if key == "qcfc_median_abs" and value == value:
                 tone = "good" if value <= 1.15 * row["qcfc_expected"] else "warn"
-            cells.append(Cell(str(value) if digits is None else number(int(value) if digits == 0 and value == value else value, digits), tone=tone))
+            cells.append(
+                Cell(
+                    str(value)
+                    if digits is None
+                    else number(int(value) if digits == 0 and value == value else value, digits),
+                    tone=tone,
+                )
+            )
         rows.append(cells)
     heads = [label for _, label, _ in COLUMNS]
     stringent, minimal = (int(found[f"participants_{word}"].iloc[0]) for word in ("stringent", "minimal"))

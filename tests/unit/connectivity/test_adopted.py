@@ -37,7 +37,12 @@ def study(tmp_path):
         coverage=[Path(f"{s}_cov.tsv") for s in stems], table=tmp_path / "out/batch.tsv",
     )  # fmt: skip
     adopted.run_batch(
-        outputs, root=tmp_path / "in", rows=rows, paths=[r["path"] for r in rows], measures=MEASURES, min_coverage=0.5
+        outputs,
+        root=tmp_path / "in",
+        rows=rows,
+        paths=[r["path"] for r in rows],
+        measures=MEASURES,
+        min_coverage=0.5,
     )
     return tables, outputs, tmp_path
 
@@ -60,7 +65,9 @@ def test_scans_that_cannot_be_used_have_a_reason_and_empty_matrices(study):
     table = read_tsv(outputs.table).set_index("participant_id")
     assert table["used"].to_list() == ["yes", "yes", "yes", "no", "no"]
     assert "volumes: 6" in table.loc["sub-04", "reason"] and "x" in table.loc["sub-05", "reason"]
-    assert table.loc["sub-02", "regions_without_data"] == 1 and table.loc["sub-01", "regions_without_data"] == 0
+    assert (
+        table.loc["sub-02", "regions_without_data"] == 1 and table.loc["sub-01", "regions_without_data"] == 0
+    )
     assert matrix.read_matrix(outputs.matrices[6]).isna().all().all()
     assert "volumes: 6" in read_json(outputs.sidecars[6])["NotUsed"]
 
@@ -75,11 +82,17 @@ def test_mean_counts_people_per_edge(study):
     )  # fmt: skip
     adopted.run_group(inputs, out, MEASURES)
     mean = matrix.read_matrix(out.matrices[0])
-    z = np.mean([np.arctanh(t["roi300"].corr(t["roi12"])) for t in (tables["01"], tables["02"], tables["03"])])
+    z = np.mean(
+        [np.arctanh(t["roi300"].corr(t["roi12"])) for t in (tables["01"], tables["02"], tables["03"])]
+    )
     assert mean.loc["roi300", "roi12"] == pytest.approx(np.tanh(z))
     assert mean.loc["roi7", "roi12"] == pytest.approx(tables["01"]["roi7"].corr(tables["01"]["roi12"]))
     note = read_json(out.sidecars[0])
-    assert note["NumberOfParticipants"] == 3 and note["NumberOfScansNotUsed"] == 2 and note["ParticipantsPerEdge"] == [1, 3]
+    assert (
+        note["NumberOfParticipants"] == 3
+        and note["NumberOfScansNotUsed"] == 2
+        and note["ParticipantsPerEdge"] == [1, 3]
+    )
     assert read_tsv(out.coverage)["participants"].to_list() == [3, 1, 3, 3]
     assert len(read_tsv(out.table)) == 5
     empty = read_tsv(outputs.table)

@@ -46,7 +46,9 @@ def test_planted_network_is_found_and_nulls_are_not():
     hits = 0
     for seed in range(20):
         null = np.random.default_rng(100 + seed).standard_normal((people, len(rows)))
-        table, _ = edges.compare(null, x, np.ones((people, 1)), size, permutations=99, threshold=2.5, seed=seed)
+        table, _ = edges.compare(
+            null, x, np.ones((people, 1)), size, permutations=99, threshold=2.5, seed=seed
+        )
         hits += bool((table["p_max"] <= 0.05).any())
     assert hits <= 4
 
@@ -75,7 +77,7 @@ PEOPLE = pd.DataFrame({
 
 def test_design_reads_groups_and_refuses_what_cannot_be_tested():
     who = [f"sub-{k}" for k in range(8)]
-    x, nuisance, rows, words = edges.design(PEOPLE, who, "group", ["age", "site"])
+    x, nuisance, _rows, words = edges.design(PEOPLE, who, "group", ["age", "site"])
     assert x.tolist() == [1, 0] * 4 and nuisance.shape == (8, 3) and "p than in c" in words
     np.testing.assert_allclose(nuisance[:, 1].sum(), 0)
     gap = PEOPLE.assign(age=["n/a", *PEOPLE["age"][1:]])
@@ -90,7 +92,7 @@ def test_design_reads_groups_and_refuses_what_cannot_be_tested():
 def test_whole_job(tmp_path):
     rng = np.random.default_rng(2)
     names = list("abcd")
-    paths, notes, who = [], [], []
+    paths, notes = [], []
     for k in range(8):
         for run in range(1 + k % 2):
             series = pd.DataFrame(rng.standard_normal((50, 4)), columns=names)
@@ -100,12 +102,19 @@ def test_whole_job(tmp_path):
             notes.append(tmp_path / f"sub-{k}_run-{run}.json")
             matrix.write_matrix(matrix.estimate(series, "pearsoncorrelation")[0], paths[-1])
             write_json({"CleanMinutes": 5.0, "MeanFramewiseDisplacement": 0.1 + 0.01 * k * k}, notes[-1])
-            who.append(f"sub-{k}")
     write_tsv(PEOPLE, tmp_path / "p.tsv")
-    record = {"name": "g", "variable": "group", "covariates": ["mean_fd_mm"], "block": "site", "permutations": 19, "threshold_t": 2.0, "seed": 1}
+    record = {
+        "name": "g",
+        "variable": "group",
+        "covariates": ["mean_fd_mm"],
+        "block": "site",
+        "permutations": 19,
+        "threshold_t": 2.0,
+        "seed": 1,
+    }
     inputs = SimpleNamespace(matrices=paths, sidecars=notes, participants=tmp_path / "p.tsv")
     outputs = SimpleNamespace(table=tmp_path / "e.tsv", sidecar=tmp_path / "e.json")
-    edges.run(inputs, outputs, measure="pearsoncorrelation", record=record, participants_of=who)
+    edges.run(inputs, outputs, record=record)
     table, note = read_tsv(outputs.table), read_json(outputs.sidecar)
     assert len(table) == 6 and note["EdgesTested"] == 6 and note["NumberOfParticipants"] == 8
     assert note["DegreesOfFreedom"] == 5 and note["Block"] == "site" and note["LeftOut"] == []

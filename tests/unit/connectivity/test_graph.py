@@ -70,7 +70,9 @@ def test_nulls_keep_every_degree_and_lose_the_order():
     lattice = ring(40, 3) > 0
     random = graph.rewired(lattice, 10, 1)
     assert (random.sum(1) == 6).all() and (random == random.T).all() and not np.diag(random).any()
-    assert graph.clustering(random.astype(float)).mean() < 0.5 * graph.clustering(lattice.astype(float)).mean()
+    assert (
+        graph.clustering(random.astype(float)).mean() < 0.5 * graph.clustering(lattice.astype(float)).mean()
+    )
     rng = np.random.default_rng(0)
     uneven = np.triu(rng.random((30, 30)) < rng.random(30)[:, None] * 0.5, 1)
     uneven = uneven | uneven.T
@@ -94,7 +96,7 @@ def test_participation_is_low_inside_a_module_and_high_for_a_hub():
 
 
 def test_sweep_tells_a_small_world_from_its_nulls_and_keeps_missing_regions():
-    r, label = blocks((10, 10, 10), 0.7, 0.2, seed=3)
+    r, _label = blocks((10, 10, 10), 0.7, 0.2, seed=3)
     names = [f"n{k}" for k in range(31)]
     values = np.full((31, 31), np.nan)
     used = np.arange(31) != 4

@@ -41,7 +41,12 @@ def test_reho_equals_kendalls_w():
 def test_amplitude_is_that_of_the_wave_with_and_without_gaps():
     times = np.arange(T) * TR
     span = T * TR
-    series = np.column_stack([3 * np.cos(2 * np.pi * 9 / span * times + 0.4), 0.5 * np.sin(2 * np.pi * 30 / span * times)]) + 7
+    series = (
+        np.column_stack(
+            [3 * np.cos(2 * np.pi * 9 / span * times + 0.4), 0.5 * np.sin(2 * np.pi * 30 / span * times)]
+        )
+        + 7
+    )
     frequency, amplitude = maps.amplitudes(series, times)
     assert frequency[8] == pytest.approx(9 / span) and len(frequency) == T // 2
     spectrum = np.abs(np.fft.rfft(series - series.mean(0), axis=0))[1:] * 2 / T
@@ -102,7 +107,9 @@ def scan(folder, rng):
     pd.DataFrame({**table, "csf": rng.standard_normal(volumes), "white_matter": rng.standard_normal(volumes), "framewise_displacement": 0.1}).to_csv(
         folder / "c.tsv", sep="\t", index=False
     )  # fmt: skip
-    pd.DataFrame({"index": [65000, 300, 7], "name": ["Lone", "Left", "Right"]}).to_csv(folder / "atlas.tsv", sep="\t", index=False)
+    pd.DataFrame({"index": [65000, 300, 7], "name": ["Lone", "Left", "Right"]}).to_csv(
+        folder / "atlas.tsv", sep="\t", index=False
+    )
     return labels
 
 
@@ -115,8 +122,16 @@ def test_whole_job(tmp_path):
     kinds = ["reho", "alff", "falff", "vmhc"]
     seeds = [{"name": "left", "region": "Left"}, {"name": "spot", "mm": [16, -4, 0], "radius_mm": 5}]
     names = [*kinds, "left", "spot"]
-    outputs = SimpleNamespace(maps=[tmp_path / f"{n}.nii.gz" for n in names], sidecars=[tmp_path / f"{n}.json" for n in names])
-    settings = {"kinds": kinds, "seeds": seeds, "strategy_name": "simple", "band_hz": [0.01, 0.08], "smoothing_mm": 0}
+    outputs = SimpleNamespace(
+        maps=[tmp_path / f"{n}.nii.gz" for n in names], sidecars=[tmp_path / f"{n}.json" for n in names]
+    )
+    settings = {
+        "kinds": kinds,
+        "seeds": seeds,
+        "strategy_name": "simple",
+        "band_hz": [0.01, 0.08],
+        "smoothing_mm": 0,
+    }
     maps.run(inputs, outputs, **settings)
     found = {n: nib.load(p).get_fdata() for n, p in zip(names, outputs.maps, strict=True)}
     active, rest = labels > 0, (labels == 0) & np.isfinite(found["alff"])
@@ -124,7 +139,10 @@ def test_whole_job(tmp_path):
     assert found["alff"][active].min() > 1.2 * np.mean(found["alff"][rest])
     assert found["falff"][active].mean() > 1.3 * found["falff"][rest].mean()
     # the lone spot lies on the midline and is its own mirror; the pair is homotopic
-    assert found["vmhc"][labels == 300].mean() > 0.8 and abs(np.nanmean(found["vmhc"][rest & (np.indices(rest.shape)[0] != 6)])) < 0.1
+    assert (
+        found["vmhc"][labels == 300].mean() > 0.8
+        and abs(np.nanmean(found["vmhc"][rest & (np.indices(rest.shape)[0] != 6)])) < 0.1
+    )
     for seed in ("left", "spot"):
         assert found[seed][labels == 7].mean() > 0.8 and abs(found[seed][labels == 65000].mean()) < 0.4
     assert np.isnan(found["alff"][:, 0]).all()

@@ -154,7 +154,9 @@ def test_lagged_correlation_finds_the_delay_and_skips_censored_volumes():
     rng = np.random.default_rng(4)
     t, tr = 400, 2.0
     source = np.convolve(rng.standard_normal(t + 20), np.ones(4) / 4, "same")
-    values = np.column_stack([source[10 : t + 10], source[8 : t + 8], source[10 : t + 10] * -1, rng.standard_normal(t)])
+    values = np.column_stack(
+        [source[10 : t + 10], source[8 : t + 8], source[10 : t + 10] * -1, rng.standard_normal(t)]
+    )
     values[:, :3] += 0.1 * rng.standard_normal((t, 3))
     values[50:60] = np.nan
     r, lag = matrix.lagged(values, tr)

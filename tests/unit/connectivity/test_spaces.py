@@ -11,7 +11,10 @@ from neurobraid.errors import InputError
 def people(count=8, volumes=80, regions=6, seed=0):
     rng = np.random.default_rng(seed)
     mix = rng.standard_normal((regions, regions))
-    return [rng.standard_normal((volumes, regions)) @ (mix + 0.2 * rng.standard_normal(mix.shape)) for _ in range(count)]
+    return [
+        rng.standard_normal((volumes, regions)) @ (mix + 0.2 * rng.standard_normal(mix.shape))
+        for _ in range(count)
+    ]
 
 
 def test_tangent_equals_nilearn():
@@ -20,7 +23,10 @@ def test_tangent_equals_nilearn():
 
     series = people()
     reference = ConnectivityMeasure(
-        kind="tangent", vectorize=True, cov_estimator=LedoitWolf(assume_centered=True), standardize="zscore_sample"
+        kind="tangent",
+        vectorize=True,
+        cov_estimator=LedoitWolf(assume_centered=True),
+        standardize="zscore_sample",
     )
     standard = [(s - s.mean(0)) / s.std(0) for s in series]
     reference.standardize = False
@@ -29,12 +35,17 @@ def test_tangent_equals_nilearn():
     np.testing.assert_allclose(ours.mean_, reference.mean_, atol=1e-5)
     # here the length of a vector is the distance of the matrix from the mean; nilearn's is shorter by the square root of 2
     np.testing.assert_allclose(ours.transform(series), np.sqrt(2) * theirs, atol=1e-4)
-    norms = [np.linalg.norm(tangent._map(ours._whiten @ tangent.covariance(s) @ ours._whiten, np.log)) for s in series]
+    norms = [
+        np.linalg.norm(tangent._map(ours._whiten @ tangent.covariance(s) @ ours._whiten, np.log))
+        for s in series
+    ]
     np.testing.assert_allclose(np.linalg.norm(ours.transform(series), axis=1), norms)
     # a new person is placed by the reference of the others
     new = people(1, seed=9)
     np.testing.assert_allclose(
-        ours.transform(new), np.sqrt(2) * reference.transform([(s - s.mean(0)) / s.std(0) for s in new]), atol=1e-4
+        ours.transform(new),
+        np.sqrt(2) * reference.transform([(s - s.mean(0)) / s.std(0) for s in new]),
+        atol=1e-4,
     )
 
 
@@ -46,7 +57,9 @@ def test_geometric_mean_is_invariant_and_refuses_flat_matrices():
     np.testing.assert_allclose(
         tangent.geometric_mean(change @ stack @ change.T), change @ mean @ change.T, rtol=1e-4, atol=1e-4
     )
-    np.testing.assert_allclose(tangent.geometric_mean(np.stack([np.eye(2), 4 * np.eye(2)])), 2 * np.eye(2), atol=1e-6)
+    np.testing.assert_allclose(
+        tangent.geometric_mean(np.stack([np.eye(2), 4 * np.eye(2)])), 2 * np.eye(2), atol=1e-6
+    )
     with pytest.raises(InputError, match="smallest eigenvalue"):
         tangent.geometric_mean(np.stack([np.eye(3), np.diag([1.0, 1, 0])]))
 
@@ -104,7 +117,9 @@ def test_surrogates_keep_spectrum_and_static_connectivity():
     rng = np.random.default_rng(4)
     series = rng.standard_normal((301, 4)) @ rng.standard_normal((4, 4))
     fake = dynamic.phase_randomised(series, rng)
-    np.testing.assert_allclose(np.abs(np.fft.rfft(fake, axis=0)), np.abs(np.fft.rfft(series, axis=0)), atol=1e-9)
+    np.testing.assert_allclose(
+        np.abs(np.fft.rfft(fake, axis=0)), np.abs(np.fft.rfft(series, axis=0)), atol=1e-9
+    )
     np.testing.assert_allclose(np.cov(fake.T), np.cov(series.T), atol=1e-9)
     assert np.abs(np.corrcoef(fake[:, 0], series[:, 0])[0, 1]) < 0.4
 

@@ -115,11 +115,11 @@ def test_own_strategy_and_thresholds():
 
 
 def test_names_known_to_the_config_are_those_there_are():
-    assert study.STRATEGIES == tuple(denoise.STRATEGIES)
+    assert tuple(denoise.STRATEGIES) == study.STRATEGIES
 
 
 def test_compcor_takes_six_of_the_combined_mask_only():
-    """fMRIPrep 20.2 numbers the components of all three masks alike; only the sidecar tells them apart."""
+    """FMRIPrep 20.2 numbers the components of all three masks alike; only the sidecar tells them apart."""
     table = pd.DataFrame({f"a_comp_cor_{k:02d}": np.arange(9.0) + k for k in (3, 0, 1, 2, 4, 5, 6, 7, 8, 9)})
     notes = {f"a_comp_cor_{k:02d}": {"Mask": "CSF" if k < 2 else "combined"} for k in range(10)}
     one = nuisance.one_mask(table, notes)
@@ -132,7 +132,9 @@ def test_compcor_takes_six_of_the_combined_mask_only():
 
 def test_covariates_are_taken_where_they_vary():
     people = ["sub-1", "sub-2", "sub-3"]
-    table = pd.DataFrame({"participant_id": ["sub-3", "sub-1", "sub-2"], "age": ["30", "20", "n/a"], "sex": ["F", "M", "F"]})
+    table = pd.DataFrame(
+        {"participant_id": ["sub-3", "sub-1", "sub-2"], "age": ["30", "20", "n/a"], "sex": ["F", "M", "F"]}
+    )
     values, names = strategies.covariate_table(table, people)
     assert names == ["age", "sex"]
     np.testing.assert_allclose(values, [[20, 1], [np.nan, 0], [30, 0]])
@@ -145,16 +147,27 @@ def test_whole_job_writes_every_threshold(tmp_path):
     paths = {"raw": [], "sidecars": [], "confounds": [], "confounds_json": []}
     for scan in scans:
         stem = tmp_path / scan["scan"]
-        for kind, ending in (("raw", "_raw.tsv"), ("sidecars", ".json"), ("confounds", "_desc-confounds_timeseries.tsv"), ("confounds_json", "_c.json")):
+        for kind, ending in (
+            ("raw", "_raw.tsv"),
+            ("sidecars", ".json"),
+            ("confounds", "_desc-confounds_timeseries.tsv"),
+            ("confounds_json", "_c.json"),
+        ):
             paths[kind].append(f"{stem}{ending}")
         write_tsv(pd.DataFrame(scan["series"], columns=regions["name"]), paths["raw"][-1])
         write_json({"RepetitionTime": 2.0}, paths["sidecars"][-1])
         write_tsv(scan["confounds"], paths["confounds"][-1])
         write_json({}, paths["confounds_json"][-1])
     write_tsv(regions.assign(index=range(60)), tmp_path / "atlas.tsv")
-    write_tsv(pd.DataFrame({"participant_id": [s["participant_id"] for s in scans], "age": range(8)}), tmp_path / "p.tsv")
+    write_tsv(
+        pd.DataFrame({"participant_id": [s["participant_id"] for s in scans], "age": range(8)}),
+        tmp_path / "p.tsv",
+    )
     inputs = SimpleNamespace(**paths, atlas_table=tmp_path / "atlas.tsv", participants=[tmp_path / "p.tsv"])
-    outputs = SimpleNamespace(**{k: tmp_path / f"o_{k}.tsv" for k in ("table", "scans", "edges", "similarity")}, sidecar=tmp_path / "o.json")
+    outputs = SimpleNamespace(
+        **{k: tmp_path / f"o_{k}.tsv" for k in ("table", "scans", "edges", "similarity")},
+        sidecar=tmp_path / "o.json",
+    )
     own = [{"name": "mine", "confounds": ["motion6"], "std_dvars_threshold": 3.0}]
     strategies.run(inputs, outputs, names=["scrubbing.2", "mine"], band_hz=[0.01, 0.1], own=own, restarts=3)
     note = read_json(outputs.sidecar)
