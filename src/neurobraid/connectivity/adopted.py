@@ -186,7 +186,8 @@ def run_group(inputs, outputs, measures):
         write_matrix(pd.DataFrame(mean, index=names, columns=names), list(outputs.matrices)[place])
         off = ~np.eye(len(mean), dtype=bool)
         content = sidecar(
-            "Group mean of matrices of adopted region series.", [], Measure=measure, Weighting=WEIGHTING,
+            "Group mean of matrices of adopted region series.", [], Measure=measure,
+            Weighting=WEIGHTING if known else WEIGHTING.replace("minutes of clean data", "volumes kept"),
             NumberOfParticipants=int(table.loc[used, "participant_id"].nunique()), NumberOfScans=int(used.sum()),
             NumberOfScansNotUsed=int((~used).sum()), ParticipantsPerEdge=[int(count[off].min()), int(count[off].max())],
         )  # fmt: skip
