@@ -12,6 +12,9 @@ from neurobraid.images.series import labels_on_grid, read_masked, region_sizes, 
 from neurobraid.jobs import log
 from neurobraid.provenance import sidecar
 
+LEAST_COVERAGE = 0.1
+"""An atlas none of whose regions is covered by more is in another space."""
+
 
 def extract(bold, mask, atlas_image, atlas_table):
     """Mean series of every region of an atlas.
@@ -32,6 +35,11 @@ def extract(bold, mask, atlas_image, atlas_table):
         Fraction of the region's voxels inside mask and field of view.
     table : pandas.DataFrame
         Regions.
+
+    Raises
+    ------
+    InputError
+        No region lies in the brain: the atlas is in another space.
     """
     brain = data(load(mask)) > 0.5
     values, image = read_masked(bold, brain)
@@ -44,6 +52,11 @@ def extract(bold, mask, atlas_image, atlas_table):
         values.T.reshape(*column, len(values)), labels[brain].reshape(column), table,
         mask=signal.reshape(column), full=region_sizes(labels, table),
     )  # fmt: skip
+    if not (coverage > LEAST_COVERAGE).any():
+        raise InputError(
+            atlas_image, "place", f"no region with more than {100 * LEAST_COVERAGE:.0f} % of its voxels inside the brain mask",
+            "an atlas in the space of the series", "bring the atlas to template space, or check the alignment of the scan",
+        )  # fmt: skip
     return series, coverage, table
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from neurobraid import __version__
 from neurobraid.files import read_json, write_json
-from neurobraid.reports import connectome, figures, methods, run_record, spec, strategies
+from neurobraid.reports import connectome, figures, methods, networks, run_record, spec, strategies
 from neurobraid.reports.gather import (
     LABELS,
     NOT_QUALITY,
@@ -831,6 +831,7 @@ class _Study:
             )
             mean = f"Mean over {plural(n, 'participant')} of task {task}"
             section.add(connectome.block(self.inputs, self.gallery, path, f"study_task-{task}", mean))
+        section.add(*networks.blocks(self.inputs, self.gallery))
         section.add(
             Note(
                 "Connectivity is sensitive to head motion. Compare participants only with motion as a covariate, and look at the "

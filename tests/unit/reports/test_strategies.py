@@ -34,15 +34,26 @@ def compared(tmp_path):
     }  # fmt: skip
     write_json(note, f"{stem}_desc-strategies_table.json")
     edges = {"node1": list("aab"), "node2": list("bcc"), "distance_mm": [20.0, 60, 90]}
-    many = pd.concat([pd.DataFrame({**edges, **{n: rng.uniform(-1, 1, 3) for n in NAMES}}) for _ in range(40)])
+    many = pd.concat(
+        [pd.DataFrame({**edges, **{n: rng.uniform(-1, 1, 3) for n in NAMES}}) for _ in range(40)]
+    )
     write_tsv(many.assign(distance_mm=rng.uniform(10, 150, 120)), f"{stem}_desc-strategyedges_table.tsv")
-    write_tsv(pd.DataFrame(np.eye(3), NAMES, NAMES).rename_axis("strategy"), f"{stem}_desc-strategysimilarity_table.tsv", index=True)
+    write_tsv(
+        pd.DataFrame(np.eye(3), NAMES, NAMES).rename_axis("strategy"),
+        f"{stem}_desc-strategysimilarity_table.tsv",
+        index=True,
+    )
     scans = pd.DataFrame({
         "participant_id": "sub-1", "scan": "sub-1_task-rest", "strategy": NAMES, "used": ["yes", "yes", "no"],
         "reason": ["n/a", "n/a", "4 degrees of freedom, fewer than 20"],
     })  # fmt: skip
     write_tsv(scans, f"{stem}_desc-strategyscans_table.tsv")
-    kinds = {"strategies": "strategies", "strategy_edges": "strategyedges", "strategy_similarity": "strategysimilarity", "strategy_scans": "strategyscans"}
+    kinds = {
+        "strategies": "strategies",
+        "strategy_edges": "strategyedges",
+        "strategy_similarity": "strategysimilarity",
+        "strategy_scans": "strategyscans",
+    }
     return Inputs({k: [f"{stem}_desc-{v}_table.tsv"] for k, v in kinds.items()}), tmp_path
 
 
@@ -64,7 +75,7 @@ def test_page_says_what_each_strategy_costs_and_who_was_left_out(compared):
     before = {p.name: p.read_bytes() for p in (folder / "figures").iterdir()}
     strategies.blocks(inputs, gallery)
     assert before == {p.name: p.read_bytes() for p in (folder / "figures").iterdir()}
-    tones = [b for b in section.blocks if b.kind == "table"][0].cells()
+    tones = next(b for b in section.blocks if b.kind == "table").cells()
     assert [row[2].tone for row in tones] == ["warn", "good", "good"]
 
 
@@ -95,14 +106,18 @@ def test_strongest_edges_and_their_threshold():
 
 def test_connectome_is_drawn_from_three_sides_with_its_threshold(tmp_path):
     rng = np.random.default_rng(1)
-    regions = pd.DataFrame(rng.uniform(-50, 50, (20, 3)), columns=["x", "y", "z"]).assign(name=[f"r{k}" for k in range(20)], index=range(20))
+    regions = pd.DataFrame(rng.uniform(-50, 50, (20, 3)), columns=["x", "y", "z"]).assign(
+        name=[f"r{k}" for k in range(20)], index=range(20)
+    )
     write_tsv(regions, tmp_path / "tpl-x_atlas-mini_dseg.tsv")
     r = np.corrcoef(rng.standard_normal((20, 60)))
     r[4] = r[:, 4] = np.nan
     path = tmp_path / "task-rest_atlas-mini_stat-pearsoncorrelation_relmat.tsv"
     write_tsv(pd.DataFrame(r, regions["name"], regions["name"]).rename_axis("Node"), path, index=True)
     gallery = Gallery(tmp_path / "figures", tmp_path / "index.html")
-    picture = connectome.block(Inputs({"atlas_tables": [tmp_path / "tpl-x_atlas-mini_dseg.tsv"]}), gallery, path, "study", "Mean")
+    picture = connectome.block(
+        Inputs({"atlas_tables": [tmp_path / "tpl-x_atlas-mini_dseg.tsv"]}), gallery, path, "study", "Mean"
+    )
     # 19 regions have 171 edges: 3 % are 5
     assert "the 5 strongest of 171 edges, |r| ≥ " in picture.caption and "not a test" in picture.caption
     assert (tmp_path / "figures/study_atlas-mini_connectome.png").stat().st_size > 5000
