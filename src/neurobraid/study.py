@@ -132,6 +132,28 @@ def _check_strategies(connectivity, problems):
                 near = difflib.get_close_matches(name, known, n=1)
                 fix = f"did you mean {near[0]}?" if near else "choose one of these or define it in strategies"
                 problems.add(CONFIG, f"connectivity.{key}", name, ", ".join(known), fix)
+    for n, seed in enumerate(connectivity["seeds"]):
+        if ("mm" in seed) == ("region" in seed):
+            problems.add(
+                CONFIG, f"connectivity.seeds.{n}", sorted(seed), "region or mm, one of them", "give the seed one place"
+            )  # fmt: skip
+    needing = [name for name in ("graph", "gradients") if name in connectivity["networks"]]
+    needing += ["edges"] if connectivity["edges"] else []
+    if needing and "pearsoncorrelation" not in connectivity["measures"]:
+        problems.add(
+            CONFIG, "connectivity.measures", connectivity["measures"], "pearsoncorrelation among them",
+            f"add it: {', '.join(needing)} read these matrices",
+        )  # fmt: skip
+    for section in ("seeds", "edges"):
+        names = [record["name"] for record in connectivity[section]]
+        for name in sorted({n for n in names if names.count(n) > 1}):
+            problems.add(
+                CONFIG,
+                f"connectivity.{section}",
+                f"{name} twice",
+                "every name once",
+                "rename one of the records",
+            )
 
 
 def _check_pet(pet, problems):

@@ -263,6 +263,8 @@ def test_series_of_other_programs_need_no_raw_data(tmp_path):
     [
         ({"strategy": "simpel"}, ["connectivity.strategy is simpel", "did you mean simple?"]),
         ({"compare_strategies": ["scrubbing"]}, ["connectivity.compare_strategies is scrubbing", "scrubbing.5"]),
+        ({"seeds": [{"name": "a"}]}, ["connectivity.seeds.0", "region or mm"]),
+        ({"networks": ["graph"], "measures": ["covariance"]}, ["pearsoncorrelation among them", "graph read"]),
         ({"strategies": [{"name": "simple", "confounds": ["motion6"]}]}, ["simple twice", "rename the strategy"]),
     ],
 )

@@ -39,6 +39,7 @@ REST_SCANS = {
 MAP_NAMES = [f"stat-{kind}" for kind in config["connectivity"]["maps"]] + [
     f"stat-z_desc-{seed['name']}Seed" for seed in config["connectivity"]["seeds"]
 ] or ["stat-none"]
+FIRST_ATLAS = (ATLASES or ["none"])[0]
 EDGE_RECORDS = {record["name"]: record for record in config["connectivity"]["edges"]}
 PEARSON_MATRICES, PEARSON_SIDECARS = (
     {
@@ -214,8 +215,8 @@ rule connectivity_maps:
         mask=f"{REST_FILE}_space-{MNI}_desc-brain_mask.nii.gz",
         confounds=f"{REST_FILE}_desc-confounds_timeseries.tsv",
         confounds_json=f"{REST_FILE}_desc-confounds_timeseries.json",
-        atlas_image=f"<derivatives>/atlases/tpl-{MNI}_atlas-{ATLASES[0]}_dseg.nii.gz",
-        atlas_table=f"<derivatives>/atlases/tpl-{MNI}_atlas-{ATLASES[0]}_dseg.tsv",
+        atlas_image=f"<derivatives>/atlases/tpl-{MNI}_atlas-{FIRST_ATLAS}_dseg.nii.gz",
+        atlas_table=f"<derivatives>/atlases/tpl-{MNI}_atlas-{FIRST_ATLAS}_dseg.tsv",
     output:
         maps=[f"{REST_FILE}_space-{MNI}_{name}_boldmap.nii.gz" for name in MAP_NAMES],
         sidecars=[f"{REST_FILE}_space-{MNI}_{name}_boldmap.json" for name in MAP_NAMES],
