@@ -33,6 +33,7 @@ BIDSIGNORE = (
             "pet",
             "petref",
             "boldref",
+            "boldmap",
             "T2starmap",
             "desc-validity_mask",
             "fieldmap",

@@ -276,3 +276,60 @@ def test_partial_volume_correction_needs_a_point_spread(tmp_path):
     done = snakemake("--dry-run", "--directory", home, check=False)
     text = done.stdout + done.stderr
     assert done.returncode and "pet.psf_fwhm_mm is missing" in text and "never guessed" in text
+
+
+def test_connectivity_options_have_their_files(tmp_path):
+    """Comparison of strategies, maps, seeds, networks, components and edge tests: names follow BIDS, jobs stay coarse."""
+    connectivity = {
+        "compare_strategies": ["baseline", "mine"], "strategies": [{"name": "mine", "confounds": ["motion6"], "fd_threshold_mm": 0.4}],
+        "maps": ["reho", "vmhc"], "seeds": [{"name": "pcc", "mm": [0, -52, 26]}], "networks": ["graph", "gradients", "dynamic"],
+        "components": {"number": 5}, "edges": [{"name": "sexes", "variable": "sex"}],
+    }  # fmt: skip
+    home = study(tmp_path, tree("no_sessions"), "rest-only", connectivity=connectivity)
+    (tmp_path / "raw/participants.tsv").write_text("participant_id\tsex\nsub-01\tF\nsub-02\tM\nsub-03\tF\n")
+    files = outputs(home)
+    for ending in (
+        "_stat-reho_boldmap.nii.gz", "_stat-z_desc-pccSeed_boldmap.json", "_stat-mean_desc-raw_timeseries.tsv",
+        "group/task-rest_atlas-braid100_desc-strategies_table.tsv", "_desc-graphnodes_table.tsv", "_desc-gradients_table.tsv",
+        "_desc-dynamicstates_table.tsv", "_desc-components_boldmap.nii.gz", "_contrast-sexes_desc-edges_table.tsv",
+    ):  # fmt: skip
+        assert any(path.endswith(ending) for path in files), ending
+    for path in files:
+        if Path(path).name.startswith(("sub-", "task-")) and path.startswith("results/derivatives"):
+            assert name_problems(Path(path).name) == [] or path.endswith("_components"), path
+    jobs = planned(home)
+    assert jobs["connectivity_strategies"] == jobs["connectivity_graph"] == jobs["connectivity_components"] == 1
+    assert jobs["connectivity_maps"] == jobs["connectivity_timeseries"]
+
+
+def test_series_of_other_programs_need_no_raw_data(tmp_path):
+    for k in range(70):
+        path = tmp_path / f"series/sub-{k:02d}/func/sub-{k:02d}_task-rest_space-MNI_atlas-4S156Parcels_stat-mean_timeseries.tsv"
+        path.parent.mkdir(parents=True)
+        path.write_text("a\tb\n0.1\t0.2\n")
+    (tmp_path / "study").mkdir()
+    options = ("--configfile", EXAMPLES / "series-only/config.yaml", "--config", "adopt={series: ../series}")
+    jobs = planned(tmp_path / "study", *options)
+    assert jobs == {"connectivity_adopt_001": 1, "connectivity_adopt_002": 1, "connectivity_adopted": 1, "all": 1}
+    files = outputs(tmp_path / "study", *options)
+    assert len([path for path in files if path.endswith("_stat-partialcorrelation_relmat.tsv")]) == 71
+    for path in files:
+        if "/func/" in path:
+            assert name_problems(Path(path).name) == [], path
+
+
+@pytest.mark.parametrize(
+    ("connectivity", "parts"),
+    [
+        ({"strategy": "simpel"}, ["connectivity.strategy is simpel", "did you mean simple?"]),
+        ({"compare_strategies": ["scrubbing"]}, ["connectivity.compare_strategies is scrubbing", "scrubbing.5"]),
+        ({"seeds": [{"name": "a"}]}, ["connectivity.seeds.0", "region or mm"]),
+        ({"networks": ["graph"], "measures": ["covariance"]}, ["pearsoncorrelation among them", "graph read"]),
+        ({"strategies": [{"name": "simple", "confounds": ["motion6"]}]}, ["simple twice", "rename the strategy"]),
+    ],
+)
+def test_unknown_strategies_stop_before_any_work(tmp_path, connectivity, parts):
+    home = study(tmp_path, tree("one_participant"), "rest-only", connectivity=connectivity)
+    done = snakemake("--cores", 1, "--directory", home, check=False)
+    text = done.stdout + done.stderr
+    assert done.returncode and all(part in text for part in parts), text[-3000:]

@@ -243,6 +243,35 @@ rule report_study:
                 ("inference", "summary.json"),
             )
         },
+                f"<derivatives>/group/task-{task}_atlas-{atlas}_desc-{what}_table.tsv"
+                for task in REST_TASKS
+                if COMPARED and group_possible("bold", task)
+                for atlas in ATLASES
+            ]
+            for kind, what in (
+                ("strategies", "strategies"),
+                ("strategy_edges", "strategyedges"),
+                ("strategy_similarity", "strategysimilarity"),
+                ("strategy_scans", "strategyscans"),
+            )
+        },
+        **{
+            kind: [
+                f"<derivatives>/group/task-{task}_atlas-{atlas}_desc-{kind}_table.tsv"
+                for task in REST_TASKS
+                if kind in config["connectivity"]["networks"]
+                and group_possible("bold", task)
+                for atlas in ATLASES
+            ]
+            for kind in ("graph", "gradients", "dynamic")
+        },
+        edges=[
+            f"<derivatives>/group/task-{task}_atlas-{atlas}_contrast-{contrast}_desc-edges_table.tsv"
+            for task in REST_TASKS
+            if group_possible("bold", task)
+            for atlas in ATLASES
+            for contrast in EDGE_RECORDS
+        ],
         pages=collect("<reports>/{participant}.html", participant=PARTICIPANTS),
         records=collect(
             "<reports>/provenance/{participant}.json", participant=PARTICIPANTS

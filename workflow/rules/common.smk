@@ -44,7 +44,8 @@ def checked(make, *arguments):
 config = checked(
     _study.check_config, config, REPOSITORY / "workflow/schemas/config.schema.yaml"
 )
-BUILTIN = not config["bids"]
+SERIES_ONLY = bool(config["adopt"]["series"]) and not config["bids"]
+BUILTIN = not config["bids"] and not SERIES_ONLY
 STUDY = checked(_study.open_study, config)
 PARTICIPANTS = STUDY.participants
 ATLASES = [record["name"] for record in config["atlases"]]
@@ -207,6 +208,8 @@ def every_stage(wildcards):
         "prediction",
         "report",
     )
+    if SERIES_ONLY:
+        stages = ("connectivity",)
     return [path for stage in stages for path in getattr(rules, stage).input]
 
 

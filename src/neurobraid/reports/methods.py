@@ -300,7 +300,13 @@ def _connectivity(settings, facts, cite) -> str:
         strategy,
         "head-motion regressors and scrubbing of motion outliers" if "scrub" in strategy else strategy,
     )
-    measures = {"pearsoncorrelation": "Pearson correlation", "partialcorrelation": "partial correlation"}
+    for record in get(settings, "connectivity.strategies", []) or []:
+        if record["name"] == strategy:
+            plain = f"defined for this study: {words(record['confounds'])}"
+    measures = {
+        "pearsoncorrelation": "Pearson correlation", "partialcorrelation": "partial correlation",
+        "laggedcorrelation": "correlation at the best lag",
+    }  # fmt: skip
     kinds = words(measures.get(m, m) for m in get(settings, "connectivity.measures", []))
     return (
         f"Regional series of {words(f'task {t}' for t in facts['connectivity'])} were averaged over the regions of atlas "

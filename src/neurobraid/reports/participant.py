@@ -494,7 +494,7 @@ class _Participant:
     def _carpets(self, scan, run, confounds, tr, path):
         """Carpets before and after, tissue of their rows, and the sentences about them."""
         from neurobraid.bold.nuisance import cosine_basis, select
-        from neurobraid.connectivity.denoise import STRATEGIES
+        from neurobraid.connectivity.denoise import strategy
         from neurobraid.images.transforms import read_affines
 
         mask, keep, anatomy = run["mask"], run["keep"], run["anatomy"]
@@ -509,7 +509,8 @@ class _Participant:
         of_echo = f" of echo {run['echo']}" if run["echo"] else ""
         tail = f" Below, the recorded signal{of_echo} of voxels by tissue, in standard deviations without linear trend"
         name = self.setting("connectivity", "strategy", default="simple")
-        groups = list(STRATEGIES[name].groups if name in STRATEGIES else STRATEGIES["simple"].groups)
+        chosen = strategy(name, self.setting("connectivity", "strategies", default=[]))
+        groups = list(chosen.groups)
         hmc = self.inputs.find("hmc", scan)
         try:
             regressors = select(confounds, groups, path).to_numpy(float)
@@ -527,8 +528,7 @@ class _Participant:
                 "csfwm8": "CSF and white-matter signals with their expansions", "global_signal": "global signal",
                 "compcor": "CompCor components"}  # fmt: skip
         listed = ", ".join(what.get(g, g) for g in groups)
-        scrubs = name in STRATEGIES and STRATEGIES[name].fd_threshold_mm
-        censored = "Volumes that the strategy leaves out are kept here. " if scrubs else ""
+        censored = "Volumes that the strategy leaves out are kept here. " if chosen.censors else ""
         listed = f"{listed} and cosines" if listed else "cosines"
         lost = 100 * (1 - float(after[:, keep].var() / max(before[:, keep].var(), 1e-12)))
         done = "realigned (linear interpolation) and " if motion is not None else ""
@@ -931,6 +931,9 @@ def matrix_picture(inputs: Inputs, gallery: Gallery, path, stem: str, what: str)
     measures = {
         "pearsoncorrelation": ("Pearson r", "Pearson correlation"),
         "partialcorrelation": ("partial r", "partial correlation"),
+        "covariance": ("covariance (%²)", "covariance"),
+        "laggedcorrelation": ("r at best lag", "correlation at the best lag"),
+        "coherence": ("coherence", "magnitude-squared coherence"),
     }
     label, long = measures.get(measure, (measure, measure))
     gap = f" {missing} regions without a value are grey." if missing else ""

@@ -9,7 +9,7 @@ import numpy as np
 
 from neurobraid import __version__
 from neurobraid.files import read_json, write_json
-from neurobraid.reports import figures, inference, methods, run_record, spec
+from neurobraid.reports import connectome, figures, inference, methods, networks, run_record, spec, strategies
 from neurobraid.reports.gather import (
     LABELS,
     NOT_QUALITY,
@@ -855,6 +855,7 @@ class _Study:
                     )
                 )
             return
+        section.add(*strategies.blocks(self.inputs, self.gallery))
         for path in paths:
             names = entities_of(path)
             task = names.get("task", "?")
@@ -868,6 +869,9 @@ class _Study:
                     f"Mean over {plural(n, 'participant')} of task {task}",
                 )
             )
+            mean = f"Mean over {plural(n, 'participant')} of task {task}"
+            section.add(connectome.block(self.inputs, self.gallery, path, f"study_task-{task}", mean))
+        section.add(*networks.blocks(self.inputs, self.gallery))
         section.add(
             Note(
                 "Connectivity is sensitive to head motion. Compare participants only with motion as a covariate, and look at the "
