@@ -431,6 +431,8 @@ rule activation_inference:
         code=code_digest("activation"),
     script:
         "../../scripts/activation_inference.py"
+
+
 rule activation_regions:
     """Gather the effects of regions over the participants of a task."""
     input:

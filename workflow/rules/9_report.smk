@@ -243,6 +243,8 @@ rule report_study:
                 ("inference", "summary.json"),
             )
         },
+        **{
+            kind: [
                 f"<derivatives>/group/task-{task}_atlas-{atlas}_desc-{what}_table.tsv"
                 for task in REST_TASKS
                 if COMPARED and group_possible("bold", task)
