@@ -99,7 +99,7 @@ def statistic_surface(maps: Mapping[str, np.ndarray], *, threshold: float, label
     shown = size[size >= threshold]
     top = max(float(np.percentile(shown, 99.9)), threshold + 1) if shown.size else threshold + 1
     with style.look():
-        figure = style.new_figure(style.WIDTH, 2.3, layout="constrained")
+        figure = style.new_figure(style.WIDTH, 2.6, layout="constrained")
         panels = figure.subplots(1, 4)
         for axes, (hemisphere, view, side) in zip(panels, VIEWS, strict=True):
             part = meshes.parts[HEMISPHERES[hemisphere]]
