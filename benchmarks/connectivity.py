@@ -1,14 +1,18 @@
 """Connectivity against planted truth: motion that must be found and removed, and how many minutes an edge needs.
 
-    python benchmarks/connectivity.py [--seeds 5] [--abide FOLDER]
+    python benchmarks/connectivity.py [--seeds 5] [--cohort FOLDER]
 
 Prints one tab-separated line per figure: name, value, unit, goal, ok or short. About four minutes on one core; with
-``--abide`` (a folder with ``timeseries/`` and ``participants.tsv``) also the cost of the matrices of a whole cohort.
+``--cohort`` (a folder of region series, see `neurobraid.bids.series`) also the cost of the matrices of a whole cohort.
 """
 
 import argparse
+import resource
 import sys
+import tempfile
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -257,16 +261,63 @@ def recovery(people=40):
         report(f"{minutes} min: group mean, edge r", value, "r", "> .98", value > 0.98)
 
 
+def cohort(folder):
+    """Cost of the matrices of a cohort of region series, as the jobs of the workflow make them, and what became of empty regions."""
+    from neurobraid.bids.series import find_series
+    from neurobraid.connectivity import adopted
+
+    measures = ["pearsoncorrelation", "partialcorrelation"]
+    started, clock = time.process_time(), time.time()
+    rows = find_series(folder).to_dict("records")
+    with tempfile.TemporaryDirectory() as scratch:
+        stems = [Path(scratch, row["scan"]) for row in rows]
+        outputs = SimpleNamespace(
+            matrices=[f"{s}_{m}.tsv" for s in stems for m in measures],
+            sidecars=[f"{s}_{m}.json" for s in stems for m in measures],
+            coverage=[f"{s}_coverage.tsv" for s in stems],
+            table=Path(scratch, "table.tsv"),
+        )
+        adopted.run_batch(
+            outputs,
+            root=folder,
+            rows=rows,
+            paths=[r["path"] for r in rows],
+            measures=measures,
+            min_coverage=0.5,
+        )
+        table = pd.read_csv(outputs.table, sep="\t")
+        spent, waited = time.process_time() - started, time.time() - clock
+        lacking = table[table["regions_without_data"] > 0]
+        whole = all(
+            matrix.read_matrix(f"{Path(scratch, scan)}_{measures[0]}.tsv").isna().all().sum() == lost
+            for scan, lost in zip(lacking["scan"], lacking["regions_without_data"], strict=True)
+        )
+    report(
+        "cohort: scans used",
+        (table["used"] == "yes").sum(),
+        "scans",
+        f"{len(rows)}",
+        (table["used"] == "yes").all(),
+    )
+    report("cohort: people with regions without data", len(lacking), "people", "n/a in their matrices", whole)
+    report("cohort: processor time", spent, "s", "< 300", spent < 300)
+    report("cohort: time on the wall", waited, "s", "shown", True)
+    report("cohort: memory", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "MB", "< 1000", True)
+
+
 def main():
     """Run all parts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--only", choices=["motion", "recovery"], help="one part")
+    parser.add_argument("--only", choices=["motion", "recovery", "cohort"], help="one part")
+    parser.add_argument("--cohort", type=Path, help="folder of region series")
     options = parser.parse_args()
     if options.only in (None, "motion"):
         motion(options.seeds)
     if options.only in (None, "recovery"):
         recovery()
+    if options.cohort and options.only in (None, "cohort"):
+        cohort(options.cohort)
 
 
 if __name__ == "__main__":

@@ -313,7 +313,41 @@ def _connectivity(settings, facts, cite) -> str:
         f"{words(a['name'] for a in get(settings, 'atlases', []))} and denoised in one regression with the strategy “{strategy}” "
         f"({plain}; {cite('denoise', 'named as in the benchmark')}), band {band[0]:g} to {band[1]:g} Hz. Matrices hold the {kinds} "
         f"of all pairs of regions covered to at least {100 * get(settings, 'connectivity.min_coverage', 0.5):.0f} %."
+        f"{_further(settings)}"
     )
+
+
+def _further(settings) -> str:
+    """Sentences on what was asked for beside the matrices."""
+    said = []
+    compared = get(settings, "connectivity.compare_strategies", [])
+    if compared:
+        said.append(
+            f"The strategies {words(compared)} were compared on the same series by QC-FC, degrees of freedom and reliability."
+        )
+    maps = [
+        *get(settings, "connectivity.maps", []),
+        *(f"seed {s['name']}" for s in get(settings, "connectivity.seeds", [])),
+    ]
+    if maps:
+        width = get(settings, "connectivity.maps_smoothing_mm", 6)
+        said.append(f"Maps by voxel ({words(maps)}) were smoothed by {width:g} mm.")
+    notes = {
+        "graph": "graph measures over 10 to 30 % of the edges, relative to 20 random networks of the same degrees",
+        "gradients": "gradients by diffusion maps, participants aligned to the group by Procrustes rotation",
+        "dynamic": "connectivity in sliding windows of 45 s, beside 19 phase-randomised surrogates",
+    }
+    networks = [notes[name] for name in get(settings, "connectivity.networks", [])]
+    if networks:
+        said.append(f"Further measures: {'; '.join(networks)}.")
+    for record in get(settings, "connectivity.edges", []):
+        covariates = words(record.get("covariates", [])) or "none"
+        said.append(
+            f"The effect of {record['variable']} was tested at every edge (linear model, covariates: {covariates}; false discovery rate, and "
+            f"{record.get('permutations', 0)} permutations for family-wise p of edges and of components beyond |t| > "
+            f"{record.get('threshold_t', 3.1):g})."
+        )
+    return "".join(f" {sentence}" for sentence in said)
 
 
 def _pet(settings, facts, cite) -> str:

@@ -62,11 +62,8 @@ def summary_figure(found, people: int):
             axis.set_yticks(at, names)
             axis.set_ylim(-0.6, len(names) - 0.4)
             if key == "qcfc_median_abs" and found["qcfc_expected"].notna().any():
-                axis.plot(
-                    found["qcfc_expected"], at, "|", color=style.VERMILION, markersize=11, markeredgewidth=1.6,
-                    label="by chance",
-                )  # fmt: skip
-                axis.legend(loc="lower right")
+                chance = found["qcfc_expected"]
+                axis.plot(chance, at, "|", color=style.VERMILION, markersize=11, markeredgewidth=1.6)
             if key == "participants":
                 axis.axvline(people, color=style.SOFT, linestyle=(0, (4, 2)))
         return figure
@@ -83,8 +80,8 @@ def distance_figure(edges, names):
         Strategies.
     """
     with style.look():
-        columns = min(len(names), ROW)
-        rows = -(-len(names) // columns)
+        rows = -(-len(names) // ROW)
+        columns = -(-len(names) // rows)
         figure = style.new_figure(style.WIDTH, 0.5 + 2.1 * rows, layout="constrained")
         axes = np.atleast_1d(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)).ravel()
         distance = edges["distance_mm"].to_numpy(float)
@@ -232,7 +229,7 @@ def _table(found):
         f"Measures of every strategy. Whatever the strategy, {stringent} participants meet the stringent motion criterion (mean FD "
         f"below 0.25 mm and at least 80 % of volumes at or below 0.2 mm) and {minimal} the minimal one (mean FD below 0.55 mm).",
         numeric=tuple(heads[1:]),
-        note="Median |QC-FC|: green up to 1.15 times what chance gives.",
+        note="Median |QC-FC|: green up to 1.15 times what chance gives.", compact=True,
     )  # fmt: skip
 
 
