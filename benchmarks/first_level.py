@@ -3,7 +3,7 @@
     python benchmarks/first_level.py [--data DIR] [--repeats N] [--voxels N]
 
 Prints one tab-separated line per figure: name, value, unit, goal, ok or short. Both run on one thread, in turns, in this
-process; each time is the best of the repeats. Agreement needs ``studyforrest-localizer-small`` in the data folder
+process; each time is CPU time, the best of the repeats. Agreement needs ``studyforrest-localizer-small`` in the data folder
 (``$NEUROBRAID_DATA``) and is left out where it is not there.
 """
 
@@ -130,9 +130,9 @@ def timing(repeats, voxels):
         best = {}
         for _ in range(repeats):
             for name, run in (("neurobraid", ours), ("nilearn", theirs)):
-                start = time.perf_counter()
+                start = time.process_time()
                 z = run(model)
-                best[name] = min(best.get(name, (np.inf, None))[0], time.perf_counter() - start), z
+                best[name] = min(best.get(name, (np.inf, None))[0], time.process_time() - start), z
         for name in best:
             say(
                 f"{model}, {mask.sum()} voxels x {VOLUMES} volumes: {name}",

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from neurobraid.activation.first_level import run
-from neurobraid.files import read_json
 from neurobraid.jobs import job_log
 
 if TYPE_CHECKING:
@@ -13,7 +12,7 @@ with job_log(snakemake.log[0]):
     run(
         snakemake.input,
         snakemake.output,
-        read_json(snakemake.input.model),
+        snakemake.params.model,
         snakemake.params.atlases,
         noise_model=snakemake.params.noise_model,
         drift=snakemake.params.drift,

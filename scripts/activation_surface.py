@@ -9,4 +9,4 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job_log(snakemake.log[0]):
-    run(snakemake.input, snakemake.output, **snakemake.params.settings)
+    run(snakemake.input, snakemake.output, snakemake.params.model, **snakemake.params.settings)

@@ -150,7 +150,7 @@ for TASK, PLAN in STATS_MODELS.items():
             mask=f"{RUN_FILE}_space-{MNI}_desc-brain_mask.nii.gz",
             confounds=f"{RUN_FILE}_desc-confounds_timeseries.tsv",
             events=raw("bold", "events"),
-            model=place(MODEL_FILE, task=TASK),
+            checked=ancient(place(MODEL_FILE, task=TASK)),
             atlas_images=collect(f"{ATLAS_FILE}.nii.gz", atlas=ATLASES),
             atlas_tables=collect(f"{ATLAS_FILE}.tsv", atlas=ATLASES),
         output:
@@ -179,6 +179,7 @@ for TASK, PLAN in STATS_MODELS.items():
             mem_mb=memory(400, 12),
             runtime=60,
         params:
+            model=PLAN.run_part,
             atlases=ATLASES,
             noise_model=lookup(dpath="activation/noise_model", within=config),
             high_pass_hz=lookup(dpath="activation/high_pass_hz", within=config),
@@ -277,7 +278,7 @@ for TASK, PLAN in STATS_MODELS.items():
                 "bold", f"{RUN_FILE}_desc-confounds_timeseries.tsv"
             ),
             events=participant_scans("bold", "{events}"),
-            model=place(MODEL_FILE, task=TASK),
+            checked=ancient(place(MODEL_FILE, task=TASK)),
         output:
             maps=collect(
                 SURFACE_MAP,
@@ -300,6 +301,7 @@ for TASK, PLAN in STATS_MODELS.items():
             mem_mb=memory(800, 12),
             runtime=60,
         params:
+            model=PLAN.run_part,
             settings={
                 key: config["activation"][key]
                 for key in (

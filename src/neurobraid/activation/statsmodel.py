@@ -145,6 +145,24 @@ class Plan:
         return self.t_names + [joined(name, b["name"]) for b in self.between for name in self.t_names]
 
     @property
+    def run_part(self):
+        """The model as far as a run is concerned: a changed group design must not re-run the first level."""
+        nodes = [n for n in self.model["Nodes"] if n["Level"].lower() != "dataset"]
+        names = {n["Name"] for n in nodes}
+        return {
+            "Name": self.model.get("Name", self.task),
+            "BIDSModelVersion": self.model.get("BIDSModelVersion", VERSION),
+            "Input": {"task": [self.task]},
+            "Nodes": [
+                n
+                if n["Level"].lower() == "run"
+                else {"Level": n["Level"], "Name": n["Name"], "Model": {"Type": "meta", "X": [1]}}
+                for n in nodes
+            ],
+            "Edges": [e for e in edges_of(self.model) if {e["Source"], e["Destination"]} <= names],
+        }
+
+    @property
     def needs_trial_type(self):
         """Whether the run node reads the column trial_type of the events."""
         node = node_at(self.model, "run")

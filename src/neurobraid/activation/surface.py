@@ -191,19 +191,20 @@ def run_effects(bold, mask, metadata, confounds, events, model, settings, hemisp
     return effect, variance, fitted.dof
 
 
-def run(inputs, outputs, **settings):
+def run(inputs, outputs, model, **settings):
     """Model all runs of a participant on the surface and write fixed effects.
 
     Parameters
     ----------
-    inputs : object with attributes bold, mask, metadata, confounds, events, model
-        Lists with one file per run; one model.
+    inputs : object with attributes bold, mask, metadata, confounds, events
+        Lists with one file per run.
     outputs : object with attributes maps, sidecar
         maps: contrast by contrast, hemisphere L then R, statistics as in `maps.STATS`.
+    model : dict
+        Stats Model.
     **settings
         noise_model, smoothing_mm, high_pass_hz, drift, scrub of the config.
     """
-    model = read_json(inputs.model)
     names = [c["name"] for c in statsmodel.plans(model)[0].contrasts if c["test"] == "t"]
     columns = (inputs.bold, inputs.mask, inputs.metadata, inputs.confounds, inputs.events)
     runs = list(zip(*(list(c) for c in columns), strict=True))

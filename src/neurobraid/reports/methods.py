@@ -223,6 +223,15 @@ def _bold(settings, facts, cite) -> str:
     )
 
 
+def _response(hrf) -> str:
+    shape, *extras = [part.strip() for part in str(hrf).split("+")]
+    if shape == "fir":
+        return "a finite impulse response"
+    more = {"derivative": "temporal", "dispersion": "dispersion"}
+    named = words([more[e] for e in extras])
+    return f"the {shape.upper()} haemodynamic response" + (f" with {named} derivative" if extras else "")
+
+
 def _noise(model) -> str:
     if model == "ols":
         return "independent noise"
@@ -266,8 +275,8 @@ def _activation(settings, facts, cite) -> str:
     smoothing = get(settings, "activation.smoothing_mm", 0)
     smooth = f"smoothed to {smoothing:g} mm (FWHM of the kernel) and " if smoothing else ""
     text = (
-        f"General linear models were fitted to each run of {words(tasks)}: series were {smooth}modelled with the "
-        f"{str(get(settings, 'activation.hrf', 'spm')).upper()} haemodynamic response, cosine drifts above "
+        f"General linear models were fitted to each run of {words(tasks)}: series were {smooth}modelled with "
+        f"{_response(get(settings, 'activation.hrf', 'spm'))}, cosine drifts above "
         f"{1 / get(settings, 'activation.high_pass_hz', 1 / 128):.0f} s, the confounds "
         f"{words(get(settings, 'activation.confounds', []))}, and {noise}. Runs were combined by fixed effects."
     )

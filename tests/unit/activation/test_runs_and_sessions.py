@@ -9,6 +9,7 @@ from neurobraid.activation import design as designs
 from neurobraid.activation import first_level, fixed
 from neurobraid.activation.maps import from_triangle, triangle
 from neurobraid.bold import nuisance
+from neurobraid.errors import InputError
 from neurobraid.files import read_json, read_tsv, write_json, write_tsv
 from tests.unit.activation.test_first_level import Paths
 
@@ -70,6 +71,18 @@ def test_mixed_timing_gives_the_planted_effect_where_one_value_for_all_fails(mix
     write_json({"RepetitionTime": RUNS["slow"][0], "StartTime": RUNS["slow"][1]}, wrong)
     stretched = model(paths["fast"], wrong).maps["go"]["effect"].mean()
     assert abs(stretched / TRUTH - 1) > 0.2, "repetition time of the first run for all"
+
+
+def test_confounds_of_another_length_are_refused(mixed, tmp_path):
+    _, paths = mixed
+    other = tmp_path / "confounds.tsv"
+    read_tsv(f"{paths['slow']}_confounds.tsv").iloc[:-3].to_csv(other, sep="\t", index=False)
+    with pytest.raises(InputError, match="160") as error:
+        first_level.estimate(
+            f"{paths['slow']}_bold.nii.gz", f"{paths['slow']}_mask.nii.gz", f"{paths['slow']}_bold.json", other,
+            f"{paths['slow']}_events.tsv", [{"name": "go", "weights": {"go": 1}}],
+        )  # fmt: skip
+    assert error.value.problem.field == "rows" and "157" in error.value.problem.found
 
 
 def person(tmp_path, sessions, seed=0):

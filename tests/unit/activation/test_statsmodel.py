@@ -268,6 +268,10 @@ def test_edges_filter_contrasts_and_a_session_node_is_seen():
     model["Edges"][0] = {"Source": "run", "Destination": "ses"}
     model["Edges"].append({"Source": "ses", "Destination": "subject"})
     (plan,) = statsmodel.plans(model)
+    part = plan.run_part
+    assert [n["Name"] for n in part["Nodes"]] == ["run", "ses", "subject"] and "ages" not in json.dumps(part)
+    assert statsmodel.check_model(part).problems == []
+    assert statsmodel.plans(part)[0].contrasts == plan.contrasts
     assert plan.sessions and [n["Name"] for n in plan.designs] == ["ages"]
     assert plan.tests(plan.designs[0]) == [("left", "leftAge", "t")]
 

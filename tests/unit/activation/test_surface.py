@@ -99,12 +99,11 @@ def test_planted_effect_of_two_runs(tmp_path):
     model = first_level.as_model(
         [{"name": "go", "weights": {"go": 1}}], hrf="spm", confounds=["motion6"], **settings
     )
-    write_json(model, tmp_path / "model.json")
     outputs = Paths(
         maps=[tmp_path / f"hemi-{h}_{s}.func.gii" for h in "LR" for s in ("effect", "variance", "t", "z")],
         sidecar=tmp_path / "note.json",
     )
-    surface.run(Paths(**columns, model=tmp_path / "model.json"), outputs, **settings)
+    surface.run(Paths(**columns), outputs, model, **settings)
     left, right = (nib.load(outputs.maps[k]).darrays[0].data for k in (0, 4))
     white, pial, _ = surface.load_mesh("R")
     depth = np.linalg.norm((white + pial) / 2 - [40, -20, 50], axis=1)
@@ -112,5 +111,5 @@ def test_planted_effect_of_two_runs(tmp_path):
     assert abs(right[depth > 30].mean()) < 0.02 > abs(left.mean())
     assert read_json(outputs.sidecar)["CoveredVertices"] == {"L": 1.0, "R": 1.0}
     first = [p.read_bytes() for p in outputs.maps]
-    surface.run(Paths(**columns, model=tmp_path / "model.json"), outputs, **settings)
+    surface.run(Paths(**columns), outputs, model, **settings)
     assert first == [p.read_bytes() for p in outputs.maps]
