@@ -144,7 +144,7 @@ def test_parts_on_disk_merge_to_one_run_and_the_page_shows_it(group):
         "inference": outputs.summary,
     }
     page.show(SimpleNamespace(add=shown.append), Inputs(files_of_page), "x", "c")
-    assert [row[0] for row in shown[0].rows][-1] == "all tested voxels"
+    assert shown[0].rows[-1][0].text == "all tested voxels"
     assert len(shown[0].rows) == len(read_tsv(outputs.methods)) == 8
     assert "60 rearrangements by sign flips" in shown[0].note
     assert len(shown[1].blocks[0].rows) == 2
