@@ -77,6 +77,8 @@ def test_every_method_finds_both_clusters_and_says_how_much_is_true(group):
     spot = tuple(np.rint(np.linalg.inv(AFFINE) @ [*main[["x", "y", "z"]].iloc[1], 1])[:3].astype(int))
     assert maps["tdp"][spot] == pytest.approx(main["tdp"].iloc[1], abs=1e-6)
     assert maps["logpmass"][spot] == pytest.approx(-np.log10(main["p_mass"].iloc[1]), abs=1e-5)
+    assert (maps["logpvoxel"] >= maps["logpmaxt"]).all()
+    assert maps["logpvoxel"][spot] == pytest.approx(np.log10(200), abs=1e-5)
     assert (maps["tfce"][group.truth < 0].mean() < 0) and (maps["tfce"][0] == 0).all()
     assert summary["Permutation"]["Scheme"] == "sign flips"
 
