@@ -39,7 +39,7 @@ PARTS = ("first", "group", "error", "bounds", "speed", "real")
 
 def report(name, value, unit, goal, good):
     """Print one line."""
-    print(f"{name}\t{value:.4g}\t{unit}\t{goal}\t{'ok' if good else 'short'}", flush=True)
+    print(f"{name}\t{value:.5g}\t{unit}\t{goal}\t{'ok' if good else 'short'}", flush=True)
 
 
 def within(name, value, low, high, unit=""):
