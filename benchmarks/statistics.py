@@ -39,7 +39,7 @@ PARTS = ("first", "group", "error", "bounds", "speed", "real")
 
 def report(name, value, unit, goal, good):
     """Print one line."""
-    print(f"{name}\t{value:.4g}\t{unit}\t{goal}\t{'ok' if good else 'short'}", flush=True)
+    print(f"{name}\t{value:.5g}\t{unit}\t{goal}\t{'ok' if good else 'short'}", flush=True)
 
 
 def within(name, value, low, high, unit=""):
@@ -525,7 +525,9 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--studies", type=int, default=100, help="null studies; twice as many for the bounds")
+    parser.add_argument(
+        "--studies", type=int, default=100, help="null studies; six times as many for the bounds"
+    )
     parser.add_argument("--seeds", type=int, default=5, help="whole studies of the group figures")
     parser.add_argument("--peer", type=int, default=500, help="permutations nilearn is timed with")
     options = parser.parse_args()
@@ -537,7 +539,7 @@ def main():
     if "error" in options.only:
         error_rates(options.studies)
     if "bounds" in options.only:
-        bounds(2 * options.studies)
+        bounds(6 * options.studies)
     if "speed" in options.only:
         speed(options.peer)
     if "real" in options.only:

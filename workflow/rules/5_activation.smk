@@ -89,7 +89,9 @@ NULL_PARTS = range(
     1, 1 - -INFERENCE["permutations"] // INFERENCE["permutations_per_job"]
 )
 INFERENCE_MAPS = ["tdp"] + (
-    ["tfce", "logpmaxt", "logptfce", "logpextent", "logpmass"] if NULL_PARTS else []
+    ["tfce", "logpvoxel", "logpmaxt", "logptfce", "logpextent", "logpmass"]
+    if NULL_PARTS
+    else []
 )
 
 

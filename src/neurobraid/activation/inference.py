@@ -18,10 +18,11 @@ from neurobraid.stats import discovery, graph, permutation
 from neurobraid.stats.exchange import exchange
 
 #: Maps of every study, and those that permutations add; names are the values of the entity stat.
-MAPS, PERMUTATION_MAPS = ("tdp",), ("tfce", "logpmaxt", "logptfce", "logpextent", "logpmass")
+MAPS, PERMUTATION_MAPS = ("tdp",), ("tfce", "logpvoxel", "logpmaxt", "logptfce", "logpextent", "logpmass")
 UNITS = {
     "tdp": "lower bound on the share of true discoveries in the voxel's cluster (confidence 1 - Alpha)",
     "tfce": "threshold-free cluster enhancement of t, integral with extent^0.5 height^2, extent in voxels",
+    "logpvoxel": "-log10 of the voxel's own p by permutation, not corrected",
     "logpmaxt": "-log10 of the family-wise p of the voxel, largest |t| of the map",
     "logptfce": "-log10 of the family-wise p of the voxel's TFCE",
     "logpextent": "-log10 of the family-wise p of the extent of the voxel's cluster",
@@ -350,7 +351,12 @@ def infer(
         ]  # fmt: skip
         maps |= {"tfce": one.image(tfce)} | {
             f"logp{key}": one.image(-np.log10(values) + 0.0)
-            for key, values in (("maxt", p_max), ("tfce", p_tfce), *whole.items())
+            for key, values in (
+                ("voxel", permutation.uncorrected(null)),
+                ("maxt", p_max),
+                ("tfce", p_tfce),
+                *whole.items(),
+            )
         }
     inside = np.ones(count, bool)
     rows.append(one.line("allvoxels", f"true discoveries, confidence {1 - alpha:g}", np.inf, "n/a", inside))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from neurobraid.reports.gather import Inputs, json_of, table
-from neurobraid.reports.pages import Fold, Note, Table, number
+from neurobraid.reports.pages import Cell, Fold, Note, Table, number
 
 NAMES = {
     "uncorrected": "voxels, uncorrected",
     "fdr": "voxels, false discovery rate",
     "bonferroni": "voxels, Bonferroni",
-    "maxt": "voxels, permutation of the largest statistic",
+    "maxt": "voxels, largest statistic, permutation",
     "tfce": "TFCE, permutation",
     "extent": "cluster extent, permutation",
     "mass": "cluster mass, permutation",
@@ -27,7 +27,7 @@ _CLUSTERS = {
     "cluster_id": ("Cluster", None), "x": ("x", 0), "y": ("y", 0), "z": ("z", 0), "n_voxels": ("Voxels", 0),
     "peak_z": ("Peak z", 2), "mean_effect": ("Mean effect", 3), "peak_p_fdr": ("p FDR", 3), "peak_p_maxt": ("p max", 3),
     "peak_p_tfce": ("p TFCE", 3), "p_extent": ("p extent", 3), "p_mass": ("p mass", 3), "tdp": ("True, at least", 2),
-    "tdp_permutation": ("True, at least (permutation)", 2), "region": ("Region at the peak", None),
+    "tdp_permutation": ("by permutation", 2), "region": ("Region at the peak", None),
 }  # fmt: skip
 
 
@@ -61,13 +61,13 @@ def methods_table(methods, task: str, name: str, content: Mapping) -> Table:
     Table
     """
     by_permutation = methods["true_discoveries_permutation"].notna().any()
-    heads = ["Method", "Controls", "Threshold", "Voxels +", "Voxels −", "Clusters", "True, at least"]
-    heads += ["True, at least (permutation)"] if by_permutation else []
+    heads = ["Method", "Threshold", "Voxels +", "Voxels −", "Clusters", "True, at least"]
+    heads += ["by permutation"] if by_permutation else []
     rows = []
     for line in methods.to_dict("records"):
         height = line["threshold"]
         shown = "" if height != height else f"{number(height, 2)} {line['unit']}"
-        row = [NAMES.get(line["method"], line["method"]), line["controls"], shown]
+        row = [Cell(NAMES.get(line["method"], line["method"]), note=line["controls"]), shown]
         if line["method"] == "allvoxels":
             row += ["", "", ""]
         else:
@@ -93,7 +93,7 @@ def methods_table(methods, task: str, name: str, content: Mapping) -> Table:
         heads,
         rows,
         f"What each method finds, task {task}, contrast {name}.",
-        numeric=tuple(heads[2:]),
+        numeric=tuple(heads[1:]),
         note=note,
     )
 

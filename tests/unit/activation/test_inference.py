@@ -77,6 +77,8 @@ def test_every_method_finds_both_clusters_and_says_how_much_is_true(group):
     spot = tuple(np.rint(np.linalg.inv(AFFINE) @ [*main[["x", "y", "z"]].iloc[1], 1])[:3].astype(int))
     assert maps["tdp"][spot] == pytest.approx(main["tdp"].iloc[1], abs=1e-6)
     assert maps["logpmass"][spot] == pytest.approx(-np.log10(main["p_mass"].iloc[1]), abs=1e-5)
+    assert (maps["logpvoxel"] >= maps["logpmaxt"]).all()
+    assert maps["logpvoxel"][spot] == pytest.approx(np.log10(200), abs=1e-5)
     assert (maps["tfce"][group.truth < 0].mean() < 0) and (maps["tfce"][0] == 0).all()
     assert summary["Permutation"]["Scheme"] == "sign flips"
 
@@ -144,7 +146,7 @@ def test_parts_on_disk_merge_to_one_run_and_the_page_shows_it(group):
         "inference": outputs.summary,
     }
     page.show(SimpleNamespace(add=shown.append), Inputs(files_of_page), "x", "c")
-    assert [row[0] for row in shown[0].rows][-1] == "all tested voxels"
+    assert shown[0].rows[-1][0].text == "all tested voxels"
     assert len(shown[0].rows) == len(read_tsv(outputs.methods)) == 8
     assert "60 rearrangements by sign flips" in shown[0].note
     assert len(shown[1].blocks[0].rows) == 2
