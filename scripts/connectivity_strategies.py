@@ -14,5 +14,6 @@ with job_log(snakemake.log[0]):
         snakemake.output,
         names=snakemake.params.strategies,
         band_hz=snakemake.params.band_hz,
+        min_coverage=snakemake.params.min_coverage,
         own=snakemake.params.own,
     )

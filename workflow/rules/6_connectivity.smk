@@ -176,6 +176,7 @@ rule connectivity_strategies:
         confounds_json=lookup(
             dpath="confounds_json/{task}/{atlas}", within=COMPARED_FILES
         ),
+        coverage=lookup(dpath="coverage/{task}/{atlas}", within=COMPARED_FILES),
         atlas_table=f"<derivatives>/atlases/tpl-{MNI}_atlas-{{atlas}}_dseg.tsv",
         participants=(
             [f"{RAW}/participants.tsv"]
@@ -200,6 +201,7 @@ rule connectivity_strategies:
         runtime=120,
     params:
         strategies=COMPARED,
+        min_coverage=lookup(dpath="connectivity/min_coverage", within=config),
         own=lookup(dpath="connectivity/strategies", within=config),
         band_hz=lookup(dpath="connectivity/band_hz", within=config),
         code=code_digest("connectivity"),

@@ -41,6 +41,27 @@ def affinity(matrix, sparsity=SPARSITY):
     return np.clip((cosine + cosine.T) / 2, 0.0, 1.0)
 
 
+def connecting_sparsity(matrix, sparsity=SPARSITY):
+    """The largest sparsity, from the one asked for down in steps of 0.1, at which the network does not fall apart.
+
+    Parameters
+    ----------
+    matrix : numpy.ndarray, (R, R)
+        Finite correlations.
+    sparsity : float
+
+    Returns
+    -------
+    float
+        0 where it falls apart at every sparsity.
+    """
+    from scipy.sparse.csgraph import connected_components
+
+    while sparsity > 0 and connected_components(affinity(matrix, sparsity) > 0, directed=False)[0] > 1:
+        sparsity = round(max(sparsity - 0.1, 0.0), 6)
+    return sparsity
+
+
 def diffusion_map(similarity, components=COMPONENTS, *, alpha=ALPHA, time=DIFFUSION_TIME):
     """Diffusion map of a similarity matrix (Coifman & Lafon 2006, Appl Comput Harmon Anal 21:5).
 
@@ -121,7 +142,8 @@ def measure(matrices, components=COMPONENTS, *, sparsity=SPARSITY, alpha=ALPHA, 
     group : pandas.DataFrame, (R, components)
     people : dict of str to pandas.DataFrame, (R, components)
     info : dict
-        ``Eigenvalues`` of the group, ``Left`` (regions left out), ``NotConnected`` (people whose network falls apart).
+        ``Eigenvalues`` of the group, ``Left`` (regions left out), ``NotConnected`` (people whose network falls apart), ``Sparsity``:
+        that asked for, or less where the group's network would fall apart.
     """
     import pandas as pd
 
@@ -134,6 +156,7 @@ def measure(matrices, components=COMPONENTS, *, sparsity=SPARSITY, alpha=ALPHA, 
     used = np.all([np.isfinite(v).sum(1) > 1 for v in stack.values()], 0)
     stack = {p: np.tanh(v[np.ix_(used, used)]) for p, v in stack.items()}
     mean = np.mean([np.arctanh(v) for v in stack.values()], 0)
+    sparsity = connecting_sparsity(np.tanh(mean), sparsity)
     reference, values = diffusion_map(affinity(np.tanh(mean), sparsity), components, alpha=alpha)
     reference = reference - reference.mean(0)
     found, apart = {}, []
@@ -160,6 +183,7 @@ def measure(matrices, components=COMPONENTS, *, sparsity=SPARSITY, alpha=ALPHA, 
         "Eigenvalues": values,
         "Left": [n for n, u in zip(names, used, strict=True) if not u],
         "NotConnected": apart,
+        "Sparsity": sparsity,
     }
     return frame(reference), {person: frame(g) for person, g in aligned.items()}, info
 
@@ -199,7 +223,7 @@ def run(inputs, outputs):
     content = sidecar(
         "Gradients of connectivity: diffusion map of the cosine similarity of thresholded rows; participants are rotated onto the group "
         "(Procrustes). Signs and order are those of the group; only differences along a gradient mean something.",
-        list(inputs.matrices), Sparsity=SPARSITY, Alpha=ALPHA, DiffusionTime=DIFFUSION_TIME, Eigenvalues=info["Eigenvalues"],
+        list(inputs.matrices), Sparsity=info["Sparsity"], SparsityAskedFor=SPARSITY, Alpha=ALPHA, DiffusionTime=DIFFUSION_TIME, Eigenvalues=info["Eigenvalues"],
         RegionsLeftOut=info["Left"], ParticipantsNotConnected=info["NotConnected"], NumberOfParticipants=len(people),
     )  # fmt: skip
     write_json(content, outputs.sidecar)

@@ -436,7 +436,7 @@ def compare(
     }
 
 
-def run(inputs, outputs, *, names, band_hz, own=(), restarts=graph.RESTARTS):
+def run(inputs, outputs, *, names, band_hz, min_coverage=0.0, own=(), restarts=graph.RESTARTS):
     """Compare strategies on the scans of a task and write the four tables and their sidecar.
 
     Parameters
@@ -446,15 +446,21 @@ def run(inputs, outputs, *, names, band_hz, own=(), restarts=graph.RESTARTS):
     outputs : object with attributes table, sidecar, scans, edges, similarity
     names : list of str
     band_hz : sequence of 2 float
+    min_coverage : float
+        Regions with less have no edges in that scan.
     own : list of dict
     restarts : int
     """
     regions = read_tsv(inputs.atlas_table, text=["name"])
     scans = []
-    for raw, note, table, beside in zip(
-        inputs.raw, inputs.sidecars, inputs.confounds, inputs.confounds_json, strict=True
+    for raw, note, table, beside, cover in zip(
+        inputs.raw, inputs.sidecars, inputs.confounds, inputs.confounds_json, inputs.coverage, strict=True
     ):
         series = read_tsv(raw).reindex(columns=regions["name"]).to_numpy(np.float64)
+        covered = (
+            read_tsv(cover, text=["Node"]).set_index("Node")["coverage"].reindex(regions["name"]).fillna(0.0)
+        )
+        series[:, covered.to_numpy() < max(min_coverage, 1e-12)] = np.nan
         confounds = nuisance.one_mask(nuisance.read_confounds(table, len(series)), read_json(beside))
         scan = Path(table).name.split("_desc-confounds")[0]
         scans.append({
@@ -492,7 +498,7 @@ def run(inputs, outputs, *, names, band_hz, own=(), restarts=graph.RESTARTS):
         "displacement over participants, given the covariates, with N - 2 - k degrees of freedom. QC-FC assumes that people who "
         "move more do not differ otherwise, and rewards strong censoring: read it with the split-half reliability.",
         [*inputs.raw, *inputs.confounds],
-        Strategies=thresholds, BandHz=list(band_hz), Covariates=used, MotionCriteria=CRITERIA, LouvainRestarts=restarts,
+        Strategies=thresholds, BandHz=list(band_hz), Covariates=used, MotionCriteria=CRITERIA, LouvainRestarts=restarts, MinCoverage=min_coverage,
         MinDegreesOfFreedom=FEW_DOF, NumberOfParticipants=len(people),
         NumberOfScans=len(scans), SplitHalf="first and second half of the retained volumes of each scan, after one denoising",
         Columns={

@@ -215,7 +215,8 @@ def _gradients(inputs, gallery, path):
         Heading(f"Gradients: {where}"),
         gallery.show(
             gradients_figure(found), f"{stem}_gradients.svg", "Scatter plot of the first two gradients.",
-            f"First two gradients of the mean matrix (diffusion map), one dot per region. Eigenvalues: {values}. "
+            f"First two gradients of the mean matrix (diffusion map, strongest "
+            f"{number(100 * (1 - float(note.get('Sparsity', 0.9))), 0)} % of each row), one dot per region. Eigenvalues: {values}. "
             f"{len(note.get('RegionsLeftOut', []))} regions that somebody lacks are left out.",
         ),
     ]  # fmt: skip
@@ -239,7 +240,7 @@ def _dynamic(inputs, gallery, path):
         dynamic_figure(ok), f"{stem}_dynamic.svg", "Variability over windows of every scan beside that of its surrogates.",
         f"Standard deviation over windows of {number(float(note.get('WindowSeconds', 0)), 0)} s, mean over edges, beside "
         f"{note.get('Surrogates', 0)} stationary surrogates of the same spectra and the same mean connectivity. In {number(share, 0)} % of "
-        f"{len(ok)} scans p ≤ 0.05; chance gives 5 %. What lies at the red marks is not dynamic.",
+        f"{len(ok)} scans p ≤ 0.05; chance gives 5 %. What lies at the red marks is not dynamic; what exceeds them can also be motion that is left.",
     ))  # fmt: skip
     return out
 

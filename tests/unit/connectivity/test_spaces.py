@@ -108,6 +108,20 @@ def test_people_are_aligned_to_the_group():
             assert np.corrcoef(frame[column].dropna(), group[column].dropna())[0, 1] > 0.9
 
 
+def test_sparsity_gives_way_where_the_network_would_fall_apart():
+    rng = np.random.default_rng(7)
+    r = np.kron(np.eye(2), 0.6 * np.ones((10, 10))) + 0.1
+    noise = 0.03 * rng.standard_normal(r.shape)
+    r = r + noise + noise.T
+    used = gradients.connecting_sparsity(r, 0.9)
+    assert used < 0.55
+    found, _ = gradients.diffusion_map(gradients.affinity(r, used), 1)
+    assert len(set(np.sign(found[:10, 0]))) == 1 and np.sign(found[0, 0]) != np.sign(found[-1, 0])
+    names = [f"n{k}" for k in range(20)]
+    _, _, info = gradients.measure({"sub-1": pd.DataFrame(r, names, names)}, 1)
+    assert info["Sparsity"] < 0.6 and info["NotConnected"] == []
+
+
 def test_a_network_that_falls_apart_is_refused():
     with pytest.raises(InputError, match="connected parts"):
         gradients.diffusion_map(np.kron(np.eye(2), np.ones((4, 4))), 2)

@@ -144,7 +144,7 @@ def test_covariates_are_taken_where_they_vary():
 
 def test_whole_job_writes_every_threshold(tmp_path):
     scans, regions = motion_study(5, people=8)
-    paths = {"raw": [], "sidecars": [], "confounds": [], "confounds_json": []}
+    paths = {"raw": [], "sidecars": [], "confounds": [], "confounds_json": [], "coverage": []}
     for scan in scans:
         stem = tmp_path / scan["scan"]
         for kind, ending in (
@@ -152,12 +152,15 @@ def test_whole_job_writes_every_threshold(tmp_path):
             ("sidecars", ".json"),
             ("confounds", "_desc-confounds_timeseries.tsv"),
             ("confounds_json", "_c.json"),
+            ("coverage", "_cover.tsv"),
         ):
             paths[kind].append(f"{stem}{ending}")
         write_tsv(pd.DataFrame(scan["series"], columns=regions["name"]), paths["raw"][-1])
         write_json({"RepetitionTime": 2.0}, paths["sidecars"][-1])
         write_tsv(scan["confounds"], paths["confounds"][-1])
         write_json({}, paths["confounds_json"][-1])
+        cover = np.where(regions["name"] == "node05", 0.2, 1.0)
+        write_tsv(pd.DataFrame({"Node": regions["name"], "coverage": cover}), paths["coverage"][-1])
     write_tsv(regions.assign(index=range(60)), tmp_path / "atlas.tsv")
     write_tsv(
         pd.DataFrame({"participant_id": [s["participant_id"] for s in scans], "age": range(8)}),
@@ -169,7 +172,15 @@ def test_whole_job_writes_every_threshold(tmp_path):
         sidecar=tmp_path / "o.json",
     )
     own = [{"name": "mine", "confounds": ["motion6"], "std_dvars_threshold": 3.0}]
-    strategies.run(inputs, outputs, names=["scrubbing.2", "mine"], band_hz=[0.01, 0.1], own=own, restarts=3)
+    strategies.run(
+        inputs,
+        outputs,
+        names=["scrubbing.2", "mine"],
+        band_hz=[0.01, 0.1],
+        min_coverage=0.5,
+        own=own,
+        restarts=3,
+    )
     note = read_json(outputs.sidecar)
     assert note["Strategies"]["scrubbing.2"] == {
         "Confounds": ["motion24", "csfwm8"], "FramewiseDisplacementThreshold": 0.2, "StdDvarsThreshold": None, "MinSegmentVolumes": 5,
@@ -179,6 +190,17 @@ def test_whole_job_writes_every_threshold(tmp_path):
     table = read_tsv(outputs.table)
     assert list(table["strategy"]) == ["scrubbing.2", "mine"]
     assert table.loc[1, "qcfc_expected"] == pytest.approx(0.6745 / np.sqrt(8 - 3 - 1), rel=1e-4)
+    edges = read_tsv(outputs.edges)
+    lost = (edges["node1"] == "node05") | (edges["node2"] == "node05")
+    assert edges.loc[lost, "mine"].isna().all() and edges.loc[~lost, "mine"].notna().all()
     bytes_before = outputs.edges.read_bytes()
-    strategies.run(inputs, outputs, names=["scrubbing.2", "mine"], band_hz=[0.01, 0.1], own=own, restarts=3)
+    strategies.run(
+        inputs,
+        outputs,
+        names=["scrubbing.2", "mine"],
+        band_hz=[0.01, 0.1],
+        min_coverage=0.5,
+        own=own,
+        restarts=3,
+    )
     assert outputs.edges.read_bytes() == bytes_before
