@@ -14,7 +14,7 @@ HEAD = re.compile(r"^( *)(?:rule|checkpoint) *(\w*):")
 NAME = re.compile(r'name:\s*f?"(\w+?)(?:_\{\w+\})?"')
 CONSTANT = re.compile(r'^([A-Z_]+) = f?"([^"]+)"', re.MULTILINE)
 SECTION = re.compile(r"^ {4,8}output:\n((?: {8,}.*\n)+)", re.MULTILINE)
-PATH = re.compile(r'f?"(<[^"]+)"|\b([A-Z][A-Z_]+)\b(?=[,)\n])')
+PATH = re.compile(r'f?"((?:<|\{[A-Z])[^"]+)"|\b([A-Z][A-Z_]+)\b(?=[,)\n])')
 DOC = re.compile(r'"""(.+?)"""', re.DOTALL)
 
 INTRO = """# Configuration
@@ -135,7 +135,7 @@ def outputs():
                 for key, value in list(constants.items())[::-1] * 2:
                     found = re.sub(rf"(?<!\{{)\{{{key}\}}(?!\}})", value.replace("\\", ""), found)
                 found = found.replace("{MNI}", "MNI152NLin2009aSym").replace("{{", "{").replace("}}", "}")
-                text += [f"* `{found}`"] if found else []
+                text += [f"* `{found}`"] if found.startswith("<") else []
             text.append("")
         while text[-1] == "":
             text.pop()

@@ -12,11 +12,12 @@ with job_log(snakemake.log[0]):
     run(
         snakemake.input,
         snakemake.output,
-        snakemake.params.contrasts,
+        snakemake.params.model,
         snakemake.params.atlases,
-        hrf=snakemake.params.hrf,
         noise_model=snakemake.params.noise_model,
+        drift=snakemake.params.drift,
         high_pass_hz=snakemake.params.high_pass_hz,
         smoothing_mm=snakemake.params.smoothing_mm,
-        confound_names=snakemake.params.confounds,
+        scrub=snakemake.params.scrub,
+        trials=snakemake.params.trials,
     )

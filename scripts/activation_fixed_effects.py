@@ -19,4 +19,6 @@ with job_log(snakemake.log[0]):
         },
         {atlas: list(snakemake.input[f"regions_{atlas}"]) for atlas in snakemake.params.atlases},
         snakemake.output,
+        contrasts_between=snakemake.params.between,
+        within_sessions=snakemake.params.within_sessions,
     )

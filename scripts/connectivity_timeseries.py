@@ -14,4 +14,5 @@ with job_log(snakemake.log[0]):
         snakemake.output,
         strategy_name=snakemake.params.strategy,
         band_hz=snakemake.params.band_hz,
+        own=snakemake.params.own,
     )

@@ -35,12 +35,13 @@ BIDSIGNORE = (
             "pet",
             "petref",
             "boldref",
+            "boldmap",
             "T2starmap",
             "desc-validity_mask",
             "fieldmap",
         )
     )
-    + "atlases/\ngroup/\ncohort/\n"
+    + "atlases\ngroup\ncohort\nmodels\n"  # no slash: the validator then passes the folders themselves, too
 )
 """Suffixes and folders that the BIDS schema has no name for yet."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from neurobraid.errors import InputError, InputErrors, Problem, ProblemList
 
-__all__ = ["InputError", "InputErrors", "Study", "check_config", "open_study"]
+__all__ = ["InputError", "InputErrors", "Study", "check_config", "open_study", "stats_models"]
 
 CONFIG = "config"
 RAW = "bids"
@@ -19,6 +19,11 @@ OWN, FMRIPREP = "neurobraid", "derivatives/fmriprep"
 PET_FOLDERS = {"petprep": "PETPrep", "petfit": "PETFit", "tacs": "curves", "bloodstream": "bloodstream"}
 PLASMA_MODELS = ("1TCM", "2TCM", "2TCMirr", "Logan", "MA1", "Patlak")
 SCAN_TABLE = "config/scans.tsv"
+#: Keys of `neurobraid.connectivity.denoise.STRATEGIES`, which is not imported where a workflow is only planned.
+STRATEGIES = (
+    "baseline", "simple", "simple+gsr", "scrubbing.5", "scrubbing.5+gsr", "scrubbing.2", "scrubbing.2+gsr", "compcor",
+    "compcor6", "aroma",
+)  # fmt: skip
 
 
 def _fill(schema, value):
@@ -103,6 +108,7 @@ def check_config(config, schema_path):
         problems.add(
             CONFIG, "connectivity.band_hz", [low, high], "low < high, in Hz", "swap or correct the two"
         )
+    _check_strategies(config["connectivity"], problems)
     _check_pet(config["pet"], problems)
     if config["pet"]["pvc"] != "none" and any(config["adopt"][key] for key in ("petprep", "petfit", "tacs")):
         problems.add(
@@ -113,11 +119,76 @@ def check_config(config, schema_path):
     return config
 
 
+def stats_models(config, study):
+    """Stats Models of the tasks that the study has runs of; the config then states the tasks of the model.
+
+    Parameters
+    ----------
+    config : dict
+        From `check_config`; its ``activation.tasks`` become those of ``activation.model`` where one is given.
+    study : Study
+
+    Returns
+    -------
+    dict of str to neurobraid.activation.statsmodel.Plan
+        By task.
+
+    Raises
+    ------
+    InputError, InputErrors
+        A model that is no valid one; all its problems are listed.
+    """
+    from neurobraid.activation.statsmodel import plans_of_config, shown_tasks
+
+    plans = plans_of_config(config["activation"])
+    config["activation"]["tasks"] = shown_tasks(plans)
+    return {task: plan for task, plan in plans.items() if study.scans_of("bold", task=task)}
+
+
 def shown_config(config):
     """The config as a report may show it: where the datasets lie is nobody's business."""
-    folders = ("fmriprep", *PET_FOLDERS)
+    folders = ("fmriprep", "series", *PET_FOLDERS)
     adopt = {**config["adopt"], **{key: Path(config["adopt"][key]).name for key in folders}}
     return {**config, "bids": Path(config["bids"]).name, "adopt": adopt}
+
+
+def _check_strategies(connectivity, problems):
+    """Names of denoising strategies: shipped ones and those of the config."""
+    own = [record["name"] for record in connectivity["strategies"]]
+    known = [*STRATEGIES, *own]
+    for name in sorted({n for n in own if own.count(n) > 1 or n in STRATEGIES}):
+        problems.add(
+            CONFIG, "connectivity.strategies", f"{name} twice", "a name of its own", "rename the strategy"
+        )
+    asked = {"strategy": [connectivity["strategy"]], "compare_strategies": connectivity["compare_strategies"]}
+    for key, names in asked.items():
+        for name in names:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                fix = f"did you mean {near[0]}?" if near else "choose one of these or define it in strategies"
+                problems.add(CONFIG, f"connectivity.{key}", name, ", ".join(known), fix)
+    for n, seed in enumerate(connectivity["seeds"]):
+        if ("mm" in seed) == ("region" in seed):
+            problems.add(
+                CONFIG, f"connectivity.seeds.{n}", sorted(seed), "region or mm, one of them", "give the seed one place"
+            )  # fmt: skip
+    needing = [name for name in ("graph", "gradients") if name in connectivity["networks"]]
+    needing += ["edges"] if connectivity["edges"] else []
+    if needing and "pearsoncorrelation" not in connectivity["measures"]:
+        problems.add(
+            CONFIG, "connectivity.measures", connectivity["measures"], "pearsoncorrelation among them",
+            f"add it: {', '.join(needing)} read these matrices",
+        )  # fmt: skip
+    for section in ("seeds", "edges"):
+        names = [record["name"] for record in connectivity[section]]
+        for name in sorted({n for n in names if names.count(n) > 1}):
+            problems.add(
+                CONFIG,
+                f"connectivity.{section}",
+                f"{name} twice",
+                "every name once",
+                "rename one of the records",
+            )
 
 
 def _check_pet(pet, problems):
@@ -160,6 +231,8 @@ class Study:
         What is odd about the dataset without stopping it.
     pet : dict
         PET results of other programs that are taken over: see `neurobraid.bids.pet_tables.read_derivatives`; or empty.
+    series : list of dict
+        Region series that another program made: see `neurobraid.bids.series.find_series`.
     """
 
     index: object
@@ -169,6 +242,7 @@ class Study:
     _t1w: dict = field(default_factory=dict, repr=False)
     _adopted: dict = field(default_factory=dict, repr=False)
     _fieldmaps: dict = field(default_factory=dict, repr=False)
+    series: list = field(default_factory=list)
 
     def __post_init__(self):
         for row in self.index.scans.itertuples(index=False):
@@ -617,10 +691,29 @@ def open_study(config):
     """
     from neurobraid.bids.fieldmaps import missing_fieldmaps
 
-    study = _open(config)
+    study = _with_series(_open(config), config)
     if config["bold"]["distortion"] == "fieldmap" and (error := missing_fieldmaps(study.index.fieldmaps)):
         raise error
     return study
+
+
+def _with_series(study, config):
+    """The study with the region series of ``adopt.series``."""
+    folder = config["adopt"]["series"]
+    from neurobraid.bids.series import LINK, find_series
+
+    if not folder:
+        if Path(LINK).is_symlink():
+            Path(LINK).unlink()
+        return study
+    _link(folder, LINK, "adopt.series", "region series")
+    found = find_series(LINK, config["adopt"]["series_atlas"]).to_dict("records")
+    atlas = found[0]["atlas"]
+    if atlas in [record["name"] for record in config["atlases"]]:
+        raise InputError(
+            CONFIG, "atlases", f"{atlas}, which is also the atlas of the adopted series", "another name", "rename the atlas of the config"
+        )  # fmt: skip
+    return replace(study, series=found)
 
 
 def _open(config):
@@ -635,6 +728,15 @@ def _open(config):
             )  # fmt: skip
     from neurobraid.bids.fmriprep import decide
     from neurobraid.bids.pairing import index_from_table
+
+    if config["adopt"]["series"]:
+        from neurobraid.bids.table import make_table
+
+        # nothing but region series: no scan is preprocessed here
+        index = index_from_table(
+            make_table([]), {**_index_options(config), "participants": [], "exclude": []}
+        )
+        return Study(replace(index, preprocessing=decide(index.scans, index.pairing)))
     from neurobraid.synth.design import scan_dates, scan_table
 
     if Path(RAW).is_symlink():

@@ -97,3 +97,31 @@ def test_localizer_sides(localizer):
     )
     # a block of 16 pictures of 0.9 s counts as a block: Glover's response overshoots its plateau of 0.89
     assert 0.8 < info["ResponsePeak"]["face"] < 1.5
+
+
+@pytest.mark.parametrize("noise_model", ["ar1", "ols"])
+def test_first_level_agrees_with_plain_nilearn_to_six_digits(real_data, noise_model):
+    """The same design through ``FirstLevelModel``: effect, t and z of every voxel of a real run."""
+    from nilearn.glm.first_level import FirstLevelModel
+
+    folder = real_data / "studyforrest-localizer-small" / "sub-02" / "func"
+    if not folder.is_dir():
+        pytest.skip("studyforrest-localizer-small is not there")
+    image = nib.load(folder / "sub-02_task-objectcategories_run-1_bold.nii.gz")
+    values = np.asarray(image.dataobj, dtype=np.float32)
+    mask = values.mean(-1) > 0.5 * np.percentile(values.mean(-1), 98)
+    events = designs.read_events(folder / "sub-02_task-objectcategories_run-1_events.tsv", 156, 2.0)
+    design, _ = designs.make_design(np.arange(156) * 2.0, events, hrf="glover", high_pass_hz=1 / 128)
+    vector = designs.contrast_vector(design, {"scene": 1, "face": -1})
+    series = first_level.percent(np.ascontiguousarray(values[mask].T))
+    ours = glm.fit(series, design.to_numpy(), vector[None], noise_model, correct_bias=False)
+    model = FirstLevelModel(
+        t_r=2.0,
+        mask_img=nib.Nifti1Image(mask.astype(np.uint8), image.affine),
+        noise_model=noise_model,
+        signal_scaling=0,
+    )
+    theirs = model.fit(image, design_matrices=[design]).compute_contrast(vector, output_type="all")
+    for key, mine in (("effect_size", ours.effect[0]), ("stat", ours.t[0]), ("z_score", ours.z[0])):
+        r = np.corrcoef(mine, theirs[key].get_fdata()[mask])[0, 1]
+        assert round(r, 6) == 1.0, (key, r)

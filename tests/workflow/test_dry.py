@@ -140,6 +140,66 @@ def test_a_scan_with_blood_gets_an_input_function(tmp_path):
     assert jobs["pet_input"] == 1 and jobs["pet_plasma"] == jobs["pet_plasma_maps"] == jobs["pet_fit"]
 
 
+def rich_models(config):
+    """An F test, single trials, the surface, contrasts between sessions and a group design."""
+    config["activation"]["tasks"][0]["contrasts"].append({"name": "any", "rows": [{"left": 1}, {"right": 1}]})
+    config["activation"] |= {
+        "trials": "lss", "surface": True, "scrub": {"fd_mm": 0.5}, "noise_model": "ar2", "hrf": "glover + derivative",
+        "between_sessions": [{"name": "secondVsFirst", "weights": {"2": 1, "1": -1}}],
+        "designs": [{"name": "ages", "covariates": ["age"], "contrasts": ["left"], "estimator": "mixed",
+                     "tests": [{"name": "age", "weights": {"age": 1}}, {"name": "both", "rows": [{"mean": 1}, {"age": 1}]}]}],
+    }  # fmt: skip
+    return config
+
+
+def test_models_of_every_kind_plan_and_follow_bids(tmp_path):
+    config = rich_models(yaml.safe_load((EXAMPLES / "tiny/config.yaml").read_text()))
+    (tmp_path / "rich.yaml").write_text(yaml.safe_dump(config))
+    files = outputs(tmp_path / "study", "--configfile", tmp_path / "rich.yaml")
+    for path in files:
+        if path.startswith("results/derivatives/") and Path(path).name.startswith(("sub-", "task-")):
+            assert name_problems(Path(path).name) == [], path
+    names = {Path(path).name for path in files}
+    space = "space-MNI152NLin2009aSym"
+    assert {
+        "task-motor_smdl.json",
+        f"sub-03_task-motor_{space}_contrast-leftSecondVsFirst_stat-z_statmap.nii.gz",
+        f"sub-01_task-motor_{space}_contrast-any_stat-F_statmap.nii.gz",
+        f"sub-01_task-motor_{space}_stat-effect_desc-trials_statmap.nii.gz",
+        "sub-01_task-motor_hemi-L_space-fsaverage5_contrast-left_stat-z_statmap.func.gii",
+        f"task-motor_{space}_model-ages_contrast-leftAge_stat-t_statmap.nii.gz",
+        f"task-motor_{space}_model-ages_contrast-leftBoth_stat-F_statmap.nii.gz",
+    } <= names
+    assert not any("contrast-leftVsRightAge" in name for name in names), "the edge passes left alone"
+
+
+def test_a_stats_model_plans_as_its_short_form(tmp_path):
+    from neurobraid.activation.statsmodel import translate
+    from neurobraid.files import write_json
+    from neurobraid.study import check_config
+
+    plain = yaml.safe_load((EXAMPLES / "tiny/config.yaml").read_text())
+    filled = check_config(plain, ROOT / "workflow/schemas/config.schema.yaml")["activation"]
+    write_json(translate(filled, filled["tasks"][0]), tmp_path / "study/model-motor_smdl.json")
+    plain["activation"] = {"model": "model-motor_smdl.json"}
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump(plain))
+    short = planned(tmp_path / "short", "--configfile", EXAMPLES / "tiny/config.yaml")
+    assert planned(tmp_path / "study", "--configfile", tmp_path / "model.yaml") == short
+    wrong = {"model": "model-motor_smdl.json", "tasks": filled["tasks"]}
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump(plain | {"activation": wrong}))
+    done = snakemake("-n", "--cores", 1, "--directory", tmp_path / "study", "--configfile", tmp_path / "model.yaml", check=False)
+    assert done.returncode and "activation.tasks" in done.stdout + done.stderr
+
+
+def test_a_contrast_that_misses_zero_stops_before_work(tmp_path):
+    config = yaml.safe_load((EXAMPLES / "tiny/config.yaml").read_text())
+    config["activation"]["tasks"][0]["contrasts"][1]["weights"] = {"left": 1, "right": -0.4}
+    (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(config))
+    done = snakemake("-n", "--cores", 1, "--directory", tmp_path / "study", "--configfile", tmp_path / "wrong.yaml", check=False)
+    text = done.stdout + done.stderr
+    assert done.returncode and "sum 0.6" in text and "balance the weights" in text and "Traceback" not in text
+
+
 def test_builtin_study_plans_at_both_sizes(tmp_path):
     tiny = planned(tmp_path / "t", "--configfile", EXAMPLES / "tiny/config.yaml")
     assert tiny["synth_anat"] == 5 and tiny["synth_pet"] == 4
@@ -232,3 +292,60 @@ def test_partial_volume_correction_needs_a_point_spread(tmp_path):
     done = snakemake("--dry-run", "--directory", home, check=False)
     text = done.stdout + done.stderr
     assert done.returncode and "pet.psf_fwhm_mm is missing" in text and "never guessed" in text
+
+
+def test_connectivity_options_have_their_files(tmp_path):
+    """Comparison of strategies, maps, seeds, networks, components and edge tests: names follow BIDS, jobs stay coarse."""
+    connectivity = {
+        "compare_strategies": ["baseline", "mine"], "strategies": [{"name": "mine", "confounds": ["motion6"], "fd_threshold_mm": 0.4}],
+        "maps": ["reho", "vmhc"], "seeds": [{"name": "pcc", "mm": [0, -52, 26]}], "networks": ["graph", "gradients", "dynamic"],
+        "components": {"number": 5}, "edges": [{"name": "sexes", "variable": "sex"}],
+    }  # fmt: skip
+    home = study(tmp_path, tree("no_sessions"), "rest-only", connectivity=connectivity)
+    (tmp_path / "raw/participants.tsv").write_text("participant_id\tsex\nsub-01\tF\nsub-02\tM\nsub-03\tF\n")
+    files = outputs(home)
+    for ending in (
+        "_stat-reho_boldmap.nii.gz", "_stat-z_desc-pccSeed_boldmap.json", "_stat-mean_desc-raw_timeseries.tsv",
+        "group/task-rest_atlas-braid100_desc-strategies_table.tsv", "_desc-graphnodes_table.tsv", "_desc-gradients_table.tsv",
+        "_desc-dynamicstates_table.tsv", "_desc-components_boldmap.nii.gz", "_contrast-sexes_desc-edges_table.tsv",
+    ):  # fmt: skip
+        assert any(path.endswith(ending) for path in files), ending
+    for path in files:
+        if Path(path).name.startswith(("sub-", "task-")) and path.startswith("results/derivatives"):
+            assert name_problems(Path(path).name) == [] or path.endswith("_components"), path
+    jobs = planned(home)
+    assert jobs["connectivity_strategies"] == jobs["connectivity_graph"] == jobs["connectivity_components"] == 1
+    assert jobs["connectivity_maps"] == jobs["connectivity_timeseries"]
+
+
+def test_series_of_other_programs_need_no_raw_data(tmp_path):
+    for k in range(70):
+        path = tmp_path / f"series/sub-{k:02d}/func/sub-{k:02d}_task-rest_space-MNI_atlas-4S156Parcels_stat-mean_timeseries.tsv"
+        path.parent.mkdir(parents=True)
+        path.write_text("a\tb\n0.1\t0.2\n")
+    (tmp_path / "study").mkdir()
+    options = ("--configfile", EXAMPLES / "series-only/config.yaml", "--config", "adopt={series: ../series}")
+    jobs = planned(tmp_path / "study", *options)
+    assert jobs == {"connectivity_adopt_001": 1, "connectivity_adopt_002": 1, "connectivity_adopted": 1, "all": 1}
+    files = outputs(tmp_path / "study", *options)
+    assert len([path for path in files if path.endswith("_stat-partialcorrelation_relmat.tsv")]) == 71
+    for path in files:
+        if "/func/" in path:
+            assert name_problems(Path(path).name) == [], path
+
+
+@pytest.mark.parametrize(
+    ("connectivity", "parts"),
+    [
+        ({"strategy": "simpel"}, ["connectivity.strategy is simpel", "did you mean simple?"]),
+        ({"compare_strategies": ["scrubbing"]}, ["connectivity.compare_strategies is scrubbing", "scrubbing.5"]),
+        ({"seeds": [{"name": "a"}]}, ["connectivity.seeds.0", "region or mm"]),
+        ({"networks": ["graph"], "measures": ["covariance"]}, ["pearsoncorrelation among them", "graph read"]),
+        ({"strategies": [{"name": "simple", "confounds": ["motion6"]}]}, ["simple twice", "rename the strategy"]),
+    ],
+)
+def test_unknown_strategies_stop_before_any_work(tmp_path, connectivity, parts):
+    home = study(tmp_path, tree("one_participant"), "rest-only", connectivity=connectivity)
+    done = snakemake("--cores", 1, "--directory", home, check=False)
+    text = done.stdout + done.stderr
+    assert done.returncode and all(part in text for part in parts), text[-3000:]

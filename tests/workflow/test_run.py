@@ -1,5 +1,6 @@
 """The tiny study end to end, in a copy of the clone: files, re-runs, and the second run that does nothing."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -40,6 +41,35 @@ def test_files_are_the_ones_listed(tiny):
         pytest.fail(f"{EXPECTED.name} was missing and has been written: review and commit it")
     expected = EXPECTED.read_text().split()
     assert sorted(set(found) - set(expected)) == [] and sorted(set(expected) - set(found)) == []
+
+
+def test_nilearn_models_the_derivatives_as_if_fmriprep_had_written_them(tiny):
+    """A participant with sessions: nilearn looks for either form, not for both in one dataset."""
+    from nilearn.glm.first_level import first_level_from_bids
+
+    home, _ = tiny
+    models, images, events, confounds = first_level_from_bids(
+        home / "bids", "motor", space_label="MNI152NLin2009aSym", derivatives_folder="../results/derivatives",
+        sub_labels=["03"], img_filters=[("desc", "preproc")], confounds_strategy=("motion", "wm_csf"),
+        confounds_motion="basic", confounds_wm_csf="basic", slice_time_ref=None,
+    )  # fmt: skip
+    assert [len(part[0]) for part in (images, events, confounds)] == [2, 2, 2]
+    sidecar = read_json(Path(str(images[0][0]).replace(".nii.gz", ".json")))
+    assert models[0].t_r == sidecar["RepetitionTime"]
+    assert models[0].slice_time_ref == pytest.approx(sidecar["StartTime"] / sidecar["RepetitionTime"])
+    assert confounds[0][0].shape == (80, 8)
+
+
+def test_derivatives_pass_the_bids_validator(tiny):
+    home, _ = tiny
+    tool = Path(sys.executable).with_name("bids-validator-deno")
+    if not tool.exists():
+        pytest.skip("bids-validator-deno is not installed")
+    done = subprocess.run(
+        [tool, home / "results/derivatives", "--ignoreNiftiHeaders", "--json"], capture_output=True, text=True, check=False
+    )
+    issues = json.loads(done.stdout)["issues"]["issues"]
+    assert [(i["code"], i.get("location")) for i in issues if i.get("severity") == "error"] == []
 
 
 def test_terminal_shows_progress(tiny):

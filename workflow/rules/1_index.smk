@@ -66,7 +66,7 @@ rule index_validate:
         runtime=60,
     params:
         options=lookup(dpath="index", within=config),
-        event_tasks=list(CONTRASTS),
+        event_tasks=[t for t, plan in STATS_MODELS.items() if plan.needs_trial_type],
         given_inputs=STUDY.given_inputs(),
         plasma=STUDY.plasma_models(config),
         adopt=lookup(dpath="adopt", within=SHOWN_CONFIG),

@@ -77,6 +77,22 @@ PAGE_RECORDS = [
     ),
     *(
         (
+            "surface_maps",
+            "bold",
+            place(SURFACE_MAP, task=task, contrast=contrast, stat="z", hemi=hemi),
+            {"task": task},
+        )
+        for task, plan in STATS_MODELS.items()
+        if config["activation"]["surface"]
+        for contrast in plan.t_names
+        for hemi in ("L", "R")
+    ),
+    *(
+        ("whiteness", "bold", f"{FUNC_FILE}_desc-whiteness_table.tsv", {"task": task})
+        for task in CONTRASTS
+    ),
+    *(
+        (
             "relmat",
             "bold",
             f"{FUNC_FILE}_atlas-{atlas}_stat-{measure}_relmat.tsv",
@@ -192,7 +208,7 @@ PAGE_KINDS = dict.fromkeys(
         "samples",
         "group_maps",
     ]
-    + ["activation", "relmat", "coverage"]
+    + ["activation", "whiteness", "surface_maps", "relmat", "coverage"]
     + [kind for kind, *_ in PAGE_RECORDS + PET_RECORDS]
 )
 PAGE_FILES = {
@@ -244,6 +260,8 @@ rule report_participant:
         confounds=lookup(dpath="{participant}/confounds", within=PAGE_FILES),
         bold_qc=lookup(dpath="{participant}/bold_qc", within=PAGE_FILES),
         activation=lookup(dpath="{participant}/activation", within=PAGE_FILES),
+        whiteness=lookup(dpath="{participant}/whiteness", within=PAGE_FILES),
+        surface_maps=lookup(dpath="{participant}/surface_maps", within=PAGE_FILES),
         relmat=lookup(dpath="{participant}/relmat", within=PAGE_FILES),
         coverage=lookup(dpath="{participant}/coverage", within=PAGE_FILES),
         petref=lookup(dpath="{participant}/petref", within=PAGE_FILES),
@@ -302,6 +320,49 @@ rule report_participant:
 rule report_study:
     """Write the study page with group results, methods and the record of the whole run."""
     input:
+        **{
+            kind: [
+                f"<derivatives>/group/task-{task}_contrast-{contrast}_desc-inference_{ending}"
+                for task in group_tasks()
+                for contrast in CONTRASTS[task]
+            ]
+            for kind, ending in (
+                ("inference_methods", "methods.tsv"),
+                ("inference_clusters", "clusters.tsv"),
+                ("inference", "summary.json"),
+            )
+        },
+        **{
+            kind: [
+                f"<derivatives>/group/task-{task}_atlas-{atlas}_desc-{what}_table.tsv"
+                for task in REST_TASKS
+                if COMPARED and group_possible("bold", task)
+                for atlas in ATLASES
+            ]
+            for kind, what in (
+                ("strategies", "strategies"),
+                ("strategy_edges", "strategyedges"),
+                ("strategy_similarity", "strategysimilarity"),
+                ("strategy_scans", "strategyscans"),
+            )
+        },
+        **{
+            kind: [
+                f"<derivatives>/group/task-{task}_atlas-{atlas}_desc-{kind}_table.tsv"
+                for task in REST_TASKS
+                if kind in config["connectivity"]["networks"]
+                and group_possible("bold", task)
+                for atlas in ATLASES
+            ]
+            for kind in ("graph", "gradients", "dynamic")
+        },
+        edges=[
+            f"<derivatives>/group/task-{task}_atlas-{atlas}_contrast-{contrast}_desc-edges_table.tsv"
+            for task in REST_TASKS
+            if group_possible("bold", task)
+            for atlas in ATLASES
+            for contrast in EDGE_RECORDS
+        ],
         pages=collect("<reports>/{participant}.html", participant=PARTICIPANTS),
         records=collect(
             "<reports>/provenance/{participant}.json", participant=PARTICIPANTS
@@ -324,6 +385,16 @@ rule report_study:
             f"<derivatives>/group/task-{task}_space-{MNI}_contrast-{contrast}_stat-z_statmap.nii.gz"
             for task in group_tasks()
             for contrast in CONTRASTS[task]
+        ],
+        design_z=[
+            place(DESIGN_MAP, task=task, design=node["Name"], contrast=name, stat="z")
+            for task, node in DESIGNS
+            for _, name, _ in STATS_MODELS[task].tests(node)
+        ],
+        design_notes=[
+            place(DESIGN_NOTE, task=task, design=node["Name"], contrast=name)
+            for task, node in DESIGNS
+            for _, name, _ in STATS_MODELS[task].tests(node)
         ],
         clusters=[
             f"<derivatives>/group/task-{task}_contrast-{contrast}_desc-clusters_table.tsv"

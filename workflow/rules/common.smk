@@ -24,12 +24,8 @@ if Path(neurobraid.__file__).resolve().parents[1] != SOURCE:
 
 jobs.set_environment(SOURCE)
 
-RAW, DERIVATIVES, INDEX, REPORTS = (
-    "bids",
-    "results/derivatives",
-    "results/index",
-    "results/reports",
-)
+RAW, DERIVATIVES = "bids", "results/derivatives"
+INDEX, REPORTS = "results/index", "results/reports"
 MNI = "MNI152NLin2009aSym"
 
 
@@ -44,7 +40,8 @@ def checked(make, *arguments):
 config = checked(
     _study.check_config, config, REPOSITORY / "workflow/schemas/config.schema.yaml"
 )
-BUILTIN = not config["bids"]
+SERIES_ONLY = bool(config["adopt"]["series"]) and not config["bids"]
+BUILTIN = not config["bids"] and not SERIES_ONLY
 STUDY = checked(_study.open_study, config)
 PARTICIPANTS = STUDY.participants
 ATLASES = [record["name"] for record in config["atlases"]]
@@ -52,11 +49,9 @@ ATLASES = [record["name"] for record in config["atlases"]]
 SEGMENTATIONS = STUDY.tables_of(ATLASES)
 MEASURES = config["connectivity"]["measures"]
 SPACES = config["bold"]["spaces"]
-CONTRASTS = {
-    record["task"]: [contrast["name"] for contrast in record["contrasts"]]
-    for record in config["activation"]["tasks"]
-    if STUDY.scans_of("bold", task=record["task"])
-}
+# what is asked of every task: its Stats Model, and the contrasts of participants
+STATS_MODELS = checked(_study.stats_models, config, STUDY)
+CONTRASTS = {task: plan.person_names for task, plan in STATS_MODELS.items()}
 REST_TASKS = [
     task
     for task in config["connectivity"]["tasks"]
@@ -129,6 +124,7 @@ def scans(suffix, template, **filters):
             scan=row.scan,
             participant=row.participant_id,
             task=row.task,
+            events=f"{RAW}/{row.events}",
         )
         for row in STUDY.scans_of(suffix, **filters)
     ]
@@ -230,6 +226,8 @@ def every_stage(wildcards):
         "prediction",
         "report",
     )
+    if SERIES_ONLY:
+        stages = ("connectivity",)
     return [path for stage in stages for path in getattr(rules, stage).input]
 
 

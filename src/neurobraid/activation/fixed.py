@@ -1,11 +1,28 @@
 """Fixed effects: the runs and sessions of one participant become one estimate."""
 
-import numpy as np
+import re
+from pathlib import Path
 
-from neurobraid.activation.glm import ratio, t_to_z
-from neurobraid.activation.maps import STATS, UNITS, read_stack, write_maps
+import numpy as np
+import pandas as pd
+
+from neurobraid.activation.glm import f_statistic, f_to_z, ratio, t_to_z
+from neurobraid.activation.maps import (
+    F_STATS,
+    F_UNITS,
+    STATS,
+    UNITS,
+    from_triangle,
+    read_stack,
+    triangle,
+    write_maps,
+)
+from neurobraid.activation.statsmodel import joined
 from neurobraid.files import read_json, read_tsv, write_json, write_tsv
+from neurobraid.jobs import log
 from neurobraid.provenance import sidecar
+
+NO_SESSION = "n/a"
 
 
 def combine(effects, variances, dofs):
@@ -18,7 +35,7 @@ def combine(effects, variances, dofs):
     ----------
     effects, variances : numpy.ndarray, (N, ...)
         Runs without an estimate have a variance of 0 or NaN there.
-    dofs : sequence of N float
+    dofs : sequence of N float, or numpy.ndarray, (N, ...)
         Residual degrees of freedom.
 
     Returns
@@ -33,88 +50,269 @@ def combine(effects, variances, dofs):
     count = valid.sum(0)
     effect = ratio(np.where(valid, effects, 0.0).sum(0), count)
     variance = ratio(np.where(valid, variances, 0.0).sum(0), count.astype(np.float64) ** 2)
-    dof = np.tensordot(np.asarray(dofs, np.float64), valid.astype(np.float64), 1)
+    dofs = np.asarray(dofs, np.float64)
+    dofs = dofs.reshape(dofs.shape + (1,) * (valid.ndim - dofs.ndim))
+    return (*_tested(effect, variance, dof := (dofs * valid).sum(0)), dof)
+
+
+def _tested(effect, variance, dof):
     t = ratio(effect, np.sqrt(variance))
-    z = np.where(count > 0, t_to_z(t, np.maximum(dof, 1.0)), 0.0)
-    return effect, variance, t, z, dof
+    return effect, variance, t, np.where(variance > 0, t_to_z(t, np.maximum(dof, 1.0)), 0.0)
 
 
-def combine_regions(tables):
+def by_session(effects, variances, dofs, sessions):
+    """Fixed effects over the runs of each session.
+
+    Parameters
+    ----------
+    effects, variances, dofs
+        See `combine`.
+    sessions : sequence of N str
+        Session label of every run.
+
+    Returns
+    -------
+    dict of str to (effect, variance, dof)
+        By session, in order of first appearance.
+    """
+    found = {}
+    for label in dict.fromkeys(sessions):
+        chosen = [n for n, s in enumerate(sessions) if s == label]
+        effect, variance, _, _, dof = combine(
+            np.asarray(effects)[chosen], np.asarray(variances)[chosen], np.asarray(dofs, np.float64)[chosen]
+        )
+        found[label] = (effect, variance, dof)
+    return found
+
+
+def between(parts, weights):
+    """Contrast between the sessions of one participant.
+
+    Parameters
+    ----------
+    parts : dict of str to (effect, variance, dof)
+        From `by_session`.
+    weights : dict of str to float
+        By session label.
+
+    Returns
+    -------
+    effect, variance, t, z, dof : numpy.ndarray, (...)
+        0 where one of the sessions has no estimate.
+    """
+    used = {label: weight for label, weight in weights.items() if weight}
+    valid = np.logical_and.reduce([parts[label][1] > 0 for label in used])
+    effect = sum(weight * parts[label][0] for label, weight in used.items()) * valid
+    variance = sum(weight**2 * parts[label][1] for label, weight in used.items()) * valid
+    dof = sum(parts[label][2] for label in used) * valid
+    return (*_tested(effect, variance, dof), dof)
+
+
+def combine_joint(effects, covariances, dofs):
+    """Fixed effects of an F contrast.
+
+    Parameters
+    ----------
+    effects : numpy.ndarray, (N, Q, V)
+    covariances : numpy.ndarray, (N, Q, Q, V)
+    dofs : sequence of N float
+
+    Returns
+    -------
+    effect : numpy.ndarray, (Q, V)
+    covariance : numpy.ndarray, (Q, Q, V)
+    f, z : numpy.ndarray, (V,)
+        0 where no run has an estimate.
+    """
+    valid = np.einsum("nqqv->nqv", covariances).min(1) > 0
+    count = valid.sum(0)
+    effect = ratio((effects * valid[:, None]).sum(0), count)
+    covariance = ratio((covariances * valid[:, None, None]).sum(0), count.astype(np.float64) ** 2)
+    f = f_statistic(effect, covariance)
+    dof = np.asarray(dofs, np.float64) @ valid
+    return effect, covariance, f, np.where(count > 0, f_to_z(f, len(effect), np.maximum(dof, 1.0)), 0.0)
+
+
+def sessions_of(paths):
+    """Session label of every file name; ``n/a`` where there is none."""
+    found = [re.search(r"_ses-([A-Za-z0-9]+)", Path(path).name) for path in paths]
+    return [match[1] if match else NO_SESSION for match in found]
+
+
+def lacking(sessions, weights):
+    """Sessions that a contrast needs and a participant does not have."""
+    return [label for label, weight in weights.items() if weight and label not in sessions]
+
+
+def combine_regions(tables, sessions=None, contrasts_between=(), *, within=False):
     """Fixed effects of region tables.
 
     Parameters
     ----------
     tables : list of pandas.DataFrame
         Of `first_level.estimate`, the same regions and contrasts in each.
+    sessions : list of str, optional
+        Session label of every table.
+    contrasts_between : list of dict
+        Contrasts between sessions: name, weights.
+    within : bool
+        Whether runs are combined within sessions first.
 
     Returns
     -------
     pandas.DataFrame
         Long: index, name, hemisphere, contrast, effect (percent signal change), se, t, z, dof, n_runs, n_voxels
-        (mean over runs), coverage (smallest of the runs); every region of the atlas, missing ones empty.
+        (mean over runs), coverage (smallest of the runs), tsnr (mean over runs); every region of the atlas, missing ones
+        empty.
     """
     keys = ["index", "name", "hemisphere", "contrast"]
     first = tables[0].reset_index(drop=True)
+    sessions = sessions or [NO_SESSION] * len(tables)
     aligned = [first[keys].merge(t, on=keys, how="left", validate="one_to_one") for t in tables]
     stacked = {
-        c: np.stack([t[c].to_numpy(np.float64) for t in aligned])
-        for c in ("effect", "variance", "n_voxels", "coverage")
+        c: np.stack([t[c].to_numpy(np.float64) if c in t else np.full(len(first), np.nan) for t in aligned])
+        for c in ("effect", "variance", "n_voxels", "coverage", "tsnr")
     }
     dofs = [float(t["dof"].iloc[0]) for t in tables]
-    effect, variance, t, z, dof = combine(stacked["effect"], stacked["variance"], dofs)
-    out = first[keys].copy()
+    parts = by_session(stacked["effect"], stacked["variance"], dofs, sessions)
+    average = _average(stacked["effect"], stacked["variance"], dofs, parts if within else None)
+    out = [_region_rows(first[keys], average, stacked, range(len(tables)))]
+    for record in contrasts_between:
+        part = first[keys].copy()
+        part["contrast"] = [joined(name, record["name"]) for name in part["contrast"]]
+        if lacking(parts, record["weights"]):
+            zero = np.zeros(len(first))
+            out.append(_region_rows(part, (zero,) * 5, stacked, []))
+            continue
+        used = [n for n, s in enumerate(sessions) if record["weights"].get(s)]
+        out.append(_region_rows(part, between(parts, record["weights"]), stacked, used))
+    return pd.concat(out, ignore_index=True)
+
+
+def _average(effects, variances, dofs, parts):
+    """Mean over runs, or over the means of sessions."""
+    if parts is None:
+        return combine(effects, variances, dofs)
+    return combine(*(np.stack([part[k] for part in parts.values()]) for k in range(3)))
+
+
+def _region_rows(keys, values, stacked, used):
+    out, used = keys.copy(), list(used)
+    effect, variance, t, z, dof = values
     seen = variance > 0
-    for name, values in (("effect", effect), ("se", np.sqrt(variance)), ("t", t), ("z", z), ("dof", dof)):
-        out[name] = np.where(seen, values, np.nan)
-    out["n_runs"] = np.isfinite(stacked["effect"]).sum(0)
-    out["n_voxels"] = np.nan_to_num(stacked["n_voxels"]).mean(0)
-    out["coverage"] = np.nan_to_num(stacked["coverage"]).min(0)
+    for name, column in (("effect", effect), ("se", np.sqrt(variance)), ("t", t), ("z", z), ("dof", dof)):
+        out[name] = np.where(seen, column, np.nan)
+    out["n_runs"] = np.isfinite(stacked["effect"][used]).sum(0) if used else 0
+    out["n_voxels"] = np.nan_to_num(stacked["n_voxels"][used]).mean(0) if used else 0.0
+    out["coverage"] = np.nan_to_num(stacked["coverage"][used]).min(0) if used else 0.0
+    snr = stacked["tsnr"][used]
+    count = np.isfinite(snr).sum(0) if used else np.zeros(len(out))
+    out["tsnr"] = np.where(count > 0, np.nan_to_num(snr).sum(0) / np.maximum(count, 1), np.nan)
     return out
 
 
-def run(runs, regions, outputs):
+def _person_maps(name, files, described, contrasts_between, within):
+    """Maps and sidecar content of one t contrast of the run, and of it between sessions."""
+    effects, affine = read_stack(files["effect"])
+    variances, _ = read_stack(files["variance"])
+    sessions = sessions_of(files["effect"])
+    dofs = [d["DegreesOfFreedom"] for d in described]
+    parts = by_session(effects, variances, dofs, sessions) if within or contrasts_between else {}
+    found = {}
+    *values, _ = _average(effects, variances, dofs, parts if within else None)
+    found[name] = (dict(zip(STATS, values, strict=True)), {"DegreesOfFreedom": int(sum(dofs))})
+    for record in contrasts_between:
+        missing = lacking(parts, record["weights"])
+        if missing:
+            reason = f"no run of session {', '.join(missing)}"
+            log.warning("%s not available: %s", joined(name, record["name"]), reason)
+            values = [np.zeros(effects.shape[1:])] * len(STATS)
+            note = {"Status": "unavailable", "Reason": reason}
+        else:
+            *values, dof = between(parts, record["weights"])
+            note = {"DegreesOfFreedom": int(dof.max())}
+        note |= {"SessionWeights": record["weights"]}
+        found[joined(name, record["name"])] = (dict(zip(STATS, values, strict=True)), note)
+    return found, affine
+
+
+def _joint_maps(files, described):
+    """Maps of one F contrast."""
+    effects, affine = read_stack(files["effect"])
+    variances, _ = read_stack(files["variance"])
+    shape = effects.shape[1:4]
+    effects = np.moveaxis(effects.reshape(len(effects), *shape, -1), -1, 1)
+    covariances = np.moveaxis(variances.reshape(len(variances), *shape, -1), -1, 1)
+    dofs = [d["DegreesOfFreedom"] for d in described]
+    flat = np.stack([from_triangle(c.reshape(len(c), -1)) for c in covariances])
+    effect, covariance, f, z = combine_joint(effects.reshape(*effects.shape[:2], -1), flat, dofs)
+    values = [np.moveaxis(v.reshape(len(v), *shape), 0, -1) for v in (effect, triangle(covariance))]
+    values += [f.reshape(shape), z.reshape(shape)]
+    note = {
+        "Test": "F", "NumeratorDegreesOfFreedom": len(effect), "DegreesOfFreedom": int(sum(dofs)),
+    }  # fmt: skip
+    return (dict(zip(F_STATS, values, strict=True)), note), affine
+
+
+def run(runs, regions, outputs, *, contrasts_between=(), within_sessions=False):
     """Combine the runs of a participant and write maps, sidecars and region tables.
+
+    A single run (or session) is passed on as it is.
 
     Parameters
     ----------
     runs : dict of str to dict of str to list of path-like
-        By contrast: effect and variance maps and sidecar of every run.
+        By contrast of the run: effect and variance maps and sidecar of every run.
     regions : dict of str to list of path-like
         By atlas: region tables of every run.
     outputs : object with attributes maps, sidecars, regions, region_sidecars
-        Lists: maps (contrast by contrast, see `maps.write_maps`) and sidecars by contrast, region tables and their
-        sidecars by atlas.
+        Lists: maps (contrast by contrast, see `maps.write_maps`) and sidecars by contrast (t contrasts of the run, then
+        those between sessions, then F contrasts), region tables and their sidecars by atlas.
+    contrasts_between : list of dict
+        Contrasts between sessions: name, weights by session label.
+    within_sessions : bool
+        Whether runs are combined within sessions first (a model with a session node).
     """
-    maps, affine = {}, None
-    for (name, files), note in zip(runs.items(), outputs.sidecars, strict=True):
-        effects, affine = read_stack(files["effect"])
-        variances, _ = read_stack(files["variance"])
+    plain, later, joint, affine = {}, {}, {}, None
+    for name, files in runs.items():
         described = [read_json(path) for path in files["sidecar"]]
-        dofs = [d["DegreesOfFreedom"] for d in described]
-        *values, _ = combine(effects, variances, dofs)
-        maps[name] = dict(zip(STATS, values, strict=True))
-        content = sidecar(
-            "Fixed effects over the runs of one participant, every run with the same weight.",
-            files["effect"],
-            Contrast=name,
+        shared = dict(
             Weights=described[0]["Weights"],
-            Units=UNITS,
-            NumberOfRuns=len(dofs),
+            NumberOfRuns=len(described),
             PrecisionWeighted=False,
-            DegreesOfFreedom=int(sum(dofs)),
+            Levels=["run", "session", "subject"] if within_sessions else ["run", "subject"],
             ResponsePeak=[d["ResponsePeak"] for d in described],
             **{k: described[0].get(k) for k in ("HRF", "NoiseModel", "SmoothingFWHMmm", "HighPassHz")},
         )
-        write_json(content, note)
-    write_maps(maps, affine, outputs.maps)
+        mixed = sorted({d["RepetitionTime"] for d in described if "RepetitionTime" in d})
+        if len(mixed) > 1:
+            shared["RepetitionTimes"] = [d.get("RepetitionTime") for d in described]
+        if described[0].get("Test") == "F":
+            (maps, note), affine = _joint_maps(files, described)
+            joint[name] = (maps, shared | note | {"Units": F_UNITS}, files["effect"])
+            continue
+        found, affine = _person_maps(name, files, described, contrasts_between, within_sessions)
+        for place, (key, (maps, note)) in enumerate(found.items()):
+            (later if place else plain)[key] = (maps, shared | note | {"Units": UNITS}, files["effect"])
+    # contrasts between sessions come session contrast by session contrast, as the plan names them
+    order = [joined(name, record["name"]) for record in contrasts_between for name in plain]
+    done = plain | {name: later[name] for name in order} | joint
+    for (name, (_, note, sources)), path in zip(done.items(), outputs.sidecars, strict=True):
+        text = "Fixed effects over the runs of one participant, every run with the same weight."
+        write_json(sidecar(text, sources, Contrast=name, **note), path)
+    write_maps({name: maps for name, (maps, _, _) in done.items()}, affine, outputs.maps)
     units = {
         "effect": UNITS["effect"],
         "se": "percent signal change",
         "coverage": "fraction of the region's voxels",
         "n_voxels": "mean over runs",
+        "tsnr": "mean over voxels and runs of the unsmoothed series' mean by its standard deviation around the trend",
     }
     for files, path, note in zip(regions.values(), outputs.regions, outputs.region_sidecars, strict=True):
-        write_tsv(combine_regions([read_tsv(p, text=["contrast"]) for p in files]), path)
+        tables = [read_tsv(p, text=["contrast"]) for p in files]
+        write_tsv(
+            combine_regions(tables, sessions_of(files), contrasts_between, within=within_sessions), path
+        )
         content = sidecar(
             "Effect of every region and contrast, of unsmoothed data; fixed effects over runs.",
             files,

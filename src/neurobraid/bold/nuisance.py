@@ -21,10 +21,13 @@ GROUPS = {
     "global_signal": (["global_signal"], ""),
     "global_signal4": (["global_signal"], "dq"),
     "compcor": ("a_comp_cor_", ""),
+    "compcor6": ("a_comp_cor_", "6"),
+    "aroma": ("aroma_motion_", ""),
     "non_steady_state": ("non_steady_state_outlier", ""),
     "motion_outliers": ("motion_outlier", ""),
 }
-"""Names a config may use: columns (or a prefix of columns) and expansion (d: derivatives, q: squares of all)."""
+"""Names a config may use: columns (or a prefix of columns) and expansion (d: derivatives, q: squares of all, a number: so
+many of the columns, the first in the order of their numbers)."""
 
 OPTIONAL = ("non_steady_state", "motion_outliers")
 """Groups that may be empty: a run without such volumes has no such column."""
@@ -59,6 +62,33 @@ def read_confounds(path, n_volumes):
             "make the confounds of this run again",
         )
     return table.astype(np.float64)
+
+
+def one_mask(confounds, notes):
+    """Leave out the anatomical components of single tissues that older tables number with those of the combined mask.
+
+    fMRIPrep before 21 calls the components of CSF, of white matter and of both together ``a_comp_cor_NN`` alike, and only
+    the JSON beside the table says which is which; later versions write ``c_`` and ``w_comp_cor_NN`` for the single tissues.
+
+    Parameters
+    ----------
+    confounds : pandas.DataFrame
+    notes : dict
+        Content of ``*_desc-confounds_timeseries.json``; columns without an entry stay.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Without the ``a_comp_cor_NN`` columns whose ``Mask`` is another than ``combined``.
+    """
+    single = [
+        column
+        for column in confounds
+        if column.startswith("a_comp_cor_")
+        and isinstance(notes.get(column), dict)
+        and notes[column].get("Mask", "combined") != "combined"
+    ]
+    return confounds.drop(columns=single)
 
 
 def expand(columns, derivatives=False, squares=False):
@@ -118,6 +148,8 @@ def select(confounds, names, file="confounds"):
         source, how = GROUPS.get(name, ([name], ""))
         if isinstance(source, str):
             source = [c for c in confounds if c.startswith(source)]
+            if how.isdigit():
+                source = sorted(source)[: int(how)]
             if not source and name not in OPTIONAL:
                 raise InputError(
                     file, "columns", f"none called {GROUPS[name][0]}*", f"columns for {name}",

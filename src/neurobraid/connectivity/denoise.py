@@ -22,13 +22,24 @@ class Strategy:
     Attributes
     ----------
     groups : tuple of str
-        Groups of `nuisance.GROUPS`.
+        Groups of `nuisance.GROUPS` or columns of the confounds table.
     fd_threshold_mm : float or None
         Volumes with more framewise displacement are censored.
+    std_dvars_threshold : float or None
+        Volumes with more standardised DVARS are censored.
+    min_segment : int
+        Stretches of fewer volumes between censored ones are censored too; only where a threshold is set.
     """
 
     groups: tuple
     fd_threshold_mm: float | None = None
+    std_dvars_threshold: float | None = None
+    min_segment: int = MIN_SEGMENT
+
+    @property
+    def censors(self):
+        """Whether volumes are left out by a threshold."""
+        return self.fd_threshold_mm is not None or self.std_dvars_threshold is not None
 
 
 STRATEGIES = {
@@ -40,35 +51,75 @@ STRATEGIES = {
     "scrubbing.2": Strategy(("motion24", "csfwm8"), 0.2),
     "scrubbing.2+gsr": Strategy(("motion24", "csfwm8", "global_signal"), 0.2),
     "compcor": Strategy(("motion24", "compcor")),
+    "compcor6": Strategy(("motion24", "compcor6")),
+    "aroma": Strategy(("aroma", "csfwm")),
 }
-"""Strategies under the names of Wang et al. 2024 (PLoS Comput Biol 20:e1011942, table 2)."""
+"""Strategies under the names of Wang et al. 2024 (PLoS Comput Biol 20:e1011942, table 2).
+
+All have the same band and drift (`denoise`). `aroma` regresses the series of the components that ICA-AROMA called motion
+(``aroma_motion_NN``, fMRIPrep before 23.1) in the same fit; the benchmark took images denoised by the non-aggressive form.
+"""
 
 
-def strategy(name):
+def strategy(name, own=()):
     """Look up a strategy.
+
+    Parameters
+    ----------
+    name : str
+        Key of `STRATEGIES` or name of an own one.
+    own : iterable of dict
+        Strategies of the config: ``name``, ``confounds`` (groups or columns) and, where volumes are to be censored,
+        ``fd_threshold_mm``, ``std_dvars_threshold``, ``min_segment``. One of the same name as a shipped one wins.
+
+    Returns
+    -------
+    Strategy
 
     Raises
     ------
     InputError
-        Not a key of `STRATEGIES`.
+        No such strategy.
     """
-    if name not in STRATEGIES:
-        raise InputError(
-            "config", "connectivity.strategy", name, ", ".join(STRATEGIES), "choose one of these"
+    mine = {
+        record["name"]: Strategy(
+            tuple(record["confounds"]),
+            record.get("fd_threshold_mm"),
+            record.get("std_dvars_threshold"),
+            record.get("min_segment", MIN_SEGMENT),
         )
-    return STRATEGIES[name]
+        for record in own
+    }
+    known = {**STRATEGIES, **mine}
+    if name not in known:
+        raise InputError("config", "connectivity.strategy", name, ", ".join(known), "choose one of these")
+    return known[name]
 
 
-def retained_volumes(confounds, fd_threshold_mm=None, *, min_segment=MIN_SEGMENT, file="confounds"):
+def retained(confounds, chosen, *, file="confounds"):
+    """Which volumes a strategy keeps: `retained_volumes` with its thresholds."""
+    return retained_volumes(
+        confounds,
+        chosen.fd_threshold_mm,
+        chosen.std_dvars_threshold,
+        min_segment=chosen.min_segment,
+        file=file,
+    )
+
+
+def retained_volumes(
+    confounds, fd_threshold_mm=None, std_dvars_threshold=None, *, min_segment=MIN_SEGMENT, file="confounds"
+):
     """Which volumes are kept.
 
-    Left out: non-steady-state volumes at the start; volumes with more framewise displacement than the
-    threshold; and, where volumes are censored, what is left between them if it is shorter than `min_segment`.
+    Left out: non-steady-state volumes at the start; volumes with more framewise displacement or standardised DVARS than
+    the threshold; and, where volumes are censored, what is left between them if it is shorter than `min_segment`.
 
     Parameters
     ----------
     confounds : pandas.DataFrame, (T, columns)
     fd_threshold_mm : float, optional
+    std_dvars_threshold : float, optional
     min_segment : int
     file : path-like
         Named in errors.
@@ -80,13 +131,18 @@ def retained_volumes(confounds, fd_threshold_mm=None, *, min_segment=MIN_SEGMENT
     keep = np.ones(len(confounds), bool)
     for column in [c for c in confounds if c.startswith("non_steady_state_outlier")]:
         keep &= ~(confounds[column].to_numpy() > 0)
-    if fd_threshold_mm is None:
+    thresholds = {"framewise_displacement": fd_threshold_mm, "std_dvars": std_dvars_threshold}
+    thresholds = {column: limit for column, limit in thresholds.items() if limit is not None}
+    if not thresholds:
         return keep
-    if "framewise_displacement" not in confounds:
-        raise InputError(file, "columns", "no framewise_displacement", "a column framewise_displacement",
-                         "choose a strategy without scrubbing or give the column")  # fmt: skip
-    # the first volume has no predecessor, hence no displacement
-    keep &= ~(confounds["framewise_displacement"].fillna(0.0).to_numpy() > fd_threshold_mm)
+    for column, limit in thresholds.items():
+        if column not in confounds:
+            raise InputError(
+                file, "columns", f"no {column}", f"a column {column}",
+                "choose a strategy without scrubbing or give the column",
+            )  # fmt: skip
+        # the first volume has no predecessor, hence no displacement
+        keep &= ~(confounds[column].fillna(0.0).to_numpy() > limit)
     edges = np.flatnonzero(np.diff(np.r_[False, keep, False].astype(int)))
     for start, stop in edges.reshape(-1, 2):
         if stop - start < min_segment:

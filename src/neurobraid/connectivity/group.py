@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from neurobraid.connectivity.matrix import fisher_z, from_fisher_z, read_matrix, write_matrix
+from neurobraid.connectivity.matrix import BOUNDED, fisher_z, from_fisher_z, read_matrix, write_matrix
 from neurobraid.errors import InputError
 from neurobraid.files import read_json, write_json
 from neurobraid.jobs import log
@@ -35,7 +35,7 @@ def weighted_mean(stack, weights):
     return np.divide(sums, total, out=np.full(sums.shape, np.nan), where=total > 0)
 
 
-def average(matrices, people, minutes):
+def average(matrices, people, minutes, *, bounded=True):
     """Group mean of matrices.
 
     Parameters
@@ -46,11 +46,13 @@ def average(matrices, people, minutes):
         Participant of every scan.
     minutes : list of float
         Clean minutes of every scan.
+    bounded : bool
+        Correlations, averaged in Fisher z; else the values themselves.
 
     Returns
     -------
     mean : pandas.DataFrame, (R, R)
-        Correlation; every participant counts the same.
+        Every participant counts the same.
     participants : dict of str to pandas.DataFrame
         Mean of each participant.
     count : pandas.DataFrame of int, (R, R)
@@ -62,16 +64,17 @@ def average(matrices, people, minutes):
             raise InputError(
                 "matrices", "regions", "different", "the same atlas for every scan", "make the matrices again"
             )
+    into, back = (fisher_z, from_fisher_z) if bounded else (np.asarray, np.asarray)
     by_person = {}
     for person in dict.fromkeys(people):
         rows = [i for i, p in enumerate(people) if p == person]
-        stack = np.stack([fisher_z(matrices[i].to_numpy(copy=True)) for i in rows])
+        stack = np.stack([into(matrices[i].to_numpy(copy=True)) for i in rows])
         by_person[person] = weighted_mean(stack, [minutes[i] for i in rows])
     stack = np.stack(list(by_person.values()))
     frame = {"index": names, "columns": names}
-    mean = pd.DataFrame(from_fisher_z(weighted_mean(stack, np.ones(len(stack)))), **frame)
+    mean = pd.DataFrame(back(weighted_mean(stack, np.ones(len(stack)))), **frame)
     count = pd.DataFrame(np.isfinite(stack).sum(0), **frame)
-    return mean, {p: pd.DataFrame(from_fisher_z(z), **frame) for p, z in by_person.items()}, count
+    return mean, {p: pd.DataFrame(back(z), **frame) for p, z in by_person.items()}, count
 
 
 def run(inputs, outputs, measures):
@@ -91,11 +94,13 @@ def run(inputs, outputs, measures):
         notes = [read_json(p) for p in list(inputs.sidecars)[row * scans : (row + 1) * scans]]
         people = [re.search(r"sub-[A-Za-z0-9]+", str(path).rsplit("/", 1)[-1])[0] for path in paths]
         minutes = [float(note["CleanMinutes"]) for note in notes]
-        mean, participants, count = average([read_matrix(p) for p in paths], people, minutes)
+        mean, participants, count = average(
+            [read_matrix(p) for p in paths], people, minutes, bounded=measure in BOUNDED
+        )
         write_matrix(mean, list(outputs.matrices)[row])
         off = ~np.eye(len(mean), dtype=bool)
         content = sidecar(
-            "Group mean of region-by-region matrices, averaged in Fisher z.", paths, Measure=measure, Weighting=WEIGHTING,
+            f"Group mean of region-by-region matrices{', averaged in Fisher z' if measure in BOUNDED else ''}.", paths, Measure=measure, Weighting=WEIGHTING,
             NumberOfParticipants=len(participants), NumberOfScans=scans, Strategy=notes[0].get("Strategy"),
             CleanMinutes={p: float(sum(m for q, m in zip(people, minutes, strict=True) if q == p)) for p in participants},
             ParticipantsPerEdge=[int(count.to_numpy()[off].min()), int(count.to_numpy()[off].max())],

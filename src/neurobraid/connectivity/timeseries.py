@@ -3,7 +3,7 @@
 import pandas as pd
 
 from neurobraid.bold import nuisance
-from neurobraid.connectivity.denoise import MIN_SEGMENT, denoise, retained_volumes, strategy
+from neurobraid.connectivity.denoise import denoise, retained, strategy
 from neurobraid.errors import InputError
 from neurobraid.files import read_json, write_json, write_tsv
 from neurobraid.images.atlas import load_atlas, region_means
@@ -11,6 +11,9 @@ from neurobraid.images.io import data, load
 from neurobraid.images.series import labels_on_grid, read_masked, region_sizes, with_signal
 from neurobraid.jobs import log
 from neurobraid.provenance import sidecar
+
+LEAST_COVERAGE = 0.1
+"""An atlas none of whose regions is covered by more is in another space."""
 
 
 def extract(bold, mask, atlas_image, atlas_table):
@@ -32,6 +35,11 @@ def extract(bold, mask, atlas_image, atlas_table):
         Fraction of the region's voxels inside mask and field of view.
     table : pandas.DataFrame
         Regions.
+
+    Raises
+    ------
+    InputError
+        No region lies in the brain: the atlas is in another space.
     """
     brain = data(load(mask)) > 0.5
     values, image = read_masked(bold, brain)
@@ -44,21 +52,34 @@ def extract(bold, mask, atlas_image, atlas_table):
         values.T.reshape(*column, len(values)), labels[brain].reshape(column), table,
         mask=signal.reshape(column), full=region_sizes(labels, table),
     )  # fmt: skip
+    if not (coverage > LEAST_COVERAGE).any():
+        raise InputError(
+            atlas_image, "place", f"no region with more than {100 * LEAST_COVERAGE:.0f} % of its voxels inside the brain mask",
+            "an atlas in the space of the series", "bring the atlas to template space, or check the alignment of the scan",
+        )  # fmt: skip
     return series, coverage, table
 
 
-def run(inputs, outputs, *, strategy_name, band_hz):
+def none_or(threshold):
+    """A threshold for a sidecar: the word ``none`` says that there is none, an absent key would not."""
+    return "none" if threshold is None else threshold
+
+
+def run(inputs, outputs, *, strategy_name, band_hz, own=()):
     """Extract and denoise the regional series of a scan and write series, sidecar and coverage.
 
     Parameters
     ----------
-    inputs : object with attributes bold, metadata, mask, confounds, atlas_image, atlas_table
-    outputs : object with attributes timeseries, sidecar, coverage, coverage_json
+    inputs : object with attributes bold, metadata, mask, confounds, confounds_json, atlas_image, atlas_table
+    outputs : object with attributes timeseries, sidecar, coverage, coverage_json, raw
+        `raw` is a list: where strategies are compared, the file for the series before denoising.
     strategy_name : str
-        Key of `denoise.STRATEGIES`.
+        Key of `denoise.STRATEGIES` or name of an own one.
     band_hz : sequence of 2 float
+    own : list of dict
+        Strategies of the config.
     """
-    chosen = strategy(strategy_name)
+    chosen = strategy(strategy_name, own)
     metadata = read_json(inputs.metadata)
     tr = metadata.get("RepetitionTime")
     if not isinstance(tr, int | float) or not tr > 0:
@@ -67,11 +88,14 @@ def run(inputs, outputs, *, strategy_name, band_hz):
         )
     series, coverage, table = extract(inputs.bold, inputs.mask, inputs.atlas_image, inputs.atlas_table)
     confounds = nuisance.read_confounds(inputs.confounds, len(series))
-    keep = retained_volumes(confounds, chosen.fd_threshold_mm, file=inputs.confounds)
+    confounds = nuisance.one_mask(confounds, read_json(inputs.confounds_json))
+    keep = retained(confounds, chosen, file=inputs.confounds)
     regressors = nuisance.select(confounds, list(chosen.groups), inputs.confounds)
     clean, info = denoise(series, regressors, float(tr), band_hz, keep, file=inputs.bold)
     names = table["name"].to_list()
     write_tsv(pd.DataFrame(clean, columns=names), outputs.timeseries)
+    for path in outputs.raw:
+        write_tsv(pd.DataFrame(series, columns=names), path)
     write_tsv(pd.DataFrame({"Node": names, "coverage": coverage}), outputs.coverage)
     content = sidecar(
         "Fraction of every region's voxels inside brain mask and field of view.",
@@ -87,9 +111,9 @@ def run(inputs, outputs, *, strategy_name, band_hz):
         Confounds=list(regressors.columns),
         BandHz=list(band_hz),
         Filter="cosine regressors in the same fit",
-        FramewiseDisplacementThreshold=chosen.fd_threshold_mm,
-        StdDvarsThreshold=None,
-        MinSegmentVolumes=MIN_SEGMENT if chosen.fd_threshold_mm else None,
+        FramewiseDisplacementThreshold=none_or(chosen.fd_threshold_mm),
+        StdDvarsThreshold=none_or(chosen.std_dvars_threshold),
+        MinSegmentVolumes=chosen.min_segment if chosen.censors else "none",
         RepetitionTime=float(tr),
         SamplingFrequency=1.0 / float(tr),
         StartTime=metadata.get("StartTime"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from neurobraid.reports import pet_methods, pet_tables
+from neurobraid.reports import inference, pet_methods, pet_tables
 
 REFERENCES = {
     "bids": "Gorgolewski KJ et al. (2016). The brain imaging data structure. Scientific Data 3:160044.",
@@ -26,6 +26,7 @@ REFERENCES = {
     "srtm": "Lammertsma AA, Hume SP (1996). Simplified reference tissue model for PET receptor studies. NeuroImage 4:153–158.",
     "basis": "Gunn RN et al. (1997). Parametric imaging of ligand-receptor binding in PET using a simplified reference region "
     "model. NeuroImage 6:279–287.",
+    **inference.REFERENCES,
     "fdr": "Benjamini Y, Hochberg Y (1995). Controlling the false discovery rate. J R Stat Soc B 57:289–300.",
     "denoise": "Wang HT et al. (2024). Continuous evaluation of denoising strategies in resting-state fMRI connectivity. "
     "PLoS Comput Biol 20:e1011942.",
@@ -224,6 +225,44 @@ def _bold(settings, facts, cite) -> str:
     )
 
 
+def _response(hrf) -> str:
+    shape, *extras = [part.strip() for part in str(hrf).split("+")]
+    if shape == "fir":
+        return "a finite impulse response"
+    more = {"derivative": "temporal", "dispersion": "dispersion"}
+    named = words([more[e] for e in extras])
+    return f"the {shape.upper()} haemodynamic response" + (f" with {named} derivative" if extras else "")
+
+
+def _noise(model) -> str:
+    if model == "ols":
+        return "independent noise"
+    if model == "auto":
+        return "autoregressive noise (of first order for repetition times of 1.5 s or more, of third order below)"
+    names = {"1": "first", "2": "second", "3": "third", "4": "fourth", "5": "fifth", "6": "sixth"}
+    return f"{names.get(str(model)[2:], str(model)[2:])}-order autoregressive noise"
+
+
+def _designs(settings) -> str:
+    """Sentences about scrubbing, contrasts between sessions and group designs."""
+    text = ""
+    limits = get(settings, "activation.scrub", {}) or {}
+    if limits:
+        parts = [f"a framewise displacement above {limits['fd_mm']:g} mm"] if "fd_mm" in limits else []
+        parts += [f"a standardised DVARS above {limits['std_dvars']:g}"] if "std_dvars" in limits else []
+        text += f" Volumes with {' or '.join(parts)} got a regressor of their own (scrubbing)."
+    if between := get(settings, "activation.between_sessions", []):
+        names = words([record["name"] for record in between])
+        text += f" Sessions of a participant were contrasted before the group level ({names})."
+    for design in get(settings, "activation.designs", []) or []:
+        columns = [design["groups"]] if design.get("groups") else []
+        columns += [f"{name} (centred)" for name in design.get("covariates") or []]
+        how = "mixed effects with the first-level variances (restricted maximum likelihood, errors of Knapp and Hartung)"
+        how = how if design.get("estimator") == "mixed" else "least squares"
+        text += f" Group design {design['name']} modelled {words(columns) or 'the mean'} by {how}."
+    return text
+
+
 def _activation(settings, facts, cite) -> str:
     tasks = []
     for record in get(settings, "activation.tasks", []):
@@ -234,17 +273,21 @@ def _activation(settings, facts, cite) -> str:
             weights = " ".join(f"{w:+g}·{c}".replace("-", "−") for c, w in contrast["weights"].items())
             names.append(f"{contrast['name']} ({weights})")
         tasks.append(f"task {record['task']} (contrasts {words(names)})")
-    noise = {"ar1": "first-order autoregressive noise", "ols": "independent noise"}.get(
-        get(settings, "activation.noise_model"), ""
-    )
+    noise = _noise(get(settings, "activation.noise_model", "auto"))
     smoothing = get(settings, "activation.smoothing_mm", 0)
     smooth = f"smoothed to {smoothing:g} mm (FWHM of the kernel) and " if smoothing else ""
     text = (
-        f"General linear models were fitted to each run of {words(tasks)}: series were {smooth}modelled with the "
-        f"{str(get(settings, 'activation.hrf', 'spm')).upper()} haemodynamic response, cosine drifts above "
+        f"General linear models were fitted to each run of {words(tasks)}: series were {smooth}modelled with "
+        f"{_response(get(settings, 'activation.hrf', 'spm'))}, cosine drifts above "
         f"{1 / get(settings, 'activation.high_pass_hz', 1 / 128):.0f} s, the confounds "
         f"{words(get(settings, 'activation.confounds', []))}, and {noise}. Runs were combined by fixed effects."
     )
+    if get(settings, "activation.model", ""):
+        text = (
+            f"General linear models of {words(tasks)} followed the BIDS Stats Model stored with the results (folder models); "
+            f"series were {smooth}modelled run by run, and runs were combined by fixed effects."
+        )
+    text += _designs(settings)
     group = get(settings, "activation.group", {})
     if facts.get("group_n"):
         many = words(f"{n} participants for {task}" for task, n in facts["group_n"].items())
@@ -257,6 +300,7 @@ def _activation(settings, facts, cite) -> str:
             f" Contrasts were tested against zero over participants ({many}), two-sided, with {rule}; clusters of fewer than "
             f"{group.get('cluster_voxels', 10)} voxels are not listed."
         )
+        text += inference.methods_text(get(settings, "activation.inference", {}), cite)
     return text
 
 
@@ -267,14 +311,54 @@ def _connectivity(settings, facts, cite) -> str:
         strategy,
         "head-motion regressors and scrubbing of motion outliers" if "scrub" in strategy else strategy,
     )
-    measures = {"pearsoncorrelation": "Pearson correlation", "partialcorrelation": "partial correlation"}
+    for record in get(settings, "connectivity.strategies", []) or []:
+        if record["name"] == strategy:
+            plain = f"defined for this study: {words(record['confounds'])}"
+    measures = {
+        "pearsoncorrelation": "Pearson correlation", "partialcorrelation": "partial correlation",
+        "laggedcorrelation": "correlation at the best lag",
+    }  # fmt: skip
     kinds = words(measures.get(m, m) for m in get(settings, "connectivity.measures", []))
     return (
         f"Regional series of {words(f'task {t}' for t in facts['connectivity'])} were averaged over the regions of atlas "
         f"{words(a['name'] for a in get(settings, 'atlases', []))} and denoised in one regression with the strategy “{strategy}” "
         f"({plain}; {cite('denoise', 'named as in the benchmark')}), band {band[0]:g} to {band[1]:g} Hz. Matrices hold the {kinds} "
         f"of all pairs of regions covered to at least {100 * get(settings, 'connectivity.min_coverage', 0.5):.0f} %."
+        f"{_further(settings)}"
     )
+
+
+def _further(settings) -> str:
+    """Sentences on what was asked for beside the matrices."""
+    said = []
+    compared = get(settings, "connectivity.compare_strategies", [])
+    if compared:
+        said.append(
+            f"The strategies {words(compared)} were compared on the same series by QC-FC, degrees of freedom and reliability."
+        )
+    maps = [
+        *get(settings, "connectivity.maps", []),
+        *(f"seed {s['name']}" for s in get(settings, "connectivity.seeds", [])),
+    ]
+    if maps:
+        width = get(settings, "connectivity.maps_smoothing_mm", 6)
+        said.append(f"Maps by voxel ({words(maps)}) were smoothed by {width:g} mm.")
+    notes = {
+        "graph": "graph measures over 10 to 30 % of the edges, relative to 20 random networks of the same degrees",
+        "gradients": "gradients by diffusion maps, participants aligned to the group by Procrustes rotation",
+        "dynamic": "connectivity in sliding windows of 45 s, beside 19 phase-randomised surrogates",
+    }
+    networks = [notes[name] for name in get(settings, "connectivity.networks", [])]
+    if networks:
+        said.append(f"Further measures: {'; '.join(networks)}.")
+    for record in get(settings, "connectivity.edges", []):
+        covariates = words(record.get("covariates", [])) or "none"
+        said.append(
+            f"The effect of {record['variable']} was tested at every edge (linear model, covariates: {covariates}; false discovery rate, and "
+            f"{record.get('permutations', 0)} permutations for family-wise p of edges and of components beyond |t| > "
+            f"{record.get('threshold_t', 3.1):g})."
+        )
+    return "".join(f" {sentence}" for sentence in said)
 
 
 def _pet(settings, facts, cite) -> str:

@@ -11,7 +11,7 @@ from neurobraid import __version__
 from neurobraid.bids.entities import natural
 from neurobraid.errors import InputError
 from neurobraid.files import write_json
-from neurobraid.reports import figures, pet_pages, run_record, spec, style
+from neurobraid.reports import figures, noise, pet_pages, run_record, spec, style, surfaces
 from neurobraid.reports.carpet import pick_voxels, scaled, signals, spread, temporal_snr
 from neurobraid.reports.gather import (
     Inputs,
@@ -495,7 +495,7 @@ class _Participant:
     def _carpets(self, scan, run, confounds, tr, path):
         """Carpets before and after, tissue of their rows, and the sentences about them."""
         from neurobraid.bold.nuisance import cosine_basis, select
-        from neurobraid.connectivity.denoise import STRATEGIES
+        from neurobraid.connectivity.denoise import strategy
         from neurobraid.images.transforms import read_affines
 
         mask, keep, anatomy = run["mask"], run["keep"], run["anatomy"]
@@ -510,7 +510,8 @@ class _Participant:
         of_echo = f" of echo {run['echo']}" if run["echo"] else ""
         tail = f" Below, the recorded signal{of_echo} of voxels by tissue, in standard deviations without linear trend"
         name = self.setting("connectivity", "strategy", default="simple")
-        groups = list(STRATEGIES[name].groups if name in STRATEGIES else STRATEGIES["simple"].groups)
+        chosen = strategy(name, self.setting("connectivity", "strategies", default=[]))
+        groups = list(chosen.groups)
         hmc = self.inputs.find("hmc", scan)
         try:
             regressors = select(confounds, groups, path).to_numpy(float)
@@ -528,8 +529,7 @@ class _Participant:
                 "csfwm8": "CSF and white-matter signals with their expansions", "global_signal": "global signal",
                 "compcor": "CompCor components"}  # fmt: skip
         listed = ", ".join(what.get(g, g) for g in groups)
-        scrubs = name in STRATEGIES and STRATEGIES[name].fd_threshold_mm
-        censored = "Volumes that the strategy leaves out are kept here. " if scrubs else ""
+        censored = "Volumes that the strategy leaves out are kept here. " if chosen.censors else ""
         listed = f"{listed} and cosines" if listed else "cosines"
         lost = 100 * (1 - float(after[:, keep].var() / max(before[:, keep].var(), 1e-12)))
         done = "realigned (linear interpolation) and " if motion is not None else ""
@@ -602,6 +602,58 @@ class _Participant:
                     f"Task {task}, contrast {contrast}: fixed effects over runs, z ≥ {threshold:g} (warm) and z ≤ "
                     f"−{threshold:g} (cold), uncorrected, over this participant's T1w in MNI space; highest z "
                     f"{number(peak, 1)}, lowest {number(low, 1)}. Slice positions in mm (MNI152).",
+                )
+            )
+
+        self._surfaces(section, threshold)
+        self._whiteness(section)
+
+    def _surfaces(self, section, threshold):
+        """The same contrasts on the cortical surface, where they were asked for."""
+        for path in dict.fromkeys(self.inputs.all("surface_maps")):
+            names = entities_of(path)
+            if names.get("hemi") != "L":
+                continue
+            task, contrast = names.get("task", "?"), names.get("contrast", "?")
+            both = {
+                hemi: surfaces.read_gifti(
+                    self.inputs.find("surface_maps", task=task, contrast=contrast, hemi=hemi)
+                )
+                for hemi in surfaces.HEMISPHERES
+            }
+            section.add(
+                self.gallery.show(
+                    surfaces.statistic_surface(both, threshold=threshold),
+                    f"{self.participant}_task-{task}_contrast-{contrast}_surface_z.png",
+                    f"z map of contrast {contrast} of task {task} on four views of the inflated cortical surface.",
+                    f"Task {task}, contrast {contrast}, modelled on the cortical surface (fsaverage5, inflated): fixed effects over "
+                    f"runs, z ≥ {threshold:g} (warm) and z ≤ −{threshold:g} (cold), uncorrected.",
+                )
+            )
+
+    def _whiteness(self, section):
+        """What the noise model left in the residuals, run by run."""
+        for path in self.inputs.all("whiteness"):
+            numbers, scan = table(path), scan_of(path)
+            model = sidecar_of(self.inputs, "whiteness", scan).get("NoiseModel", "")
+            value, lag, tissue = noise.largest(numbers)
+            word = noise.TISSUES[tissue][0]
+            if abs(value) > noise.LARGE:
+                section.add(
+                    Note(
+                        f"{scan}: the residuals are not white (autocorrelation {number(value, 2)} at lag {lag} in {word}): error "
+                        "bars may be too small; try a higher order (activation.noise_model).",
+                        "warn",
+                    )
+                )
+            section.add(
+                self.gallery.show(
+                    noise.whiteness(numbers, label=model),
+                    f"{scan}_whiteness.png",
+                    f"Autocorrelation of the residuals of {scan} by lag for grey matter, white matter and CSF.",
+                    f"{scan}: autocorrelation of the first level's residuals, mean over the voxels of a tissue (of the template), "
+                    f"before and after whitening by the noise model ({model}). After whitening it should be near 0 (slightly "
+                    f"below, by what the regressors took out); largest {number(value, 2)} at lag {lag} in {word}.",
                 )
             )
 
@@ -709,6 +761,9 @@ def matrix_picture(inputs: Inputs, gallery: Gallery, path, stem: str, what: str)
     measures = {
         "pearsoncorrelation": ("Pearson r", "Pearson correlation"),
         "partialcorrelation": ("partial r", "partial correlation"),
+        "covariance": ("covariance (%²)", "covariance"),
+        "laggedcorrelation": ("r at best lag", "correlation at the best lag"),
+        "coherence": ("coherence", "magnitude-squared coherence"),
     }
     label, long = measures.get(measure, (measure, measure))
     gap = f" {missing} regions without a value are grey." if missing else ""

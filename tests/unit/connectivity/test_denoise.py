@@ -136,15 +136,17 @@ def test_whole_job_on_a_small_image(tmp_path):
         tmp_path / "atlas.tsv", sep="\t", index=False
     )
     confounds().to_csv(tmp_path / "c.tsv", sep="\t", index=False, na_rep="n/a")
+    (tmp_path / "c.json").write_text("{}")
     inputs = Paths(
         bold=tmp_path / "bold.nii.gz", metadata=tmp_path / "bold.json", mask=tmp_path / "mask.nii.gz",
-        confounds=tmp_path / "c.tsv", atlas_image=tmp_path / "atlas.nii.gz", atlas_table=tmp_path / "atlas.tsv",
+        confounds=tmp_path / "c.tsv", confounds_json=tmp_path / "c.json", atlas_image=tmp_path / "atlas.nii.gz", atlas_table=tmp_path / "atlas.tsv",
     )  # fmt: skip
     outputs = Paths(
         timeseries=tmp_path / "t.tsv",
         sidecar=tmp_path / "t.json",
         coverage=tmp_path / "v.tsv",
         coverage_json=tmp_path / "v.json",
+        raw=[tmp_path / "raw.tsv"],
     )
     timeseries.run(inputs, outputs, strategy_name="simple", band_hz=[0.01, 0.1])
     series = read_tsv(outputs.timeseries)
@@ -156,3 +158,68 @@ def test_whole_job_on_a_small_image(tmp_path):
     assert note["EffectiveDegreesOfFreedom"] == 39
     assert note["BandHz"] == [0.01, 0.1]
     assert len(note["Confounds"]) == 26
+
+
+def small_scan(tmp_path, labels, atlas_affine, rows=T):
+    """A scan of 6 x 7 x 8 voxels of 3 mm with an atlas on a grid of its own."""
+    rng = np.random.default_rng(8)
+    affine = np.diag([3.0, 3, 3, 1])
+    bold = rng.normal(1000, 3, (6, 7, 8, T)).astype(np.float32)
+    nib.save(nib.Nifti1Image(bold, affine), tmp_path / "bold.nii.gz")
+    nib.save(nib.Nifti1Image(np.ones((6, 7, 8), np.uint8), affine), tmp_path / "mask.nii.gz")
+    nib.save(nib.Nifti1Image(labels.astype(np.int32), atlas_affine), tmp_path / "atlas.nii.gz")
+    (tmp_path / "bold.json").write_text('{"RepetitionTime": 2.0}')
+    (tmp_path / "c.json").write_text("{}")
+    names = {300: "Whole", 70000: "Speck", 12: "Other"}
+    present = [k for k in (70000, 300, 12) if (labels == k).any()]
+    pd.DataFrame({"index": present, "name": [names[k] for k in present]}).to_csv(
+        tmp_path / "atlas.tsv", sep="\t", index=False
+    )
+    confounds().iloc[:rows].to_csv(tmp_path / "c.tsv", sep="\t", index=False, na_rep="n/a")
+    inputs = Paths(
+        bold=tmp_path / "bold.nii.gz", metadata=tmp_path / "bold.json", mask=tmp_path / "mask.nii.gz",
+        confounds=tmp_path / "c.tsv", confounds_json=tmp_path / "c.json", atlas_image=tmp_path / "atlas.nii.gz",
+        atlas_table=tmp_path / "atlas.tsv",
+    )  # fmt: skip
+    outputs = Paths(
+        timeseries=tmp_path / "t.tsv", sidecar=tmp_path / "t.json", coverage=tmp_path / "v.tsv", coverage_json=tmp_path / "v.json",
+        raw=[],
+    )  # fmt: skip
+    return inputs, outputs
+
+
+def fine_atlas():
+    """Labels above 255 with gaps on a 1 mm grid; one region of a single voxel falls between the voxels of the scan."""
+    labels = np.zeros((18, 21, 24), int)
+    labels[3:9, 3:9, 3:9], labels[9:15, 3:9, 3:9], labels[1, 1, 1] = 300, 12, 70000
+    return labels
+
+
+def test_a_region_lost_by_resampling_keeps_its_column(tmp_path):
+    inputs, outputs = small_scan(tmp_path, fine_atlas(), np.eye(4))
+    timeseries.run(inputs, outputs, strategy_name="simple", band_hz=[0.01, 0.1])
+    series = read_tsv(outputs.timeseries)
+    assert list(series) == ["Speck", "Whole", "Other"]
+    assert series["Speck"].isna().all() and series[["Whole", "Other"]].notna().all().all()
+    assert read_tsv(outputs.coverage)["coverage"].to_list() == [0, 1, 1]
+    note = read_json(outputs.sidecar)
+    assert (
+        note["FramewiseDisplacementThreshold"]
+        == note["StdDvarsThreshold"]
+        == note["MinSegmentVolumes"]
+        == "none"
+    )
+
+
+def test_an_atlas_in_another_space_is_refused(tmp_path):
+    away = np.eye(4)
+    away[:3, 3] = 400
+    inputs, outputs = small_scan(tmp_path, fine_atlas(), away)
+    with pytest.raises(InputError, match="an atlas in the space of the series"):
+        timeseries.run(inputs, outputs, strategy_name="simple", band_hz=[0.01, 0.1])
+
+
+def test_confounds_of_another_length_are_refused(tmp_path):
+    inputs, outputs = small_scan(tmp_path, fine_atlas(), np.eye(4), rows=T - 1)
+    with pytest.raises(InputError, match=f"rows is {T - 1}; allowed: {T}"):
+        timeseries.run(inputs, outputs, strategy_name="simple", band_hz=[0.01, 0.1])

@@ -148,3 +148,61 @@ def test_planted_edges_are_recovered_at_eight_minutes():
     assert np.mean(recovered) >= 0.90
     mean, *_ = group.average(means, [f"sub-{k}" for k in range(12)], [8.0] * 12)
     assert np.corrcoef(mean.to_numpy()[upper], np.mean(truths, 0))[0, 1] > 0.98
+
+
+def test_lagged_correlation_finds_the_delay_and_skips_censored_volumes():
+    rng = np.random.default_rng(4)
+    t, tr = 400, 2.0
+    source = np.convolve(rng.standard_normal(t + 20), np.ones(4) / 4, "same")
+    values = np.column_stack(
+        [source[10 : t + 10], source[8 : t + 8], source[10 : t + 10] * -1, rng.standard_normal(t)]
+    )
+    values[:, :3] += 0.1 * rng.standard_normal((t, 3))
+    values[50:60] = np.nan
+    r, lag = matrix.lagged(values, tr)
+    assert lag[0, 1] == 4.0 and lag[1, 0] == -4.0, "the second region follows by two volumes"
+    assert r[0, 1] > 0.9 and r[0, 2] < -0.9 and lag[0, 2] == 0
+    np.testing.assert_array_equal(r, r.T)
+    plain, _ = matrix.estimate(pd.DataFrame(values, columns=list("abcd")), "pearsoncorrelation")
+    assert plain.loc["a", "b"] < 0.7
+    best, info = matrix.estimate(pd.DataFrame(values, columns=list("abcd")), "laggedcorrelation", tr=tr)
+    assert best.loc["a", "b"] == pytest.approx(r[0, 1]) and info["MaximumLagSeconds"] == 6
+    with pytest.raises(InputError, match="RepetitionTime"):
+        matrix.estimate(frame(), "laggedcorrelation")
+
+
+def test_coherence_equals_scipy_and_needs_enough_windows():
+    from scipy import signal
+
+    rng = np.random.default_rng(5)
+    t, tr = 480, 2.0
+    x = rng.standard_normal((t, 3))
+    x[:, 1] += np.roll(x[:, 0], 3)
+    ours, windows = matrix.coherence(x, tr, (0.01, 0.1))
+    taper = np.hanning(34)[1:-1]
+    f, c = signal.coherence(x[:, 0], x[:, 1], 1 / tr, taper, nperseg=32, noverlap=16, detrend="constant")
+    assert ours[0, 1] == pytest.approx(c[(f >= 0.01) & (f <= 0.1)].mean(), abs=1e-10)
+    assert windows == 29 and ours[0, 1] > 0.35 > ours[0, 2]
+    x[::20] = np.nan
+    with pytest.raises(InputError, match="whole windows"):
+        matrix.coherence(x, tr, (0.01, 0.1))
+
+
+def test_covariance_is_in_squared_units_and_averaged_as_it_is():
+    series = frame()
+    c, _ = matrix.estimate(series, "covariance")
+    np.testing.assert_allclose(c, np.cov(series.to_numpy().T, ddof=0))
+    mean, *_ = group.average([c, 3 * c], ["sub-1", "sub-2"], [1.0, 1.0], bounded=False)
+    np.testing.assert_allclose(mean, 2 * c)
+
+
+def test_a_covariance_without_full_rank_names_the_regions():
+    values = np.random.default_rng(6).standard_normal((60, 4))
+    values[:, 3] = values[:, 1]
+    with pytest.raises(InputError, match="not positive definite") as error:
+        matrix.positive_definite(np.cov(values.T), names=list("abcd"))
+    assert "b, d hang together" in str(error.value) and "rank 3 of 4" in str(error.value)
+    assert matrix.positive_definite(np.eye(3)) is not None
+    # the shrunk estimate survives doubled regions and more regions than volumes
+    r, info = matrix.estimate(pd.DataFrame(values, columns=list("abcd")), "partialcorrelation")
+    assert np.isfinite(r.to_numpy()).all() and info["Shrinkage"] > 0

@@ -1,0 +1,12 @@
+"""Hold one group map against every way to control error."""
+
+from typing import TYPE_CHECKING
+
+from neurobraid.activation.inference import run
+from neurobraid.jobs import job_log
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job_log(snakemake.log[0]):
+    run(snakemake.input, snakemake.output, snakemake.wildcards.contrast, **snakemake.params.settings)

@@ -1,0 +1,12 @@
+"""Model all task runs of one participant on the cortical surface."""
+
+from typing import TYPE_CHECKING
+
+from neurobraid.activation.surface import run
+from neurobraid.jobs import job_log
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job_log(snakemake.log[0]):
+    run(snakemake.input, snakemake.output, snakemake.params.model, **snakemake.params.settings)

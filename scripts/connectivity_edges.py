@@ -1,0 +1,16 @@
+"""Compare the edges of all participants."""
+
+from typing import TYPE_CHECKING
+
+from neurobraid.connectivity.edges import run
+from neurobraid.jobs import job_log
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job_log(snakemake.log[0]):
+    run(
+        snakemake.input,
+        snakemake.output,
+        record=snakemake.params.record,
+    )

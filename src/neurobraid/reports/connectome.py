@@ -1,0 +1,164 @@
+"""A connectome in a glass brain: the strongest edges between the centres of the regions, seen from three sides."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from neurobraid.reports import style
+from neurobraid.reports.gather import entities_of, table
+from neurobraid.reports.pages import number
+
+#: Share of edges shown; the value where they begin is written into the caption.
+SHOWN = 0.03
+#: Most edges drawn: beyond it the picture is a blot.
+MOST = 300
+VIEWS = (("from the left", 1, 2, 0), ("from behind", 0, 2, 1), ("from above", 0, 1, 2))
+
+
+def outline():
+    """Silhouettes of the template brain in the three views.
+
+    Returns
+    -------
+    list of (ndarray (A, B) of bool, (float, float, float, float))
+        Projection of the brain along the view, and its extent in mm for a picture with the origin below.
+    """
+    from neurobraid.images.templates import template
+
+    tissue = [template(name, 2.0) for name in ("GM", "WM")]
+    affine = tissue[0].affine
+    brain = sum(np.asarray(image.dataobj) for image in tissue) > 0.3
+    found = []
+    for _, across, up, through in VIEWS:
+        flat = brain.any(through)
+        ends = []
+        for axis in (across, up):
+            size, start = affine[axis, axis], affine[axis, 3]
+            ends += [start - size / 2, start + size * (brain.shape[axis] - 0.5)]
+        found.append((flat.T, tuple(ends)))
+    return found
+
+
+def strongest(values, share=SHOWN, most=MOST):
+    """The strongest edges by size.
+
+    Parameters
+    ----------
+    values : numpy.ndarray, (R, R)
+    share : float
+    most : int
+
+    Returns
+    -------
+    rows, columns : numpy.ndarray of int
+        Weakest first, so that the strongest are drawn on top.
+    limit : float
+        Smallest size shown.
+    """
+    rows, columns = np.triu_indices(len(values), 1)
+    edges = values[rows, columns]
+    ok = np.flatnonzero(np.isfinite(edges) & (edges != 0))
+    count = min(max(round(share * len(ok)), 1), most, len(ok))
+    order = ok[np.argsort(-np.abs(edges[ok]), kind="stable")[:count]][::-1]
+    limit = float(np.abs(edges[order]).min()) if len(order) else float("nan")
+    return rows[order], columns[order], limit
+
+
+def figure(values, regions, *, label="r"):
+    """Draw a connectome.
+
+    Parameters
+    ----------
+    values : numpy.ndarray, (R, R)
+    regions : pandas.DataFrame
+        ``x``, ``y``, ``z`` in mm.
+    label : str
+        Of the colour bar.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    with style.look():
+        import matplotlib
+        from matplotlib.collections import LineCollection
+
+        rows, columns, limit = strongest(values)
+        where = regions[["x", "y", "z"]].to_numpy(float)
+        edges = values[rows, columns]
+        top = float(np.abs(edges).max()) if len(edges) else 1.0
+        picture = style.new_figure(style.WIDTH, 3.3, layout="constrained")
+        axes = picture.subplots(1, 3)
+        norm = matplotlib.colors.Normalize(-top, top)
+        cmap = matplotlib.colormaps["RdBu_r"]
+        degree = np.bincount(np.r_[rows, columns], minlength=len(values))
+        for axis, (flat, extent), (name, across, up, _) in zip(axes, outline(), VIEWS, strict=True):
+            axis.contour(
+                np.linspace(extent[0], extent[1], flat.shape[1]), np.linspace(extent[2], extent[3], flat.shape[0]), flat, levels=[0.5],
+                colors=[style.SOFT], linewidths=0.8,
+            )  # fmt: skip
+            ends = np.stack([where[rows][:, [across, up]], where[columns][:, [across, up]]], 1)
+            width = 0.4 + 1.8 * (np.abs(edges) - limit) / max(top - limit, 1e-9)
+            axis.add_collection(LineCollection(ends, colors=cmap(norm(edges)), linewidths=width, alpha=0.85))
+            seen = degree > 0
+            axis.scatter(
+                where[seen, across],
+                where[seen, up],
+                s=4 + 3 * degree[seen],
+                color=style.INK,
+                zorder=3,
+                linewidths=0,
+            )
+            axis.set_aspect("equal")
+            axis.set_title(name)
+            axis.set_xticks([])
+            axis.set_yticks([])
+            for spine in axis.spines.values():
+                spine.set_visible(False)
+        for axis, letters in ((axes[1], "LR"), (axes[2], "LR"), (axes[0], "PA")):
+            axis.text(0.02, 0.03, letters[0], transform=axis.transAxes, color=style.SOFT)
+            axis.text(0.98, 0.03, letters[1], transform=axis.transAxes, color=style.SOFT, ha="right")
+        bar = matplotlib.cm.ScalarMappable(norm, cmap)
+        picture.colorbar(bar, ax=axes, label=label, shrink=0.8, pad=0.01)
+        return picture
+
+
+def block(inputs, gallery, path, stem: str, what: str):
+    """Picture of the connectome of a matrix file; None where the atlas has no coordinates or the matrix is not a correlation.
+
+    Parameters
+    ----------
+    inputs : neurobraid.reports.gather.Inputs
+        With kind ``atlas_tables``.
+    gallery : neurobraid.reports.pages.Gallery
+    path : path-like
+        ``…_stat-pearsoncorrelation_relmat.tsv``.
+    stem : str
+        Start of the figure's name.
+    what : str
+        Start of the caption.
+    """
+    names = entities_of(path)
+    if names.get("stat") != "pearsoncorrelation":
+        return None
+    atlas = names.get("atlas", "atlas")
+    regions = table(inputs.find("atlas_tables", atlas=atlas))
+    if regions is None or not {"x", "y", "z"} <= set(regions):
+        return None
+    matrix = table(path)
+    matrix = matrix.set_index(matrix.columns[0])
+    regions = regions.drop_duplicates("name").set_index("name").reindex([str(n) for n in matrix.index])
+    if not np.isfinite(regions[["x", "y", "z"]].to_numpy(float)).all():
+        return None
+    values = matrix.to_numpy(float)
+    rows, _, limit = strongest(values)
+    if not len(rows):
+        return None
+    possible = int(np.isfinite(values[np.triu_indices(len(values), 1)]).sum())
+    return gallery.show(
+        figure(values, regions, label="Pearson r"),
+        f"{stem}_atlas-{atlas}_connectome.png",
+        f"Glass brain from the left, from behind and from above with the {len(rows)} strongest edges.",
+        f"{what}, atlas {atlas}: the {len(rows)} strongest of {possible} edges, |r| ≥ {number(limit)}; this is a threshold for the eye, not "
+        "a test. Width and colour by r, dots by the number of edges shown. Left is on the left, from behind and from above.",
+    )
