@@ -328,7 +328,11 @@ def plasma_run(folder, out, anatomy, given):
     o = {n: [folder / f"{n}_{k}.out" for k in models] for n in ("kinpar", "kinpar_json", "fits")}
     o["plots"] = [folder / f"plots_{k}.out" for k in plasma.MAPPED]
     shared = (t["weights"], f["frames"], f["frames_json"], given)
-    plasma.model(t["tacs"][0], t["morph"][0], *shared, o, models=models, vb=0.0, tstar_min=30.0)
+    side = folder / "corrected.json"
+    write_json({"PartialVolumeCorrection": "gtm", "PointSpreadFWHMmm": [6.0, 6.0, 6.0]}, side)
+    plasma.model(
+        t["tacs"][0], t["morph"][0], *shared, o, models=models, vb=0.0, tstar_min=30.0, curves_json=side
+    )
     mapped = list(plasma.MAPPED)
     m = {n: [folder / f"{n}_{k}.nii.gz" for k in mapped] for n in ("native", "template", "valid")}
     m.update(
@@ -336,8 +340,11 @@ def plasma_run(folder, out, anatomy, given):
     )
     plasma.write_maps(
         out["resample"]["pet"], anatomy["brain"], anatomy["warp"], *shared, m, models=mapped, vb=0.0, tstar_min=30.0,
-        resolution=4.0,
+        resolution=4.0, pet_json=side,
     )  # fmt: skip
+    # results tell what was done to the curves and the image they are of
+    for path in (*o["kinpar_json"], *m["native_json"], *m["template_json"]):
+        assert read_json(path)["PartialVolumeCorrection"] == "gtm"
     tables = {k: read_tsv(path).set_index("name") for k, path in zip(models, o["kinpar"], strict=True)}
     return tables, {k: read_json(path) for k, path in zip(models, o["kinpar_json"], strict=True)}, m
 
