@@ -78,7 +78,8 @@ def test_no_suv_from_a_dose_that_cannot_be_right(mc1):
 
 def test_report_says_who_made_what(mc1):
     page = (mc1 / "results/reports/sub-01.html").read_text()
-    assert "PETPrep 0.0.3" in page and "VT by Logan is not shown" in page and "VT by Logan with" in page
+    assert "PETPrep 0.0.3" in page and "as estimated by PETPrep 0.0.3" in page
+    assert "VT by Logan (Logan plot)" in page and "blood is likely in kBq/mL" in page
     study_page = (mc1 / "results/reports/index.html").read_text()
     assert "were taken over from PETPrep, version 0.0.3" in study_page
     assert "corrected for motion between frames" not in study_page, "nothing of that was done here"

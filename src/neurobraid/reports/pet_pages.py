@@ -338,10 +338,16 @@ class Scan:
                     f"{self.name}_pet_motion.svg",
                     f"Head motion between PET frames of {self.name} over minutes after injection.",
                     f"{self.name}: estimated shifts and turns of every frame against the reference (left) and framewise displacement "
-                    "between frames (right). Early frames without enough counts take the motion of the first later one. Motion is "
-                    "corrected after reconstruction: a mismatch with the attenuation map remains.",
+                    f"between frames (right){self._estimated_by()}. Motion is corrected after reconstruction: a mismatch with the "
+                    "attenuation map remains.",
                 )
             )
+
+    def _estimated_by(self) -> str:
+        program = str(self.quality.get("preprocessed_by", "neurobraid"))
+        if program.startswith("neurobraid"):
+            return ". Early frames without enough counts take the motion of the first later one"
+        return f", as estimated by {program}"
 
     def frame_table(self, section):
         """Every frame with its times, folded away."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from neurobraid.reports.gather import entities_of, scan_of, table
 from neurobraid.reports.pages import Fold, Table
-from neurobraid.reports.pet_pages import FINE, in_order, outcome, significant
+from neurobraid.reports.pet_pages import in_order, outcome, significant
 
 #: Value of ``source`` in the table of who preprocesses what, to the program's name.
 PROGRAMS = {"petprep": "PETPrep", "petfit": "PETFit", "tacs": "another program"}
@@ -29,7 +29,7 @@ def added_regions(section, inputs, scans, added):
             continue
         kinetics = table(path)
         if main := outcome(kinetics):
-            good = kinetics[kinetics["flag"].isin(FINE)].drop_duplicates("name").set_index("name")[main]
+            good = kinetics[kinetics["flag"].isin(["ok"])].drop_duplicates("name").set_index("name")[main]
             found.setdefault(entities_of(path)["model"], (main, {}))[1][scan_of(path)] = good
     for model in in_order(found):
         main, values = found[model]
