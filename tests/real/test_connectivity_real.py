@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from neurobraid.connectivity import group, matrix
+from neurobraid.bids.series import find_series, region_names
+from neurobraid.connectivity import adopted, group, matrix
+from neurobraid.connectivity.tangent import Tangent
 
 pytestmark = pytest.mark.real
 PEOPLE = 6
@@ -59,3 +61,37 @@ def test_group_mean_finds_homologous_regions(series):
     homologous = np.mean([mean.loc[a, b] for a, b in pairs])
     assert homologous > 0.25 + np.nanmean(mean.to_numpy()[np.triu_indices(111, 1)])
     assert count.to_numpy().min() < PEOPLE
+
+
+def test_a_cohort_is_found_and_every_person_has_every_region(real_data):
+    """Of 626 people, 139 have constant regions: n/a in their matrices, under the right names."""
+    folder = real_data / "abide-cpac-ho"
+    if not folder.is_dir():
+        pytest.skip("abide-cpac-ho is not there")
+    rows = find_series(folder).to_dict("records")
+    assert len(rows) == 626 and {row["atlas"] for row in rows} == {"HarvardOxford"}
+    regions = region_names(folder, [row["path"] for row in rows])
+    assert len(regions) == 111
+    lacking = 0
+    for row in rows[::30]:
+        table = pd.read_csv(folder / row["path"], sep="\t")
+        constant = [c for c in table if table[c].std() == 0]
+        found, coverage, note = adopted.one_scan(
+            folder, row, regions, ["pearsoncorrelation"], min_coverage=0.5
+        )
+        r, info = found["pearsoncorrelation"]
+        assert (
+            list(r) == regions
+            and info["ExcludedRegions"] == constant == coverage.index[coverage == 0].to_list()
+        )
+        assert note["used"] == "yes" and note["volumes"] == len(table)
+        lacking += bool(constant)
+    assert lacking > 0
+
+
+def test_tangent_of_real_series_is_fitted_on_some_and_applied_to_others(series):
+    whole = [t.to_numpy() for t in series]
+    fitted = Tangent().fit(whole[:4])
+    vectors = fitted.transform(whole[4:])
+    size = len(fitted.regions_)
+    assert size < 111 and vectors.shape == (2, size * (size + 1) // 2) and np.isfinite(vectors).all()

@@ -12,7 +12,7 @@ from neurobraid.reports.pages import number
 SHOWN = 0.03
 #: Most edges drawn: beyond it the picture is a blot.
 MOST = 300
-VIEWS = (("from the left", 1, 2, 0), ("from behind", 0, 2, 1), ("from above", 0, 1, 2))
+VIEWS = (("from the right", 1, 2, 0), ("from behind", 0, 2, 1), ("from above", 0, 1, 2))
 
 
 def outline():
@@ -158,7 +158,7 @@ def block(inputs, gallery, path, stem: str, what: str):
     return gallery.show(
         figure(values, regions, label="Pearson r"),
         f"{stem}_atlas-{atlas}_connectome.png",
-        f"Glass brain from the left, from behind and from above with the {len(rows)} strongest edges.",
+        f"Glass brain from the right, from behind and from above with the {len(rows)} strongest edges.",
         f"{what}, atlas {atlas}: the {len(rows)} strongest of {possible} edges, |r| ≥ {number(limit)}; this is a threshold for the eye, not "
         "a test. Width and colour by r, dots by the number of edges shown. Left is on the left, from behind and from above.",
     )

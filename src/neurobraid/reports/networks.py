@@ -191,7 +191,8 @@ def _graph(inputs, gallery, path):
             curves_figure(group, with_density[with_density["scan"] != "group"]), f"{stem}_graph.svg",
             "Curves of graph measures over density.",
             "Graph measures over the share of edges kept, strongest positive edges first. Thick: mean matrix; thin: scans. Dashed: random "
-            "networks in which every region has as many edges. Measures of a mean matrix are not the mean of the measures.",
+            "networks in which every region has as many edges. Path length counts pairs with a way between them and means little at densities "
+            "where the network falls apart (column components of the table). Measures of a mean matrix are not the mean of the measures.",
         ),
         Table(heads, rows, "Area under the curve divided by the range of densities (10 to 30 %).", numeric=tuple(heads[1:])),
     ]  # fmt: skip
