@@ -145,9 +145,27 @@ def tissue_classes(shape, affine):
     return labels_on_grid(classes, brain.affine, shape, affine)
 
 
-def _whiteness(fitted, tissue):
+def expected_autocorrelation(design):
+    """Autocorrelation that the residuals of white noise have at lags 1, 2, …: regressors take slow and fast noise out.
+
+    Parameters
+    ----------
+    design : numpy.ndarray, (T, P)
+
+    Returns
+    -------
+    numpy.ndarray, (LAGS,)
+        Mostly slightly below 0.
+    """
+    basis = np.linalg.qr(design)[0]
+    residual = np.eye(len(design)) - basis @ basis.T
+    return np.array([np.trace(residual, offset=lag) for lag in range(1, glm.LAGS + 1)]) / np.trace(residual)
+
+
+def _whiteness(fitted, tissue, design):
     """Table of the residuals' autocorrelation by tissue and lag."""
     rows = []
+    expected = expected_autocorrelation(design)
     groups = [("brain", np.ones(len(tissue), bool)), *((name, tissue == k) for k, name in TISSUES.items())]
     moving = (fitted.acf != 0).any(0)
     for name, inside in groups:
@@ -156,8 +174,10 @@ def _whiteness(fitted, tissue):
             values = [part[lag, inside] for part in (fitted.acf_before, fitted.acf)]
             before, after = (float(v.mean()) if inside.any() else np.nan for v in values)
             wide = float(values[1].std()) if inside.any() else np.nan
-            rows.append((name, lag + 1, before, after, wide, int(inside.sum())))
-    columns = ["tissue", "lag", "autocorrelation_ols", "autocorrelation_whitened", "sd_whitened", "n_voxels"]
+            rows.append((name, lag + 1, before, after, expected[lag], wide, int(inside.sum())))
+    columns = [
+        "tissue", "lag", "autocorrelation_ols", "autocorrelation_whitened", "expected_if_white", "sd_whitened", "n_voxels",
+    ]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -303,7 +323,14 @@ def estimate(  # one argument per file or setting: the interface of the rule
         volumes[brain] = effects.T
         single = (volumes, listed)
     return FirstLevel(
-        maps, image.affine, design, info, described, regions, _whiteness(result, tissue), single
+        maps,
+        image.affine,
+        design,
+        info,
+        described,
+        regions,
+        _whiteness(result, tissue, design.to_numpy()),
+        single,
     )
 
 
@@ -500,7 +527,8 @@ def run(inputs, outputs, contrasts, atlas_names, **settings):
         write_json(
             sidecar(
                 "Autocorrelation of the residuals by tissue (of the template) and lag in volumes, mean over voxels: of "
-                "ordinary least squares and after whitening by the noise model, which should leave none.",
+                "ordinary least squares and after whitening by the noise model, which should leave what the residuals of white "
+                "noise under this design have (expected_if_white).",
                 sources, NoiseModel=result.info["NoiseModel"], RepetitionTime=result.info["RepetitionTime"],
             ),
             outputs.whiteness_json,

@@ -15,7 +15,7 @@ TISSUES = {
     "WM": ("white matter", style.VERMILION),
     "CSF": ("CSF", style.GREEN),
 }
-#: Autocorrelation of whitened residuals that asks for a higher order of the noise model.
+#: Autocorrelation of whitened residuals, off what white noise would show, that asks for a higher order of the noise model.
 LARGE = 0.1
 
 
@@ -25,7 +25,8 @@ def whiteness(table: pd.DataFrame, *, label: str) -> Figure:
     Parameters
     ----------
     table : pandas.DataFrame
-        ``…_desc-whiteness_table.tsv``: tissue, lag (volumes), autocorrelation_ols, autocorrelation_whitened.
+        ``…_desc-whiteness_table.tsv``: tissue, lag (volumes), autocorrelation_ols, autocorrelation_whitened,
+        expected_if_white.
     label : str
         Noise model, for the heading.
 
@@ -45,7 +46,11 @@ def whiteness(table: pd.DataFrame, *, label: str) -> Figure:
                     part["lag"], part[column], "o-", color=colour, label=name, linewidth=1.4, markersize=4
                 )
             axes.axhline(0, color=style.SOFT, linewidth=0.8)
-            axes.axhspan(-LARGE, LARGE, color=style.LINE, alpha=0.4, linewidth=0)
+            part = table[table["tissue"] == "GM"]
+            axes.fill_between(
+                part["lag"], part["expected_if_white"] - LARGE, part["expected_if_white"] + LARGE, color=style.LINE,
+                alpha=0.4, linewidth=0, label="white noise under this design, ± 0.1",
+            )  # fmt: skip
             axes.set_title(head)
             axes.set_xlabel("Lag (volumes)")
             axes.set_xticks(sorted(table["lag"].unique()))
@@ -56,9 +61,10 @@ def whiteness(table: pd.DataFrame, *, label: str) -> Figure:
 
 
 def largest(table: pd.DataFrame) -> tuple[float, int, str]:
-    """Whitened autocorrelation furthest from 0 in grey or white matter: value, lag, tissue."""
+    """Whitened autocorrelation furthest from that of white noise in grey or white matter: difference, lag, tissue."""
     part = table[table["tissue"].isin(["GM", "WM"])].dropna(subset=["autocorrelation_whitened"])
     if not len(part):
         return 0.0, 0, "GM"
-    row = part.loc[part["autocorrelation_whitened"].abs().idxmax()]
-    return float(row["autocorrelation_whitened"]), int(row["lag"]), str(row["tissue"])
+    gap = part["autocorrelation_whitened"] - part["expected_if_white"]
+    row = part.loc[gap.abs().idxmax()]
+    return float(gap[row.name]), int(row["lag"]), str(row["tissue"])

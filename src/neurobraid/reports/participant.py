@@ -641,7 +641,7 @@ class _Participant:
             if abs(value) > noise.LARGE:
                 section.add(
                     Note(
-                        f"{scan}: the residuals are not white (autocorrelation {number(value, 2)} at lag {lag} in {word}): error "
+                        f"{scan}: the residuals are not white ({number(value, 2)} off at lag {lag} in {word}): error "
                         "bars may be too small; try a higher order (activation.noise_model).",
                         "warn",
                     )
@@ -652,8 +652,9 @@ class _Participant:
                     f"{scan}_whiteness.png",
                     f"Autocorrelation of the residuals of {scan} by lag for grey matter, white matter and CSF.",
                     f"{scan}: autocorrelation of the first level's residuals, mean over the voxels of a tissue (of the template), "
-                    f"before and after whitening by the noise model ({model}). After whitening it should be near 0 (slightly "
-                    f"below, by what the regressors took out); largest {number(value, 2)} at lag {lag} in {word}.",
+                    f"before and after whitening by the noise model ({model}). After whitening it should be that of white noise "
+                    f"under this design (slightly below 0, by what the regressors took out); furthest off is "
+                    f"{number(value, 2)} at lag {lag} in {word}.",
                 )
             )
 

@@ -38,6 +38,9 @@ def test_higher_orders_recover_their_coefficients_and_whiten():
     # what fitting takes out shows at all lags alike; a wrong order leaves a pattern
     assert np.ptp(third.whiteness[:3]) < 0.03 < 0.2 < np.ptp(first.whiteness[:3])
     assert first.z.std() > third.z.std() + 0.01
+    expected = first_level.expected_autocorrelation(design)
+    white = glm.fit(autoregressive((), (200, 3000), seed=9), design, np.eye(design.shape[1])[:1], "ols")
+    np.testing.assert_allclose(white.whiteness, expected, atol=0.005)
     assert third.z.std() == pytest.approx(1.0, abs=0.05)
 
 
