@@ -426,8 +426,10 @@ rule activation_inference:
         runtime=30,
     params:
         settings={
-            "alpha": config["activation"]["group"]["alpha"],
-            "cluster_voxels": config["activation"]["group"]["cluster_voxels"],
+            **{
+                key: config["activation"]["group"][key]
+                for key in ("alpha", "cluster_voxels", "min_participants")
+            },
             **{
                 key: INFERENCE[key] for key in ("cluster_forming_p", "units", "blocks")
             },

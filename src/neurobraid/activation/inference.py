@@ -17,6 +17,8 @@ from neurobraid.provenance import sidecar
 from neurobraid.stats import discovery, graph, permutation
 from neurobraid.stats.exchange import exchange
 
+#: With fewer people nothing can be tested, whatever the config says.
+FEWEST = 2
 #: Maps of every study, and those that permutations add; names are the values of the entity stat.
 MAPS, PERMUTATION_MAPS = ("tdp",), ("tfce", "logpvoxel", "logpmaxt", "logptfce", "logpextent", "logpmass")
 UNITS = {
@@ -181,6 +183,14 @@ def permute(
     """
     start = (part - 1) * permutations_per_job + 1
     paths = list(inputs.effect)
+    if len(paths) < FEWEST:
+        stack, affine = read_stack(paths)
+        write_tsv(pd.DataFrame(columns=["index", *permutation.COLUMNS]), outputs.null)
+        save(np.zeros(stack.shape[1:]), affine, outputs.reached, dtype=np.int32)
+        write_json(
+            sidecar("No permutation of one participant.", paths, Status="unavailable"), outputs.sidecar
+        )
+        return
     model, _, mask, affine = read_group(paths, design, contrast)
     people = participants_of(paths)
     table = next(iter(inputs.participants), "")
@@ -432,6 +442,7 @@ def run(
     alpha,
     cluster_forming_p,
     cluster_voxels,
+    min_participants=FEWEST,
     units="",
     blocks="",
     design=None,
@@ -449,12 +460,27 @@ def run(
         Name of the contrast.
     alpha, cluster_forming_p, cluster_voxels
         See `infer`.
+    min_participants : int
+        With fewer the outputs are empty and the summary says why.
     units, blocks : str
         What the permutations kept together, for the record.
     design, contrast
         See `read_group`.
     """
     paths = list(inputs.effect)
+    note = "Inference on one contrast, every method on the same map; tests are two-sided."
+    if len(paths) < max(min_participants, FEWEST):
+        reason = f"{len(paths)} participant(s); a group statistic needs {min_participants}"
+        log.warning("group inference not available: %s", reason)
+        stack, affine = read_stack(paths)
+        for path in outputs.maps:
+            save(np.zeros(stack.shape[1:]), affine, path)
+        write_tsv(pd.DataFrame(columns=METHOD_COLUMNS), outputs.methods)
+        write_tsv(pd.DataFrame(columns=[*CLUSTER_COLUMNS, *EXTRA_COLUMNS]), outputs.clusters)
+        content = sidecar(note, paths, Contrast=name, Status="unavailable", Reason=reason)
+        write_json(content, outputs.summary)
+        write_json(content, outputs.sidecar)
+        return
     model, effect, mask, affine = read_group(paths, design, contrast)
     parts = [read_part(*files, mask) for files in zip(inputs.null, inputs.reached, inputs.notes, strict=True)]
     null = permutation.merge(parts) if parts else None
@@ -471,9 +497,8 @@ def run(
     write_tsv(methods, outputs.methods)
     write_tsv(table[[*CLUSTER_COLUMNS, *EXTRA_COLUMNS]], outputs.clusters)
     people = participants_of(paths)
-    note = "Inference on one contrast, every method on the same map; tests are two-sided."
     kept = {"ExchangeUnits": units or None, "ExchangeBlocks": blocks or None} if parts else {}
-    content = sidecar(note, paths, Contrast=name, Participants=people, **kept, **summary)
+    content = sidecar(note, paths, Contrast=name, Status="available", Participants=people, **kept, **summary)
     write_json(content, outputs.summary)
     units = {key: UNITS[key] for key in [*maps, "background"]}
     write_json(sidecar(note, paths, Contrast=name, Units=units, Alpha=alpha), outputs.sidecar)

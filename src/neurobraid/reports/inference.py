@@ -136,7 +136,7 @@ def show(section, inputs: Inputs, task: str, name: str) -> None:
         Task and contrast.
     """
     methods = table(inputs.find("inference_methods", task=task, contrast=name))
-    if methods is None:
+    if methods is None or not len(methods):
         return
     content = json_of(inputs.find("inference", task=task, contrast=name))
     section.add(methods_table(methods, task, name, content))

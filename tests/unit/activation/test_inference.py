@@ -159,6 +159,33 @@ def test_parts_on_disk_merge_to_one_run_and_the_page_shows_it(group):
         inference.run(given, outputs, "c", alpha=0.05, cluster_forming_p=0.001, cluster_voxels=5)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_too_few_people_give_empty_outputs_and_the_reason(group, count, tmp_path):
+    paths = group.paths[:count]
+    part = SimpleNamespace(
+        null=tmp_path / "n.tsv", reached=tmp_path / "r.nii.gz", sidecar=tmp_path / "n.json"
+    )
+    inference.permute(SimpleNamespace(effect=paths, participants=[]), part, 1, **SETTINGS)
+    maps = [tmp_path / f"{n}.nii.gz" for n in (*inference.MAPS, *inference.PERMUTATION_MAPS)]
+    outputs = SimpleNamespace(
+        maps=maps, methods=tmp_path / "m.tsv", clusters=tmp_path / "c.tsv", summary=tmp_path / "s.json",
+        sidecar=tmp_path / "w.json",
+    )  # fmt: skip
+    given = SimpleNamespace(
+        effect=paths, null=[part.null], reached=[part.reached], notes=[part.sidecar],
+        atlas_image=group.folder / "atlas.nii.gz", atlas_table=group.folder / "atlas.tsv",
+    )  # fmt: skip
+    inference.run(
+        given, outputs, "c", alpha=0.05, cluster_forming_p=0.001, cluster_voxels=5, min_participants=3
+    )
+    assert f"{count} participant(s)" in read_json(outputs.summary)["Reason"]
+    assert not any(data(load(path)).any() for path in maps)
+    shown = []
+    page.show(SimpleNamespace(add=shown.append), Inputs({"inference_methods": "", "inference": ""}), "x", "c")
+    assert read_tsv(outputs.methods).empty
+    assert shown == []
+
+
 def test_two_groups_are_permuted_and_few_people_are_told_what_they_cannot_find(group):
     design = np.column_stack([np.ones(PEOPLE), np.arange(PEOPLE) % 2, np.linspace(-1, 1, PEOPLE)])
     model, effect, mask, affine = inference.read_group(group.paths, design, [0, 1, 0])
