@@ -88,11 +88,14 @@ def figure(values, regions, *, label="r"):
         edges = values[rows, columns]
         top = float(np.abs(edges).max()) if len(edges) else 1.0
         picture = style.new_figure(style.WIDTH, 3.3, layout="constrained")
-        axes = picture.subplots(1, 3)
+        views = outline()
+        # one scale and one height for the three, so that their titles stand on one line
+        tall = max(extent[3] - extent[2] for _, extent in views)
+        axes = picture.subplots(1, 3, width_ratios=[extent[1] - extent[0] for _, extent in views])
         norm = matplotlib.colors.Normalize(-top, top)
         cmap = matplotlib.colormaps["RdBu_r"]
         degree = np.bincount(np.r_[rows, columns], minlength=len(values))
-        for axis, (flat, extent), (name, across, up, _) in zip(axes, outline(), VIEWS, strict=True):
+        for axis, (flat, extent), (name, across, up, _) in zip(axes, views, VIEWS, strict=True):
             axis.contour(
                 np.linspace(extent[0], extent[1], flat.shape[1]), np.linspace(extent[2], extent[3], flat.shape[0]), flat, levels=[0.5],
                 colors=[style.SOFT], linewidths=0.8,
@@ -109,6 +112,9 @@ def figure(values, regions, *, label="r"):
                 zorder=3,
                 linewidths=0,
             )
+            middle = (extent[2] + extent[3]) / 2
+            axis.set_xlim(extent[0], extent[1])
+            axis.set_ylim(middle - tall / 2, middle + tall / 2)
             axis.set_aspect("equal")
             axis.set_title(name)
             axis.set_xticks([])
