@@ -20,6 +20,7 @@ with job_log(snakemake.log[0]):
         records=snakemake.params.records,
         groups=snakemake.params.groups,
         weighting=snakemake.params.weighting,
+        end_min=snakemake.params.end_min,
         units=snakemake.params.units,
         nuclide=snakemake.params.nuclide,
         participants=[*snakemake.input.participants, *snakemake.input.sessions],

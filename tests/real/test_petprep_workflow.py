@@ -57,10 +57,10 @@ def test_ratios_of_people_with_sound_blood(mc1):
     rows = table[table["measure"].eq("VT") & table["region"].isin(["cortex", "cerebellum"])]
     wide = rows.pivot(index=["participant_id", "session_id"], columns="region", values="value")
     ratio = wide["cortex"] / wide["cerebellum"]
-    # what a plain Logan plot written apart from this project gives for these scans, within a few percent
-    assert ratio["sub-01", "ses-baseline"] == pytest.approx(1.31, abs=0.04)
-    assert ratio["sub-02", "ses-baseline"] == pytest.approx(1.355, abs=0.04)
-    assert ratio["sub-02", "ses-blocked"] == pytest.approx(0.78, abs=0.05)
+    # of a plain Logan plot over 90 min: straight lines between samples, no delay, no blood volume
+    assert ratio["sub-01", "ses-baseline"] == pytest.approx(1.28, abs=0.03)
+    assert ratio["sub-02", "ses-baseline"] == pytest.approx(1.317, abs=0.03)
+    assert ratio["sub-02", "ses-blocked"] == pytest.approx(0.82, abs=0.03)
     # a wrong unit and blood that is too short give no number at all
     assert ratio[[("sub-01", "ses-blocked"), ("sub-13", "ses-test")]].isna().all()
     assert table.loc[table["measure"].eq("SUVR"), "value"].notna().any()

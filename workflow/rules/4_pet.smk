@@ -372,6 +372,7 @@ rule pet_adopt:
         records=lookup(dpath="pet/presets", within=config),
         weighting=lookup(dpath="pet/weights", within=config),
         groups=lookup(dpath="adopt/regions", within=config),
+        end_min=lookup(dpath="adopt/end_min", within=config),
         units=lookup(dpath="adopt/units", within=config),
         nuclide=lookup(dpath="adopt/nuclide", within=config),
         code=code_digest("pet"),

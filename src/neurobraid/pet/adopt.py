@@ -231,7 +231,7 @@ def write_reference(curves, rows, paths, **notes):
 
 def adopt(
     files, sidecars, out, *, visit, scan, segmentation, reference=("cerebellum",), records=(), groups=(),
-    weighting="decay_counts", units="", nuclide="", participants=(), confounds=(), program="",
+    weighting="decay_counts", units="", nuclide="", participants=(), confounds=(), program="", end_min=0.0,
 ):  # fmt: skip
     """Write everything that later steps read of a scan whose curves another program made.
 
@@ -260,6 +260,8 @@ def adopt(
         The other program's table of motion, where there is one.
     program : str
         Who made the curves.
+    end_min : float
+        Frames that end later (min after injection) are left out; 0: none.
 
     Raises
     ------
@@ -269,6 +271,8 @@ def adopt(
     entities = dict(part.split("-", 1) for part in scan.split("_"))
     curves, fields = read_curves(files, sidecars, entities, segmentation, units=units, nuclide=nuclide)
     side = str(sidecars[-1]) if sidecars else str(files[0])
+    recorded = len(curves.frames)
+    curves = tables.until(curves, end_min) if end_min else curves
     dose, doubt = believed_dose(fields, bids_uri(side))
     warnings = [*curves.messages, *filter(None, [doubt])]
     weight_kg = participant_weight(participants, visit.split("/")[0], visit.partition("/")[2])
@@ -324,7 +328,7 @@ def adopt(
             "decay_correction_found": timing.correction,
             "brain_suv_mean": uptake,
             "weights": weights.describe(weighting),
-            **_motion(confounds, len(timing)),
+            **_motion(confounds, recorded, len(timing)),
             "warnings": [*filter(None, [doubt]), *found],
             "notes": curves.messages,
             "caveat": "curves were made by another program: its motion correction, registration and regions are taken as "
@@ -347,15 +351,15 @@ def _corrected(segmentation):
     return {"PartialVolumeCorrection": f"{method}, by the other program" if method else "none here"}
 
 
-def _motion(confounds, frames):
-    """Framewise displacement of another program's table, as our own quality file has it."""
+def _motion(confounds, frames, kept):
+    """Framewise displacement of the frames kept in another program's table, as our own quality file has it."""
     paths = [path for path in confounds if str(path).endswith(".tsv")]
     if not paths:
         return {}
     table = read_tsv(paths[0])
     if "framewise_displacement" not in table or len(table) != frames or frames < 2:
         return {}
-    moved = table["framewise_displacement"].to_numpy(float)[1:]
+    moved = table["framewise_displacement"].to_numpy(float)[1:kept]
     if not np.isfinite(moved).any():
         return {}
     return {"fd_mean_mm": float(np.nanmean(moved)), "fd_max_mm": float(np.nanmax(moved))}

@@ -124,6 +124,14 @@ def test_a_dose_that_cannot_be_right_gives_no_suv(tmp_path):
     )
 
 
+def test_late_frames_are_left_out_on_request(tmp_path):
+    out = run(tmp_path, end_min=40)
+    assert read_tsv(out["frames"])["frame_end_s"].max() == 2400 and len(read_tsv(out["tacs"])) == 6
+    assert "1 frames after 40 min left out" in " ".join(read_json(out["qc"])["notes"])
+    with pytest.raises(InputError, match=r"frames until 0\.5 min"):
+        run(tmp_path, end_min=0.5)
+
+
 def test_curves_corrected_to_scan_start_are_referred_to_injection(tmp_path):
     out = run(tmp_path, fields={"ImageDecayCorrectionTime": 20.364 * 60})
     assert read_tsv(out["tacs"])["Brain-Stem"].to_numpy() == pytest.approx(2 * 1.5 * LEVEL)
