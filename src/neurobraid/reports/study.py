@@ -9,7 +9,7 @@ import numpy as np
 
 from neurobraid import __version__
 from neurobraid.files import read_json, write_json
-from neurobraid.reports import figures, inference, methods, run_record, spec
+from neurobraid.reports import figures, methods, run_record, spec
 from neurobraid.reports.gather import (
     LABELS,
     NOT_QUALITY,
@@ -25,6 +25,7 @@ from neurobraid.reports.gather import (
     table,
     without_dates,
 )
+from neurobraid.reports.inference import show as show_inference
 from neurobraid.reports.measures import MEASURES, ORDER, PARTS
 from neurobraid.reports.pages import (
     Cell,
@@ -714,7 +715,7 @@ class _Study:
                     section.add(Note(f"No group statistic: {reason}.", "missing"))
                     continue
                 self._group_map(section, task, name, path, content)
-                inference.show(section, self.inputs, task, name)
+                show_inference(section, self.inputs, task, name)
 
     def _group_map(self, section, task, name, path, content):
         z = Volume.read(path)
