@@ -319,38 +319,6 @@ for TASK, PLAN in STATS_MODELS.items():
             "../../scripts/activation_surface.py"
 
 
-rule activation_group:
-    """Test one contrast over participants: maps, thresholds, clusters."""
-    input:
-        effect=lookup(dpath="{task}/{contrast}", within=PERSON_MAPS),
-        atlas_image=place(f"{ATLAS_FILE}.nii.gz", atlas=ATLASES[0]),
-        atlas_table=place(f"{ATLAS_FILE}.tsv", atlas=ATLASES[0]),
-    output:
-        maps=collect(
-            f"{GROUP_MAP}_stat-{{stat}}_statmap.nii.gz",
-            stat=STATISTICS,
-            allow_missing=True,
-        ),
-        sidecar=f"{GROUP_MAP}_statmap.json",
-        clusters=f"{GROUP_FILE}_desc-clusters_table.tsv",
-        thresholds=f"{GROUP_FILE}_desc-thresholds_summary.json",
-    log:
-        "logs/activation_group/task-{task}_contrast-{contrast}.log",
-    benchmark:
-        "logs/benchmarks/activation_group/task-{task}_contrast-{contrast}.tsv"
-    conda:
-        "../../envs/environment.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory(800, 60),
-        runtime=30,
-    params:
-        settings=lookup(dpath="activation/group", within=config),
-        code=code_digest("activation"),
-    script:
-        "../../scripts/activation_group.py"
-
-
 rule activation_permutation:
     """Compute one part of the permutations of a contrast: largest statistics, TFCE, cluster extent and mass."""
     input:
@@ -540,6 +508,38 @@ for TASK, NODE in DESIGNS:
             code=code_digest("activation"),
         script:
             "../../scripts/activation_design.py"
+
+
+rule activation_group:
+    """Test one contrast over participants: maps, thresholds, clusters."""
+    input:
+        effect=lookup(dpath="{task}/{contrast}", within=PERSON_MAPS),
+        atlas_image=place(f"{ATLAS_FILE}.nii.gz", atlas=ATLASES[0]),
+        atlas_table=place(f"{ATLAS_FILE}.tsv", atlas=ATLASES[0]),
+    output:
+        maps=collect(
+            f"{GROUP_MAP}_stat-{{stat}}_statmap.nii.gz",
+            stat=STATISTICS,
+            allow_missing=True,
+        ),
+        sidecar=f"{GROUP_MAP}_statmap.json",
+        clusters=f"{GROUP_FILE}_desc-clusters_table.tsv",
+        thresholds=f"{GROUP_FILE}_desc-thresholds_summary.json",
+    log:
+        "logs/activation_group/task-{task}_contrast-{contrast}.log",
+    benchmark:
+        "logs/benchmarks/activation_group/task-{task}_contrast-{contrast}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(800, 60),
+        runtime=30,
+    params:
+        settings=lookup(dpath="activation/group", within=config),
+        code=code_digest("activation"),
+    script:
+        "../../scripts/activation_group.py"
 
 
 rule activation_first_level:

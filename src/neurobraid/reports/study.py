@@ -731,44 +731,6 @@ class _Study:
                 inference.show(section, self.inputs, task, name)
         self._designs(section)
 
-    def _designs(self, section):
-        """Maps of group designs with groups or covariates, and who is not in them."""
-        for path in self.inputs.all("design_z"):
-            names = entities_of(path)
-            task, design, contrast = (names.get(k, "?") for k in ("task", "model", "contrast"))
-            note = read_json(self.inputs.find("design_notes", task=task, model=design, contrast=contrast))
-            z, rules = Volume.read(path), note.get("Thresholds", {})
-            height = real(note.get("ClusterThresholdZ"))
-            survives = np.isfinite(height)
-            shown = height if survives else real(rules.get("uncorrected", {}).get("Z", 3.29))
-            rule = rules.get("fdr" if survives else "uncorrected", {}).get("Rule", "")
-            section.add(Heading(f"Design {design}, task {task}, contrast {contrast}"))
-            if not survives:
-                section.add(
-                    Note(f"No voxel survives the threshold; shown: |z| ≥ {shown:.2f}, {rule}.", "warn")
-                )
-            sizes = note.get("GroupSizes") or {}
-            people = methods.words(f"{n} with {label}" for label, n in sizes.items()) or str(
-                len(note["Participants"])
-            )
-            weights = note["Weights"] if isinstance(note["Weights"], list) else [note["Weights"]]
-            rows = "; ".join(
-                ", ".join(f"{w:+g} {c}".replace("-", "−") for c, w in row.items() if w) for row in weights
-            )
-            section.add(
-                self.gallery.show(
-                    figures.statistic_map(z, *self._background(), threshold=shown),
-                    f"study_task-{task}_model-{design}_contrast-{contrast}_z.png",
-                    f"Group z map of contrast {contrast} under design {design} on fourteen axial slices of the template.",
-                    f"Design {design}, task {task}, contrast {contrast} ({note['Test']} test of {rows}; n = {people}; "
-                    f"{note['EstimatorNote']}). Colours: |z| ≥ {shown:.2f} ({rule}); highest z "
-                    f"{number(float(np.nanmax(z.data)), 1)}. Underlay: MNI152 template; slice positions in mm.",
-                )
-            )
-            if note.get("Missing"):
-                text = "; ".join(f"{row['participant_id']}: {row['reason']}" for row in note["Missing"])
-                section.add(Note(f"Not in design {design}: {text}.", "missing"))
-
     def _group_map(self, section, task, name, path, content):
         z = Volume.read(path)
         n = content.get("NumberOfParticipants", "?")
@@ -842,6 +804,44 @@ class _Study:
             + (f" {more} further lines are in the table among the derivatives." if more > 0 else ""),
             compact=len(rows) > 12,
         )
+
+    def _designs(self, section):
+        """Maps of group designs with groups or covariates, and who is not in them."""
+        for path in self.inputs.all("design_z"):
+            names = entities_of(path)
+            task, design, contrast = (names.get(k, "?") for k in ("task", "model", "contrast"))
+            note = read_json(self.inputs.find("design_notes", task=task, model=design, contrast=contrast))
+            z, rules = Volume.read(path), note.get("Thresholds", {})
+            height = real(note.get("ClusterThresholdZ"))
+            survives = np.isfinite(height)
+            shown = height if survives else real(rules.get("uncorrected", {}).get("Z", 3.29))
+            rule = rules.get("fdr" if survives else "uncorrected", {}).get("Rule", "")
+            section.add(Heading(f"Design {design}, task {task}, contrast {contrast}"))
+            if not survives:
+                section.add(
+                    Note(f"No voxel survives the threshold; shown: |z| ≥ {shown:.2f}, {rule}.", "warn")
+                )
+            sizes = note.get("GroupSizes") or {}
+            people = methods.words(f"{n} with {label}" for label, n in sizes.items()) or str(
+                len(note["Participants"])
+            )
+            weights = note["Weights"] if isinstance(note["Weights"], list) else [note["Weights"]]
+            rows = "; ".join(
+                ", ".join(f"{w:+g} {c}".replace("-", "−") for c, w in row.items() if w) for row in weights
+            )
+            section.add(
+                self.gallery.show(
+                    figures.statistic_map(z, *self._background(), threshold=shown),
+                    f"study_task-{task}_model-{design}_contrast-{contrast}_z.png",
+                    f"Group z map of contrast {contrast} under design {design} on fourteen axial slices of the template.",
+                    f"Design {design}, task {task}, contrast {contrast} ({note['Test']} test of {rows}; n = {people}; "
+                    f"{note['EstimatorNote']}). Colours: |z| ≥ {shown:.2f} ({rule}); highest z "
+                    f"{number(float(np.nanmax(z.data)), 1)}. Underlay: MNI152 template; slice positions in mm.",
+                )
+            )
+            if note.get("Missing"):
+                text = "; ".join(f"{row['participant_id']}: {row['reason']}" for row in note["Missing"])
+                section.add(Note(f"Not in design {design}: {text}.", "missing"))
 
     def _background(self) -> tuple[Volume, Volume]:
         if not hasattr(self, "_template"):
