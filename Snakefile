@@ -30,6 +30,7 @@ wildcard_constraints:
     model=r"[a-zA-Z0-9]+",
 
 
+include: "workflow/rules/planning.smk"
 include: "workflow/rules/common.smk"
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from neurobraid.files import read_json, read_tsv
 from tests.workflow.helpers import ROOT, clone, planned, snakemake
@@ -84,6 +85,25 @@ def test_second_run_does_nothing(tiny):
     done = snakemake("--cores", 2, snakefile=home / "Snakefile", cwd=home)
     assert "Nothing to be done" in done.stdout + done.stderr
     assert dry(home) == {}
+
+
+def test_a_changed_model_and_what_follows_are_planned_at_once(tiny):
+    """The check of the models runs again too; behind its ancient output Snakemake by itself would look no further."""
+    home, _ = tiny
+    path = home / "config/config.yaml"
+    before = path.read_text()
+    config = yaml.safe_load(before)
+    config["activation"]["noise_model"] = "ols"
+    config["index"] = {**config.get("index", {}), "max_days": 100}
+    path.write_text(yaml.safe_dump(config))
+    try:
+        jobs = dry(home)
+    finally:
+        path.write_text(before)
+    assert jobs["index_validate"] == jobs["activation_model"] == 1
+    assert jobs["activation_first_level_motor"] == 7 and jobs["activation_fixed_effects_motor"] == 5
+    assert jobs["activation_group"] == 2 and jobs["report_study"] == 1
+    assert not {"anat_brain", "bold_motion", "bold_fit", "pet_fit", "connectivity_timeseries"} & set(jobs)
 
 
 def test_moved_study_does_nothing(tiny, tmp_path):
