@@ -9,8 +9,9 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
+from neurobraid.prediction.harmonize import HarmonizeTable
 from neurobraid.prediction.metrics import column_auc, platt, platt_apply
-from neurobraid.prediction.steps import FillMedian, KeepCovered, RemoveConfounds, Standardize
+from neurobraid.prediction.steps import ConfoundRemover, FillMedian, KeepCovered, Standardize, trailing
 
 #: Default grid of each estimator, from strong to weak regularisation.
 GRIDS = {
@@ -133,7 +134,7 @@ class GridPath(BaseEstimator):
         return np.stack(raw, axis=1) * self.unit_ + self.center_
 
 
-def make_pipeline(blocks, confounds, estimator, min_present):
+def make_pipeline(blocks, confounds, estimator, min_present, *, harmonize=None, indicator=False):
     """One scikit-learn Pipeline from the raw table to scores: nothing is fitted outside it.
 
     Parameters
@@ -141,22 +142,29 @@ def make_pipeline(blocks, confounds, estimator, min_present):
     blocks : dict of str to sequence of int
         Feature columns of every modality; more than one makes early, block-scaled fusion.
     confounds : sequence of int
-        Confound columns, the same for all blocks.
+        Columns at the end of the table that every block needs: covariates, reference and site of the
+        harmonisation, if any, then the confounds.
     estimator : RidgePath or GridPath
     min_present : float
+    harmonize : dict, optional
+        See `neurobraid.prediction.steps.trailing`.
+    indicator : bool
+        Mark people whose features are all filled in.
 
     Returns
     -------
     sklearn.pipeline.Pipeline
         Steps ``blocks`` and ``estimator``.
     """
-    c = len(confounds)
+    last = len(confounds)
+    c = last - trailing(0, harmonize)
     parts = []
     for name, columns in blocks.items():
         steps = [
-            ("covered", KeepCovered(c, min_present)),
-            ("fill", FillMedian()),
-            ("confounds", RemoveConfounds(c)),
+            ("covered", KeepCovered(last, min_present)),
+            ("fill", FillMedian(last, indicator)),
+            *([("harmonize", HarmonizeTable(c, **harmonize))] if harmonize else []),
+            ("confounds", ConfoundRemover(c)),
             ("scale", Standardize()),
         ]
         parts.append((name, Pipeline(steps), [*columns, *confounds]))
