@@ -8,8 +8,17 @@ from neurobraid.errors import InputError
 from neurobraid.files import read_tsv, write_json, write_tsv
 from neurobraid.jobs import log
 from neurobraid.prediction.dataset import build
-from neurobraid.prediction.estimators import GRIDS, GridPath, LateFusion, RidgePath, TunedModel, make_pipeline
+from neurobraid.prediction.estimators import (
+    GRIDS,
+    GridPath,
+    LateFusion,
+    RidgePath,
+    TunedModel,
+    make_pipeline,
+    standard,
+)
 from neurobraid.prediction.folds import Unavailable, make_folds, manifest
+from neurobraid.prediction.harmonize import UNSEEN, posthoc_confounds
 from neurobraid.prediction.metrics import (
     classification_metrics,
     corrected_interval,
@@ -17,7 +26,7 @@ from neurobraid.prediction.metrics import (
     cramers_v,
     regression_metrics,
 )
-from neurobraid.prediction.permutation import permutation_test
+from neurobraid.prediction.permutation import FoldScores, fold_metric, fuse, permutation_test, questions
 from neurobraid.provenance import sidecar
 
 #: Every key of a record of ``prediction.models`` with its default; the schema says the same.
@@ -38,6 +47,12 @@ DEFAULTS = {
     "grid": [],
     "fusion": ["late"],
     "missing_modality": "complete",
+    "harmonize": None,
+    "splits": "kfold",
+    "motion": "mean_fd",
+    "learning_curve": False,
+    "accept_association": False,
+    "profile": "exploratory",
     "min_coverage": 0.5,
     "min_present": 0.5,
     "min_participants": 10,
@@ -117,7 +132,9 @@ def complete(model, **general):
         ("kind", tuple(PRIMARY)),
         ("table", ("study", "cohort")),
         ("rows", ("participant", "visit")),
-        ("missing_modality", ("complete", "available")),
+        ("missing_modality", ("complete", "available", "impute")),
+        ("splits", ("kfold", "leave-one-group-out", "within-site")),
+        ("profile", ("exploratory", "confirmatory")),
         ("estimator", allowed),
     ):
         if full[key] not in options:
@@ -130,6 +147,11 @@ def complete(model, **general):
         )
     if not full["target"]:
         raise InputError(where, "target", "missing", "a column of participants.tsv", "name the target")
+    if full["harmonize"]:
+        full["harmonize"] = {"unseen": "error", "covariates": [], "reference": "", **full["harmonize"]}
+        if full["harmonize"]["unseen"] not in UNSEEN:
+            found = full["harmonize"]["unseen"]
+            raise InputError(where, "harmonize.unseen", found, ", ".join(UNSEEN), "choose a policy")
     full["grid"] = [float(v) for v in (full["grid"] or GRIDS[full["estimator"]])]
     if min(full["grid"]) <= 0:
         raise InputError(where, "grid", full["grid"], "positive numbers", "correct the grid")
@@ -145,7 +167,7 @@ def _estimator(model):
 
 def _joined(data):
     """One table of all modalities, confounds last, and the columns of each."""
-    c = data.confounds
+    c = data.last
     blocks, start, parts = {}, 0, []
     for name, table in data.tables.items():
         p = table.shape[1] - c
@@ -157,7 +179,12 @@ def _joined(data):
 
 
 def cross_validate(data, folds, model):
-    """Out-of-fold predictions of every feature set on the same folds.
+    """Out-of-fold predictions of every feature set on the same folds; see `run_folds`."""
+    return run_folds(data, folds, model)[:3]
+
+
+def run_folds(data, folds, model):
+    """Out-of-fold predictions of every feature set, and of the nested comparisons, on the same folds.
 
     Parameters
     ----------
@@ -174,6 +201,9 @@ def cross_validate(data, folds, model):
         (feature_set, repeat, fold, metric, value).
     chosen : dict of str to list of float
         Regularisation taken in every outer fold.
+    nested : dict of tuple of str to list of float
+        Primary metric per fold, keys (question, ``with`` or ``without``); see
+        `neurobraid.prediction.permutation.questions`.
     """
     kind, estimator = model["kind"], _estimator(model)
     X, blocks, confounds = _joined(data)
@@ -181,11 +211,15 @@ def cross_validate(data, folds, model):
     extra = list(range(X.shape[1] - data.demographics.shape[1], X.shape[1]))
 
     def tuned(part, removed):
-        return TunedModel(make_pipeline(part, removed, estimator, model["min_present"]), kind)
+        how = {"harmonize": data.harmonize, "indicator": indicator} if removed is confounds else {}
+        return TunedModel(make_pipeline(part, removed, estimator, model["min_present"], **how), kind)
 
+    indicator = model["missing_modality"] == "impute"
     singles = {name: tuned({name: columns}, confounds) for name, columns in blocks.items()}
-    present = {name: np.isfinite(X[:, columns]).any(axis=1) for name, columns in blocks.items()}
-    predictions, scores, chosen = [], [], {}
+    present = {name: np.isfinite(X[:, columns]).any(axis=1) | indicator for name, columns in blocks.items()}
+    predictions, scores, chosen, nested = [], [], {}, {}
+    reference = X[data.extra]
+    asked = questions(list(singles), bool(extra))
 
     def record(name, repeat, fold, rows, train, score, predicted):
         known = np.isfinite(predicted)
@@ -209,10 +243,10 @@ def cross_validate(data, folds, model):
         flat = np.zeros(test.size)
         record("dummy", repeat, fold, test, train, flat, flat + base)
         if extra:
-            fitted = tuned({"demographics": extra}, []).fit(X[train], y, inside)
-            _take(record, "demographics", fitted, repeat, fold, test, train, X[test], chosen, model)
+            clinical = tuned({"demographics": extra}, []).fit(X[train], y, inside)
+            _take(record, "demographics", clinical, repeat, fold, test, train, X[test], chosen, None)
         fused = LateFusion(singles, kind).fit(
-            X[train], y, inside, {n: has[train] for n, has in present.items()}
+            X[train], y, inside, {n: has[train] for n, has in present.items()}, reference
         )
         for name, fitted in fused.models_.items():
             there = test[present[name][test]]
@@ -226,25 +260,49 @@ def cross_validate(data, folds, model):
                 train[present[name][train]],
                 X[there],
                 chosen,
-                model,
+                reference,
             )
         if len(singles) > 1:
             if "late" in model["fusion"]:
                 available = {n: has[test] for n, has in present.items()}
-                raw = fused.score_of(X[test], available)
+                raw = fused.score_of(X[test], available, reference)
                 spread = fused.inner_scores_.std() or 1.0
                 score = (raw - fused.inner_scores_.mean()) / spread
                 record("fused", repeat, fold, test, train, score, fused.calibrator_.apply(raw))
             if "early" in model["fusion"]:
-                fitted = tuned(blocks, confounds).fit(X[train], y, inside)
-                _take(record, "early", fitted, repeat, fold, test, train, X[test], chosen, model)
-    return predictions, scores, chosen
+                fitted = tuned(blocks, confounds).fit(X[train], y, inside, reference)
+                _take(record, "early", fitted, repeat, fold, test, train, X[test], chosen, reference)
+        if asked:
+            one = _members(fused, clinical if extra else None, X, train, test, present, reference)
+            for name, (without, added) in asked.items():
+                for key, members in (((name, "with"), [*without, *added]), ((name, "without"), without)):
+                    score = fuse(one, members, data.y[:, None], kind)
+                    value = fold_metric(data.y[test][:, None], score, data.y[train].mean(), kind)
+                    nested.setdefault(key, []).append(float(value[0]))
+    return predictions, scores, chosen, nested
 
 
-def _take(record, name, fitted, repeat, fold, test, train, X, chosen, model):
+def _members(fused, clinical, X, train, test, present, reference):
+    """Standardised scores of every member on one fold, for the nested comparison."""
+    one = FoldScores(train, test)
+    for name, fitted in fused.models_.items():
+        has = present[name][test]
+        mean, spread = fused.standard_[name]
+        outer = np.full(test.size, np.nan)
+        if has.any():
+            outer[has] = (fitted.score_of(X[test[has]], reference) - mean) / spread
+        one.outer[name], one.inner[name] = outer[:, None], fused.members_[name][:, None]
+    if clinical is not None:
+        mean, spread = standard(clinical.inner_scores_)
+        one.outer["demographics"] = ((clinical.score_of(X[test]) - mean) / spread)[:, None]
+        one.inner["demographics"] = ((clinical.inner_scores_ - mean) / spread)[:, None]
+    return one
+
+
+def _take(record, name, fitted, repeat, fold, test, train, X, chosen, reference):
     if not test.size:
         return
-    raw = fitted.score_of(X)
+    raw = fitted.score_of(X, reference)
     spread = fitted.inner_scores_.std()
     score = (raw - fitted.inner_scores_.mean()) / (spread if spread > 1e-12 else 1.0)
     record(name, repeat, fold, test, train, score, fitted.calibrator_.apply(raw))
@@ -295,6 +353,44 @@ def _compare(predictions, data, model, folds, metrics):
     for first, second in pairs:
         test = corrected_ttest(_paired(predictions, data, model, first, second), folds.test_share)
         out.append({"first": first, "second": second, "metric": primary, **test})
+    return out
+
+
+def _added_value(data, model, folds, nested, permuted):
+    """Answers to `questions`: metric with and without, difference with interval, corrected t and permutation p."""
+    out = []
+    for name, (without, added) in questions(list(data.tables), data.demographics.shape[1] > 0).items():
+        both, alone = (np.array(nested[name, side]) for side in ("with", "without"))
+        out.append(
+            {
+                "added": added,
+                "to": without,
+                "metric": PRIMARY[model["kind"]],
+                "with": corrected_interval(both, folds.test_share),
+                "without": corrected_interval(alone, folds.test_share),
+                **corrected_ttest(both - alone, folds.test_share),
+                "permutation_p": permuted["added"]["p"].get(name) if permuted else None,
+            }
+        )
+    return out
+
+
+def _posthoc(predictions, data, model, metrics):
+    """Post-hoc test of every imaging feature set, with the model's confounds or all that is known to disturb."""
+    parts = {k: v for k, v in data.nuisance.items() if k != "missing"}
+    if not parts and not data.confounds:
+        return None
+    columns = np.concatenate(list(parts.values()), axis=1) if parts else np.empty((data.y.size, 0))
+    if data.confounds:
+        first = next(iter(data.tables.values()))
+        columns = np.concatenate([columns, first[:, first.shape[1] - data.confounds :]], axis=1)
+    out = {"columns": [*sorted(parts), *model["confounds"]], "sets": {}}
+    for name in metrics:
+        if name in ("dummy", "demographics"):
+            continue
+        mean = predictions[predictions["feature_set"] == name].groupby("row")["score"].mean()
+        rows = mean.index.to_numpy()
+        out["sets"][name] = posthoc_confounds(data.y[rows], mean.to_numpy(), columns[rows], model["kind"])
     return out
 
 
@@ -365,6 +461,8 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
             repeats=model["repeats"],
             seed=model["seed"],
             group_of_site=by_site,
+            scheme=model["splits"],
+            untested=data.reference,
         )
     except Unavailable as reason:
         summary.update(
@@ -375,7 +473,7 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
         return Result(*empty, summary)
 
     table, digest = manifest(folds, data.participants, data.sessions, data.groups)
-    rows, scores, chosen = cross_validate(data, folds, model)
+    rows, scores, chosen, nested = run_folds(data, folds, model)
     scores = pd.DataFrame(scores, columns=list(SCORE_COLUMNS))
     predictions = pd.DataFrame(rows, columns=["feature_set", "repeat", "fold", "row", "score", "prediction"])
     permuted = None
@@ -394,6 +492,10 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
             kind=model["kind"],
             min_present=model["min_present"],
             early="early" in model["fusion"],
+            clinical=data.demographics,
+            harmonize=data.harmonize,
+            indicator=model["missing_modality"] == "impute",
+            extra=data.extra,
         )
     metrics = _summaries(scores, folds)
     notes = _warnings(data, model, permuted)
@@ -430,6 +532,8 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
             "units": "participant_id" if by_site else model["groups"],
             **{k: permuted[k] for k in ("observed", "p", "null_mean", "movable")},
         },
+        added_value=_added_value(data, model, folds, nested, permuted),
+        posthoc_confounds=_posthoc(predictions, data, model, metrics),
         site_association=cramers_v(data.sites, data.y) if model["kind"] == "classification" else None,
         warnings=notes,
     )

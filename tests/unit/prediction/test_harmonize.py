@@ -27,7 +27,7 @@ def plant(n=240, p=30, sites=4, seed=0, age_slope=0.05):
 def by_hand(X, site, covariates):
     """ComBat written down a second time, one feature and one site at a time, from the paper's equations."""
     names = sorted(set(site))
-    n, p = X.shape
+    p = X.shape[1]
     design = np.column_stack([(site == s).astype(float) for s in names] + [covariates - covariates.mean(0)])
     out = np.empty_like(X)
     z, keep = np.empty_like(X), []
