@@ -7,6 +7,7 @@ import numpy as np
 from neurobraid.errors import InputError
 from neurobraid.files import read_tsv, write_json, write_tsv
 from neurobraid.jobs import log
+from neurobraid.prediction.audit import SITE_LIMIT, association, audit, refuse_association
 from neurobraid.prediction.dataset import build
 from neurobraid.prediction.estimators import (
     GRIDS,
@@ -19,6 +20,14 @@ from neurobraid.prediction.estimators import (
 )
 from neurobraid.prediction.folds import Unavailable, make_folds, manifest
 from neurobraid.prediction.harmonize import UNSEEN, posthoc_confounds
+from neurobraid.prediction.honest import (
+    calibration,
+    decision_curve,
+    learning_curve,
+    pattern_summary,
+    subgroups,
+)
+from neurobraid.prediction.labels import MANY, label_test
 from neurobraid.prediction.metrics import (
     classification_metrics,
     corrected_interval,
@@ -64,7 +73,6 @@ DEFAULTS = {
 PRIMARY = {"classification": "auc", "regression": "r2"}
 #: Below this many people a summary says that it is a demonstration (Varoquaux 2018: +-10 points at n = 100).
 ENOUGH = 100
-SITE_LIMIT = 0.3
 
 PREDICTION_COLUMNS = {
     "participant_id": "Person",
@@ -204,6 +212,8 @@ def run_folds(data, folds, model):
     nested : dict of tuple of str to list of float
         Primary metric per fold, keys (question, ``with`` or ``without``); see
         `neurobraid.prediction.permutation.questions`.
+    patterns : dict of str to list of numpy.ndarray, (features,)
+        Haufe pattern of every modality and fold.
     """
     kind, estimator = model["kind"], _estimator(model)
     X, blocks, confounds = _joined(data)
@@ -217,7 +227,7 @@ def run_folds(data, folds, model):
     indicator = model["missing_modality"] == "impute"
     singles = {name: tuned({name: columns}, confounds) for name, columns in blocks.items()}
     present = {name: np.isfinite(X[:, columns]).any(axis=1) | indicator for name, columns in blocks.items()}
-    predictions, scores, chosen, nested = [], [], {}, {}
+    predictions, scores, chosen, nested, patterns = [], [], {}, {}, {}
     reference = X[data.extra]
     asked = questions(list(singles), bool(extra))
 
@@ -249,6 +259,9 @@ def run_folds(data, folds, model):
             X[train], y, inside, {n: has[train] for n, has in present.items()}, reference
         )
         for name, fitted in fused.models_.items():
+            patterns.setdefault(name, []).append(
+                _pattern(fitted, X[train[present[name][train]]], len(blocks[name]))
+            )
             there = test[present[name][test]]
             _take(
                 record,
@@ -279,7 +292,58 @@ def run_folds(data, folds, model):
                     score = fuse(one, members, data.y[:, None], kind)
                     value = fold_metric(data.y[test][:, None], score, data.y[train].mean(), kind)
                     nested.setdefault(key, []).append(float(value[0]))
-    return predictions, scores, chosen, nested
+    return predictions, scores, chosen, nested, patterns
+
+
+def _pattern(fitted, X, features):
+    """Correlation of every feature, as the estimator saw it, with the score on the training people."""
+    prepared = fitted.pipeline_[:-1].transform(X)
+    score = fitted.pipeline_[-1].scores(prepared)[:, fitted.choice_]
+    steps = fitted.pipeline_[0].transformers_[0][1]
+    keep = steps["covered"].keep_[:features]
+    prepared = prepared[:, -int(keep.sum()) :] if keep.any() else prepared[:, :0]
+    out = np.full(features, np.nan)
+    spread = prepared.std(axis=0) * score.std()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        covariance = (prepared - prepared.mean(axis=0)).T @ (score - score.mean()) / max(len(score), 1)
+        out[keep] = np.where(spread > 1e-15, covariance / spread, 0.0)
+    return out
+
+
+def _probe(data, folds, model):
+    """What `audit.probe_fit` changes: the first modality's whole pipeline, fitted by row numbers."""
+    name, table = next(iter(data.tables.items()))
+    columns = list(range(table.shape[1] - data.last))
+    nuisance = list(range(table.shape[1] - data.last, table.shape[1]))
+    indicator = model["missing_modality"] == "impute"
+    there = np.isfinite(table[:, columns]).any(axis=1) | indicator
+
+    def fit(X, y, train):
+        pipeline = make_pipeline(
+            {name: columns},
+            nuisance,
+            _estimator(model),
+            model["min_present"],
+            harmonize=data.harmonize,
+            indicator=indicator,
+        )
+        rows = train[there[train]]
+        return pipeline.fit(X[rows], y[rows])
+
+    return fit, table
+
+
+def _honest(predictions, data, model, main):
+    """Calibration, net benefit and subgroups of the main feature set, predictions averaged over repeats."""
+    part = predictions[predictions["feature_set"] == main].groupby("row")[["score", "prediction"]].mean()
+    rows, classes = part.index.to_numpy(), model["kind"] == "classification"
+    y, value = data.y[rows], part["score" if classes else "prediction"].to_numpy()
+    slices = {name: levels[rows] for name, levels in data.slices.items()}
+    out = {"main_set": main, "slices": subgroups(y, value, slices, model["kind"], seed=model["seed"])}
+    if classes:
+        probability = part["prediction"].to_numpy()
+        out |= {"calibration": calibration(y, probability), "decision_curve": decision_curve(y, probability)}
+    return out
 
 
 def _members(fused, clinical, X, train, test, present, reference):
@@ -444,6 +508,7 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
     try:
         data = build(features, participants, model, file=file)
         flow = data.flow
+        refuse_association(association(data.sites, data.y, model["kind"]), model, file)
         people = int(np.unique(data.participants).size)
         summary["participants"] = people
         if people < model["min_participants"]:
@@ -473,13 +538,25 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
         return Result(*empty, summary)
 
     table, digest = manifest(folds, data.participants, data.sessions, data.groups)
-    rows, scores, chosen, nested = run_folds(data, folds, model)
+    rows, scores, chosen, nested, patterns = run_folds(data, folds, model)
     scores = pd.DataFrame(scores, columns=list(SCORE_COLUMNS))
     predictions = pd.DataFrame(rows, columns=["feature_set", "repeat", "fold", "row", "score", "prediction"])
+    grid = model["grid"] if model["estimator"] == "ridge" else GRIDS["ridge"]
+    engine = {
+        "confounds": data.confounds,
+        "grid": tuple(sorted(grid, reverse=True)),
+        "kind": model["kind"],
+        "min_present": model["min_present"],
+        "early": "early" in model["fusion"],
+        "clinical": data.demographics,
+        "harmonize": data.harmonize,
+        "indicator": model["missing_modality"] == "impute",
+        "extra": data.extra,
+    }
     permuted = None
     if model["permutations"]:
-        grid = model["grid"] if model["estimator"] == "ridge" else GRIDS["ridge"]
-        permuted = permutation_test(
+        run = label_test if sum(map(len, data.names.values())) > MANY else permutation_test
+        permuted = run(
             data.tables,
             data.y,
             folds,
@@ -487,17 +564,10 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
             data.sites,
             count=model["permutations"],
             seed=model["seed"],
-            confounds=data.confounds,
-            grid=tuple(sorted(grid, reverse=True)),
-            kind=model["kind"],
-            min_present=model["min_present"],
-            early="early" in model["fusion"],
-            clinical=data.demographics,
-            harmonize=data.harmonize,
-            indicator=model["missing_modality"] == "impute",
-            extra=data.extra,
+            **engine,
         )
     metrics = _summaries(scores, folds)
+    main = next((n for n in ("fused", "early") if n in metrics), next(n for n in data.tables if n in metrics))
     notes = _warnings(data, model, permuted)
     if people < ENOUGH:
         summary["status"] = "DEMONSTRATION"
@@ -528,12 +598,42 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
             "count": model["permutations"],
             "statistic": f"mean {PRIMARY[model['kind']]} over folds",
             "learner": "ridge",
+            "moved": "labels" if sum(map(len, data.names.values())) > MANY else "features",
             "blocks": model["site"] if np.unique(data.sites).size > 1 else "none",
             "units": "participant_id" if by_site else model["groups"],
             **{k: permuted[k] for k in ("observed", "p", "null_mean", "movable")},
         },
         added_value=_added_value(data, model, folds, nested, permuted),
         posthoc_confounds=_posthoc(predictions, data, model, metrics),
+        audit=audit(
+            data,
+            folds,
+            model,
+            metrics=metrics,
+            predictions=predictions,
+            permuted=permuted,
+            settings=engine,
+            main=main,
+            fit=_probe(data, folds, model),
+        ),
+        **_honest(predictions, data, model, main),
+        learning_curve=learning_curve(
+            data.tables,
+            data.y,
+            folds,
+            data.groups,
+            seed=model["seed"],
+            **{**engine, "early": False, "clinical": None},
+        )
+        if model["learning_curve"]
+        else None,
+        patterns={
+            name: {
+                **pattern_summary(np.array(values), data.names[name]),
+                "reliable": people >= 500,
+            }
+            for name, values in sorted(patterns.items())
+        },
         site_association=cramers_v(data.sites, data.y) if model["kind"] == "classification" else None,
         warnings=notes,
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from neurobraid import __version__
 from neurobraid.files import read_json, write_json
-from neurobraid.reports import figures, methods, run_record, spec
+from neurobraid.reports import audit, figures, methods, run_record, spec
 from neurobraid.reports.gather import (
     LABELS,
     NOT_QUALITY,
@@ -1014,6 +1014,8 @@ class _Study:
             for text in model.get("warnings", []):
                 section.add(Note(text, "warn"))
             self._model(section, model, settings)
+            label = METRICS.get(model["primary_metric"], (model["primary_metric"],))[0]
+            audit.add(section, model, lambda name: FEATURE_SETS.get(name, name), label)
 
     def _model(self, section, model, settings):
         metrics, primary = model["metrics"], model["primary_metric"]
