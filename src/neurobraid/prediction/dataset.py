@@ -148,18 +148,26 @@ def _target(people, model, file):
     return codes.to_numpy(dtype=np.float64), classes
 
 
-def _finite(view, name, file):
-    values = view.to_numpy(dtype=np.float64)
-    if np.isinf(values).any():
-        column = view.columns[np.isinf(values).any(axis=0)][0]
+def _bare(name):
+    """Identifier without prefix and leading zeros, to find the same person under another form."""
+    return str(name).removeprefix("sub-").lstrip("0")
+
+
+def _check_features(features, people):
+    """Refuse infinite values and identifiers of another form than those of the participants."""
+    wrong = features[np.isinf(features["value"].to_numpy(dtype=np.float64))]
+    if len(wrong):
+        row = wrong.iloc[0]
         raise InputError(
-            "fusion table",
-            f"{name}: {column}",
-            "infinite",
-            "finite numbers or n/a",
-            "find the division by zero, or write n/a",
-        )
-    return values
+            "fusion table", f"{row['modality']} {row['measure']} {row['region']} of {row['participant_id']}", "infinite",
+            "finite numbers or n/a", "find the division by zero, or write n/a",
+        )  # fmt: skip
+    ids, known = set(features["participant_id"].astype(str)), set(people.index.astype(str))
+    if ids and known and not ids & known and {_bare(i) for i in ids} & {_bare(k) for k in known}:
+        raise InputError(
+            "fusion table", "participant_id", min(ids), f"the form of participants.tsv, such as {min(known)}",
+            "write identifiers the same way in both tables",
+        )  # fmt: skip
 
 
 def _harmonize(matched, sites, wanted, target, file):
@@ -255,6 +263,7 @@ def build(features, participants, model, *, file="participants.tsv"):
         raise InputError(
             file, "participant_id", f"{twice} twice", "every participant once", "remove the extra row"
         )
+    _check_features(features, people)
     rows = model["rows"]
     views, flow = {}, [{"step": "participants in the table", "left": len(people)}]
     for record in model["features"]:
@@ -296,6 +305,8 @@ def build(features, participants, model, *, file="participants.tsv"):
     index, ids, matched, y = index[use], ids[use], matched[use], y[use]
     if not len(index):
         raise Unavailable(f"no participant has the target {model['target']}")
+    if not classes and np.ptp(y) == 0:
+        raise Unavailable(f"the target {model['target']} is the same for everybody")
     if classes and np.unique(y).size < 2:
         raise Unavailable(f"only one class of {model['target']} is left")
     sessions = (
@@ -318,7 +329,7 @@ def build(features, participants, model, *, file="participants.tsv"):
     confounds = encode(matched, model["confounds"], file=file)
     before, harmonize, reference = _harmonize(matched, sites, model["harmonize"], model["target"], file)
     tables = {
-        n: np.concatenate([_finite(v.reindex(index), n, file), before, confounds], axis=1)
+        n: np.concatenate([v.reindex(index).to_numpy(dtype=np.float64), before, confounds], axis=1)
         for n, v in views.items()
     }
     return Dataset(
