@@ -244,7 +244,7 @@ def trap_more(seeds):
     """Oversampling before the split, and the threshold or features of test rows used."""
     wrong, right, copies, scaled = [], [], [], []
     for seed in range(seeds):
-        rng, X, _, _, _ = noise(seed, 120, 40)
+        rng, X, _, _, _ = noise(seed, 120, 120)
         y = np.where(np.arange(120) < 24, 1.0, -1.0)
         extra = rng.choice(24, 72)
         rows = np.r_[np.arange(120), extra]
@@ -549,7 +549,8 @@ def haxby(options):
         z = series[:, use] / series[:, use].std(axis=0)
         when = np.arange(121) * 2.5
         for kind, row in first.iterrows():
-            inside = (when >= row["min"] + 5) & (when < row["min"] + 27)
+            # labels of the source have the haemodynamic delay in them already
+            inside = (when >= row["min"]) & (when < row["max"] + 22.5)
             X.append(z[inside])
             labels += [kind] * int(inside.sum())
             runs += [f"{number + 1:02d}"] * int(inside.sum())
@@ -611,7 +612,7 @@ def main():
     )
     parser.add_argument("--parts", default=",".join(PARTS), help="comma-separated; default all")
     parser.add_argument("--data", type=Path, default=None, help="folder of real recordings")
-    parser.add_argument("--seeds", type=int, default=5, help="studies per trap")
+    parser.add_argument("--seeds", type=int, default=20, help="studies per trap")
     parser.add_argument("--studies", type=int, default=150, help="studies for intervals")
     parser.add_argument("--permutations", type=int, default=199, help="permutations on ABIDE")
     options = parser.parse_args()

@@ -35,7 +35,7 @@ def decode(X, labels, groups, folds, *, features=0, file="events.tsv", column="r
     """
     from sklearn.feature_selection import SelectKBest, f_classif
     from sklearn.pipeline import make_pipeline
-    from sklearn.svm import SVC
+    from sklearn.svm import LinearSVC
 
     groups = np.asarray(groups, dtype=str)
     check_folds(folds, groups, file=file, column=column)
@@ -44,7 +44,9 @@ def decode(X, labels, groups, folds, *, features=0, file="events.tsv", column="r
     for _, _, train, test, _ in folds.splits():
         # voxels are not scaled again: those whose averages vary are those that respond
         steps = [SelectKBest(f_classif, k=min(features, X.shape[1]))] if features else []
-        model = make_pipeline(*steps, SVC(kernel="linear", C=1.0)).fit(X[train], labels[train])
+        # one condition against the rest, strongly regularised: more features than samples
+        learner = LinearSVC(C=0.01, dual=True, max_iter=5000, random_state=0)
+        model = make_pipeline(*steps, learner).fit(X[train], labels[train])
         predicted[test] = model.predict(X[test])
         scores.append(float(np.mean(predicted[test] == labels[test])))
     counts = np.unique(labels, return_counts=True)[1]
