@@ -45,12 +45,15 @@ def named(name, share):
     report(f"{name}: audit names it", share, "share", "1", share == 1)
 
 
-def pair(name, wrong, right, least, most=0.04):
-    """Print the wrong and the right way of one trap."""
-    wrong, right = float(np.mean(wrong)), float(np.mean(right))
-    bad = wrong >= least if least > 0.5 else wrong <= least
-    report(f"{name}, wrong way", wrong, "AUC", f"{'>=' if least > 0.5 else '<='} {least} (false)", bad)
-    report(f"{name}, right way", right, "AUC", f"0.5 +- {most}", abs(right - 0.5) <= most)
+def pair(name, wrong, right, least):
+    """Print the wrong and the right way of one trap; the right way is chance within three standard errors."""
+    bad = np.mean(wrong) >= least if least > 0.5 else np.mean(wrong) <= least
+    most = max(0.02, 3 * np.std(right, ddof=1) / np.sqrt(len(right)))
+    report(
+        f"{name}, wrong way", np.mean(wrong), "AUC", f"{'>=' if least > 0.5 else '<='} {least} (false)", bad
+    )
+    good = abs(np.mean(right) - 0.5) <= most
+    report(f"{name}, right way", np.mean(right), "AUC", f"0.5 +- {most:.3f} (3 SE)", good)
 
 
 def noise(seed, people, features, repeats=1):
@@ -101,7 +104,7 @@ def trap_visits(seeds):
         # and when the two scans go by different names
         hidden = flagged(audit.similar_rows(X, plain, scans))
         seen.append(torn and hidden and not flagged(audit.similar_rows(X, grouped, people)))
-    pair("two scans per person in plain folds", wrong, right, 0.9, 0.06)
+    pair("two scans per person in plain folds", wrong, right, 0.9)
     named("two scans per person in plain folds", np.mean(seen))
 
 
@@ -160,11 +163,11 @@ def trap_sites(seeds):
             seen[name].append(
                 checks[0]["status"] == "flag" and (checks[1]["status"] == "flag") == (name != "all")
             )
-    pair("site goes with diagnosis, naive folds", found["naive"], found["left out"], 0.65, 0.06)
+    pair("site goes with diagnosis, naive folds", found["naive"], found["left out"], 0.65)
     named("site goes with diagnosis", np.mean(seen["naive"]))
-    pair("ComBat on everybody, diagnosis preserved", found["all, diagnosis"], found["in fold"], 0.58, 0.06)
+    pair("ComBat on everybody, diagnosis preserved", found["all, diagnosis"], found["in fold"], 0.58)
     named("ComBat on everybody, diagnosis preserved", np.mean(seen["all, diagnosis"]))
-    pair("ComBat on everybody, no diagnosis (below chance)", found["all"], found["in fold"], 0.42, 0.06)
+    pair("ComBat on everybody, no diagnosis (below chance)", found["all"], found["in fold"], 0.42)
     named("ComBat on everybody, no diagnosis", np.mean(seen["all"]))
     spread = np.std(found["all"], ddof=1) * np.sqrt(0.25)
     metrics = {
@@ -207,7 +210,7 @@ def trap_forest(seeds):
         right.append(statistics({"x": np.hstack([X, confound])}, y, folds, **{**PLAIN, "confounds": 1})["x"])
         made = audit.shuffled_features(run(forest, folds), X, confound, y, "classification", runs=3)
         seen.append(flagged([made]))
-    pair("removal of a target-like confound, then a forest", wrong, right, 0.65, 0.08)
+    pair("removal of a target-like confound, then a forest", wrong, right, 0.65)
     named("removal of a target-like confound, then a forest", np.mean(seen))
 
 
@@ -257,7 +260,7 @@ def trap_more(seeds):
         _, _, train, test, _ = next(plain.splits())
         checks = audit.probe_preprocessing(lambda a, b: (a - a.mean(0)) / a.std(0), X, y, train, test)
         scaled.append(flagged(checks))
-    pair("oversampling before the split", wrong, right, 0.8, 0.08)
+    pair("oversampling before the split", wrong, right, 0.8)
     named("oversampling before the split", np.mean(copies))
     named("normalising with test rows", np.mean(scaled))
 
@@ -585,7 +588,7 @@ def haxby(options):
     rng = np.random.default_rng(0)
     shuffled = make_folds(rng.normal(size=runs.size), alone, kind="regression", outer=12, inner=2, repeats=1)
     found = decode(X, labels, alone, shuffled)["accuracy"]
-    report("Haxby shuffled volumes, wrong way", found, "1", ">= 0.75 (false)", found >= 0.75)
+    report("Haxby shuffled volumes, wrong way", found, "1", ">= 0.70 (false)", found >= 0.70)
     try:
         decode(X, labels, runs, shuffled)
         refused = 0.0
