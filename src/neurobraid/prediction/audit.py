@@ -177,7 +177,7 @@ def identifier_order(y, kind):
     text = f"{'AUC' if kind == 'classification' else 'Rank correlation'} of the order of identifiers: {value:.2f}."
     if abs(z) > 4:
         text += " The order tells the target: were groups recruited or named one after the other?"
-    return finding("order of identifiers", "flag" if abs(z) > 4 else "ok", text, _json(value), 4, z=_json(z))
+    return finding("order of identifiers", "flag" if abs(z) > 4 else "ok", text, _json(value), z=_json(z))
 
 
 def association(sites, y, kind):

@@ -114,7 +114,7 @@ def _audit(section, audit, label):
     if flags:
         text = "The audit names what could explain this score besides the brain: "
         section.add(Note(text + "; ".join(c["check"] for c in flags) + ".", "warn"))
-        section.add(Prose([c["text"] for c in flags]))
+        section.add(Prose([f"{c['check'][:1].upper()}{c['check'][1:]}: {c['text']}" for c in flags]))
     else:
         section.add(Prose([f"{len(audit['checks'])} checks, none of which found anything."]))
     schemes = audit.get("schemes") or {}
