@@ -19,7 +19,7 @@ from neurobraid.prediction.estimators import (
     standard,
 )
 from neurobraid.prediction.folds import Unavailable, make_folds, manifest
-from neurobraid.prediction.harmonize import UNSEEN, posthoc_confounds
+from neurobraid.prediction.harmonize import UNSEEN, HarmonizeTable, posthoc_confounds
 from neurobraid.prediction.honest import (
     calibration,
     decision_curve,
@@ -36,6 +36,7 @@ from neurobraid.prediction.metrics import (
     regression_metrics,
 )
 from neurobraid.prediction.permutation import FoldScores, fold_metric, fuse, permutation_test, questions
+from neurobraid.prediction.steps import FillMedian, KeepCovered
 from neurobraid.provenance import sidecar
 
 #: Every key of a record of ``prediction.models`` with its default; the schema says the same.
@@ -333,6 +334,25 @@ def _probe(data, folds, model):
     return fit, table
 
 
+def _harmonization(data, model):
+    """Harmonisation of every modality fitted on everybody, for people of a later study; no score uses it."""
+    if not data.harmonize:
+        return None
+    out = {}
+    for name, table in data.tables.items():
+        rows = table if data.reference is None else table[~data.reference]
+        keep = KeepCovered(data.last, model["min_present"]).fit(rows)
+        ready = FillMedian(data.last).fit_transform(keep.transform(rows))
+        step = HarmonizeTable(data.confounds, **data.harmonize).fit(ready)
+        kept = [str(n) for n, k in zip(data.names[name], keep.keep_, strict=False) if k]
+        out[name] = {
+            "features": kept,
+            "covariates": model["harmonize"]["covariates"],
+            **step.harmonizer_.parameters(),
+        }
+    return out
+
+
 def _honest(predictions, data, model, main):
     """Calibration, net benefit and subgroups of the main feature set, predictions averaged over repeats."""
     part = predictions[predictions["feature_set"] == main].groupby("row")[["score", "prediction"]].mean()
@@ -627,6 +647,7 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
         )
         if model["learning_curve"]
         else None,
+        harmonization=_harmonization(data, model),
         patterns={
             name: {
                 **pattern_summary(np.array(values), data.names[name]),
