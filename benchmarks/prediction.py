@@ -1,6 +1,6 @@
 """Leak traps, real recordings and speed of the stage prediction.
 
-    python benchmarks/prediction.py [--parts traps,intervals,speed,abide,tangent,fcon,haxby] [--data FOLDER] [--seeds 5]
+    python benchmarks/prediction.py [--parts traps,intervals,missing,speed,abide,tangent,fcon,haxby] [--data FOLDER] [--seeds 5]
 
 Prints one tab-separated line per figure: name, value, unit, goal, ok or short. Cohort accuracy and calibration of the
 null are in ``prediction_gates.py``. ``--data`` is the folder of real recordings (default ``$NEUROBRAID_DATA`` or
@@ -303,6 +303,44 @@ def intervals(studies):
     report("corrected t of equal models", fair / studies, "share", "<= 0.15", fair / studies <= 0.15)
 
 
+def missing(options):
+    """People without PET: complete cases against late fusion over what is there, judged on people with everything."""
+    from neurobraid.prediction.dataset import build
+    from neurobraid.prediction.folds import Folds
+    from neurobraid.prediction.model import complete
+    from neurobraid.prediction.permutation import fold_metric, fold_scores, fuse
+    from neurobraid.synth.cohort import make_cohort
+
+    sets = [("fmri", "fmri-rest"), ("pet", "pet"), ("structure", "anat")]
+    features = [{"name": name, "modality": [modality]} for name, modality in sets]
+    found = {"complete": [], "available": []}
+    for seed in range(options.seeds):
+        cohort = make_cohort(seed, missing_pet=0.6)
+        base = {"name": "m", "table": "cohort", "target": "diagnosis", "features": features}
+        data = build(
+            cohort.features, cohort.participants, complete({**base, "missing_modality": "available"})
+        )
+        whole = np.isfinite(data.tables["pet"]).any(axis=1)
+        folds = make_folds(data.y, data.groups, kind="classification", site=data.sites, repeats=1, seed=seed)
+        less = Folds(folds.outer, [[np.where(whole, inside, -1) for inside in rows] for rows in folds.inner])
+        for name, split in (("complete", less), ("available", folds)):
+            values = []
+            for fold in fold_scores(data.tables, data.y, split, **PLAIN):
+                rows = whole[fold.test]
+                score = fuse(fold, list(data.tables), data.y[:, None], "classification")[rows]
+                values.append(fold_metric(data.y[fold.test[rows]][:, None], score, 0.0, "classification")[0])
+            found[name].append(np.nanmean(values))
+    gain = np.mean(found["available"]) - np.mean(found["complete"])
+    report("60 % without PET, complete cases", np.mean(found["complete"]), "AUC", "for comparison", True)
+    report(
+        "60 % without PET, fusion over what is there",
+        np.mean(found["available"]),
+        "AUC",
+        "above complete cases",
+        gain > 0,
+    )
+
+
 def traps(options):
     """Every leak of design/stats.md 6.4 that belongs to prediction."""
     for trap in (trap_selection, trap_visits, trap_sites, trap_forest, trap_age, trap_more):
@@ -603,6 +641,7 @@ def haxby(options):
 PARTS = {
     "traps": traps,
     "intervals": lambda options: intervals(options.studies),
+    "missing": missing,
     "speed": speed,
     "abide": abide,
     "tangent": tangent,

@@ -599,9 +599,17 @@ def refuse_association(value, model, file):
     Raises
     ------
     InputError
-        Unless ``accept_association`` is set.
+        Unless ``accept_association`` is set, sites are left out whole, or people of one site are compared.
     """
-    if model["profile"] == "confirmatory" and value > SITE_LIMIT and not model["accept_association"]:
+    apart = model["splits"] == "within-site" or (
+        model["splits"] == "leave-one-group-out" and model["groups"] == model["site"]
+    )
+    if (
+        not apart
+        and model["profile"] == "confirmatory"
+        and value > SITE_LIMIT
+        and not model["accept_association"]
+    ):
         raise InputError(
             file,
             f"association of {model['site']} and {model['target']}",

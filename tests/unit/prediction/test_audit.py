@@ -82,8 +82,9 @@ def test_site_association_is_named_and_stops_a_confirmatory_model():
     assert abs(summary["audit"]["schemes"]["within_site"] - 0.5) < 0.12
     with pytest.raises(InputError, match="association"):
         fit_model(cohort.features, cohort.participants, model(profile="confirmatory"))
-    fine = model(profile="confirmatory", accept_association=True)
-    assert fit_model(cohort.features, cohort.participants, fine).summary["status"] == "OK"
+    for accepted in ({"accept_association": True}, {"splits": "leave-one-group-out", "groups": "site"}):
+        fine = model(profile="confirmatory", **accepted)
+        assert fit_model(cohort.features, cohort.participants, fine).summary["status"] == "OK"
 
 
 def test_missingness_and_motion_that_tell_the_target_are_named():
