@@ -7,6 +7,7 @@ import numpy as np
 from neurobraid.errors import InputError
 from neurobraid.fusion.table import wide
 from neurobraid.prediction.folds import Unavailable, check_groups
+from neurobraid.prediction.steps import trailing
 
 
 @dataclass
@@ -29,6 +30,17 @@ class Dataset:
     participants, sessions, groups, sites : numpy.ndarray of str, (rows,)
     flow : list of dict
         How many people were left out and why, in order.
+    harmonize : dict or None
+        See `neurobraid.prediction.steps.trailing`; its columns stand between features and confounds.
+    reference : numpy.ndarray of bool, (rows,)
+        People from whom an unseen site may be harmonised; never trained on, never tested.
+    nuisance : dict of str to numpy.ndarray, (rows, columns)
+        ``site``, ``demographics``, ``motion`` and ``missing`` as far as they are known: what the audit tries instead
+        of images.
+    slices : dict of str to numpy.ndarray of str, (rows,)
+        Site, and every demographic column (numbers in bands): groups for whom results are reported apart.
+    families : numpy.ndarray of str, (rows,)
+        Column ``family_id`` if there is one, else the participants.
     """
 
     tables: dict
@@ -42,6 +54,21 @@ class Dataset:
     groups: np.ndarray
     sites: np.ndarray
     flow: list = field(default_factory=list)
+    harmonize: dict | None = None
+    reference: np.ndarray | None = None
+    nuisance: dict = field(default_factory=dict)
+    slices: dict = field(default_factory=dict)
+    families: np.ndarray | None = None
+
+    @property
+    def last(self):
+        """Number of columns after the features."""
+        return trailing(self.confounds, self.harmonize)
+
+    @property
+    def extra(self):
+        """Reference rows."""
+        return np.flatnonzero(self.reference) if self.reference is not None else np.empty(0, dtype=int)
 
 
 def encode(table, columns, *, file):
@@ -121,6 +148,87 @@ def _target(people, model, file):
     return codes.to_numpy(dtype=np.float64), classes
 
 
+def _bare(name):
+    """Identifier without prefix and leading zeros, to find the same person under another form."""
+    return str(name).removeprefix("sub-").lstrip("0")
+
+
+def _check_features(features, people):
+    """Refuse infinite values and identifiers of another form than those of the participants."""
+    wrong = features[np.isinf(features["value"].to_numpy(dtype=np.float64))]
+    if len(wrong):
+        row = wrong.iloc[0]
+        raise InputError(
+            "fusion table", f"{row['modality']} {row['measure']} {row['region']} of {row['participant_id']}", "infinite",
+            "finite numbers or n/a", "find the division by zero, or write n/a",
+        )  # fmt: skip
+    ids, known = set(features["participant_id"].astype(str)), set(people.index.astype(str))
+    if ids and known and not ids & known and {_bare(i) for i in ids} & {_bare(k) for k in known}:
+        raise InputError(
+            "fusion table", "participant_id", min(ids), f"the form of participants.tsv, such as {min(known)}",
+            "write identifiers the same way in both tables",
+        )  # fmt: skip
+
+
+def _harmonize(matched, sites, wanted, target, file):
+    """Columns that the harmonisation needs, its settings, and the reference rows."""
+    nobody = np.zeros(len(matched), dtype=bool)
+    if not wanted:
+        return np.empty((len(matched), 0)), None, nobody
+    covariates = wanted.get("covariates") or []
+    if target in covariates:
+        raise InputError(
+            file, "harmonize.covariates", target, "columns other than the target",
+            "remove the target: to preserve it, the label of the person tested must be known",
+        )  # fmt: skip
+    columns, reference = encode(matched, covariates, file=file), nobody
+    if wanted["unseen"] == "reference":
+        name = wanted.get("reference") or ""
+        if name not in matched:
+            raise InputError(
+                file,
+                "harmonize.reference",
+                name or "missing",
+                ", ".join(matched.columns),
+                "name a column of yes and no",
+            )
+        reference = matched[name].astype(str).str.lower().isin(["1", "1.0", "true", "yes"]).to_numpy()
+    names = tuple(sorted(set(sites.tolist())))
+    codes = np.array([names.index(s) for s in sites], dtype=np.float64)
+    table = np.concatenate([columns, reference[:, None].astype(np.float64), codes[:, None]], axis=1)
+    return table, {"covariates": columns.shape[1], "unseen": wanted["unseen"], "names": names}, reference
+
+
+def _bands(values):
+    """Numbers as thirds of their distribution, categories as they are; for reports of subgroups."""
+    import pandas as pd
+
+    numbers = pd.to_numeric(values, errors="coerce")
+    if numbers.notna().sum() < values.notna().sum() or numbers.nunique() < 6:
+        return values.astype(object).where(values.notna(), "n/a").astype(str).to_numpy()
+    low, high = np.quantile(numbers.dropna(), [1 / 3, 2 / 3])
+    names = [f"below {low:.3g}", f"{low:.3g} to {high:.3g}", f"above {high:.3g}"]
+    place = 1 + (numbers > high).to_numpy() * 1 - (numbers < low).to_numpy() * 1
+    return np.where(numbers.isna(), "n/a", np.array(names)[place])
+
+
+def _nuisance(matched, views, index, model, sites, file):
+    found = {}
+    if np.unique(sites).size > 1:
+        found["site"] = (sites[:, None] == np.unique(sites)).astype(np.float64)
+    if model["demographics"]:
+        found["demographics"] = encode(matched, model["demographics"], file=file)
+    if model["motion"] in matched:
+        found["motion"] = encode(matched, [model["motion"]], file=file)
+    missing = np.concatenate(
+        [~np.isfinite(v.reindex(index).to_numpy(dtype=np.float64)) for v in views.values()], axis=1
+    )
+    varied = np.unique(missing[:, missing.any(axis=0) & ~missing.all(axis=0)], axis=1)
+    if varied.size:
+        found["missing"] = varied.astype(np.float64)
+    return found
+
+
 def build(features, participants, model, *, file="participants.tsv"):
     """Arrays of one model.
 
@@ -155,6 +263,7 @@ def build(features, participants, model, *, file="participants.tsv"):
         raise InputError(
             file, "participant_id", f"{twice} twice", "every participant once", "remove the extra row"
         )
+    _check_features(features, people)
     rows = model["rows"]
     views, flow = {}, [{"step": "participants in the table", "left": len(people)}]
     for record in model["features"]:
@@ -196,6 +305,8 @@ def build(features, participants, model, *, file="participants.tsv"):
     index, ids, matched, y = index[use], ids[use], matched[use], y[use]
     if not len(index):
         raise Unavailable(f"no participant has the target {model['target']}")
+    if not classes and np.ptp(y) == 0:
+        raise Unavailable(f"the target {model['target']} is the same for everybody")
     if classes and np.unique(y).size < 2:
         raise Unavailable(f"only one class of {model['target']} is left")
     sessions = (
@@ -216,8 +327,9 @@ def build(features, participants, model, *, file="participants.tsv"):
     )
     check_groups(ids.astype(str), groups, y, model["kind"], file=file, column=column)
     confounds = encode(matched, model["confounds"], file=file)
+    before, harmonize, reference = _harmonize(matched, sites, model["harmonize"], model["target"], file)
     tables = {
-        n: np.concatenate([v.reindex(index).to_numpy(dtype=np.float64), confounds], axis=1)
+        n: np.concatenate([v.reindex(index).to_numpy(dtype=np.float64), before, confounds], axis=1)
         for n, v in views.items()
     }
     return Dataset(
@@ -232,4 +344,18 @@ def build(features, participants, model, *, file="participants.tsv"):
         groups=groups,
         sites=sites,
         flow=flow,
+        harmonize=harmonize,
+        reference=reference,
+        nuisance=_nuisance(matched, views, index, model, sites, file),
+        slices={
+            **({model["site"]: sites} if np.unique(sites).size > 1 else {}),
+            **{c: _bands(matched[c]) for c in model["demographics"]},
+        },
+        families=(
+            matched["family_id"].astype(object).where(matched["family_id"].notna(), matched["participant_id"])
+            if "family_id" in matched
+            else matched["participant_id"]
+        )
+        .to_numpy()
+        .astype(str),
     )

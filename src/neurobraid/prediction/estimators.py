@@ -9,8 +9,9 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
+from neurobraid.prediction.harmonize import HarmonizeTable
 from neurobraid.prediction.metrics import column_auc, platt, platt_apply
-from neurobraid.prediction.steps import FillMedian, KeepCovered, RemoveConfounds, Standardize
+from neurobraid.prediction.steps import ConfoundRemover, FillMedian, KeepCovered, Standardize, trailing
 
 #: Default grid of each estimator, from strong to weak regularisation.
 GRIDS = {
@@ -133,7 +134,7 @@ class GridPath(BaseEstimator):
         return np.stack(raw, axis=1) * self.unit_ + self.center_
 
 
-def make_pipeline(blocks, confounds, estimator, min_present):
+def make_pipeline(blocks, confounds, estimator, min_present, *, harmonize=None, indicator=False):
     """One scikit-learn Pipeline from the raw table to scores: nothing is fitted outside it.
 
     Parameters
@@ -141,22 +142,29 @@ def make_pipeline(blocks, confounds, estimator, min_present):
     blocks : dict of str to sequence of int
         Feature columns of every modality; more than one makes early, block-scaled fusion.
     confounds : sequence of int
-        Confound columns, the same for all blocks.
+        Columns at the end of the table that every block needs: covariates, reference and site of the
+        harmonisation, if any, then the confounds.
     estimator : RidgePath or GridPath
     min_present : float
+    harmonize : dict, optional
+        See `neurobraid.prediction.steps.trailing`.
+    indicator : bool
+        Mark people whose features are all filled in.
 
     Returns
     -------
     sklearn.pipeline.Pipeline
         Steps ``blocks`` and ``estimator``.
     """
-    c = len(confounds)
+    last = len(confounds)
+    c = last - trailing(0, harmonize)
     parts = []
     for name, columns in blocks.items():
         steps = [
-            ("covered", KeepCovered(c, min_present)),
-            ("fill", FillMedian()),
-            ("confounds", RemoveConfounds(c)),
+            ("covered", KeepCovered(last, min_present)),
+            ("fill", FillMedian(last, indicator)),
+            *([("harmonize", HarmonizeTable(c, **harmonize))] if harmonize else []),
+            ("confounds", ConfoundRemover(c)),
             ("scale", Standardize()),
         ]
         parts.append((name, Pipeline(steps), [*columns, *confounds]))
@@ -192,6 +200,10 @@ def choose(scores, y, inner, kind):
     return int(np.argmax(np.round(np.mean(folds, axis=0), 12))) if folds else 0
 
 
+def _with(X, extra):
+    return X if extra is None or not len(extra) else np.concatenate([X, extra])
+
+
 class TunedModel(BaseEstimator):
     """A pipeline whose regularisation is chosen by inner cross-validation.
 
@@ -213,7 +225,7 @@ class TunedModel(BaseEstimator):
         self.pipeline = pipeline
         self.kind = kind
 
-    def fit(self, X, y, inner):
+    def fit(self, X, y, inner, extra=None):
         """Tune on inner folds and refit on all training people.
 
         Parameters
@@ -222,10 +234,13 @@ class TunedModel(BaseEstimator):
         y : numpy.ndarray, (people,)
         inner : numpy.ndarray of int, (people,)
             Inner test fold of every person; groups never straddle (see `neurobraid.prediction.folds`).
+        extra : numpy.ndarray, (reference people, columns), optional
+            They accompany the people tested, for the harmonisation of an unseen site; never trained on or scored.
         """
         out = None
         for k in np.unique(inner):
-            scores = pipeline_scores(clone(self.pipeline).fit(X[inner != k], y[inner != k]), X[inner == k])
+            fitted = clone(self.pipeline).fit(X[inner != k], y[inner != k])
+            scores = pipeline_scores(fitted, _with(X[inner == k], extra))[: np.sum(inner == k)]
             if out is None:
                 out = np.empty((len(y), scores.shape[1]))
             out[inner == k] = scores
@@ -235,9 +250,9 @@ class TunedModel(BaseEstimator):
         self.calibrator_ = Calibrator(self.kind).fit(self.inner_scores_, y)
         return self
 
-    def score_of(self, X):
-        """Score of new people, (people,)."""
-        return pipeline_scores(self.pipeline_, X)[:, self.choice_]
+    def score_of(self, X, extra=None):
+        """Score of new people, (people,); `extra` as in `fit`."""
+        return pipeline_scores(self.pipeline_, _with(X, extra))[: len(X), self.choice_]
 
     def predict(self, X):
         """Probability of the second class, or the predicted value; (people,)."""
@@ -301,7 +316,7 @@ class LateFusion(BaseEstimator):
         self.models = models
         self.kind = kind
 
-    def fit(self, X, y, inner, available=None):
+    def fit(self, X, y, inner, available=None, extra=None):
         """Fit every modality on the training people who have it.
 
         Parameters
@@ -311,31 +326,36 @@ class LateFusion(BaseEstimator):
         inner : numpy.ndarray of int, (people,)
         available : dict of str to numpy.ndarray of bool, optional
             Who has which modality; default everyone.
+        extra : numpy.ndarray, optional
+            See `TunedModel.fit`.
         """
         everyone = np.ones(len(y), dtype=bool)
         available = available or dict.fromkeys(self.models, everyone)
         self.models_, self.standard_ = {}, {}
         total, count = np.zeros(len(y)), np.zeros(len(y))
+        self.members_ = {}
         for name, model in self.models.items():
             has = available[name]
-            fitted = clone(model).fit(X[has], y[has], inner[has])
+            fitted = clone(model).fit(X[has], y[has], inner[has], extra)
             self.models_[name] = fitted
             mean, spread = self.standard_[name] = standard(fitted.inner_scores_)
             total[has] += (fitted.inner_scores_ - mean) / spread
+            self.members_[name] = np.full(len(y), np.nan)
+            self.members_[name][has] = (fitted.inner_scores_ - mean) / spread
             count[has] += 1
         known = count > 0
         self.inner_scores_ = total[known] / count[known]
         self.calibrator_ = Calibrator(self.kind, linear=True).fit(self.inner_scores_, y[known])
         return self
 
-    def score_of(self, X, available=None):
+    def score_of(self, X, available=None, extra=None):
         """Mean standardised score of new people, (people,); NaN for a person without any modality."""
         total, count = np.zeros(len(X)), np.zeros(len(X))
         for name, model in self.models_.items():
             has = np.ones(len(X), dtype=bool) if available is None else available[name]
             if has.any():
                 mean, spread = self.standard_[name]
-                total[has] += (model.score_of(X[has]) - mean) / spread
+                total[has] += (model.score_of(X[has], extra) - mean) / spread
                 count[has] += 1
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 

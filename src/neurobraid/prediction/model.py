@@ -7,9 +7,27 @@ import numpy as np
 from neurobraid.errors import InputError
 from neurobraid.files import read_tsv, write_json, write_tsv
 from neurobraid.jobs import log
+from neurobraid.prediction.audit import SITE_LIMIT, association, audit, refuse_association
 from neurobraid.prediction.dataset import build
-from neurobraid.prediction.estimators import GRIDS, GridPath, LateFusion, RidgePath, TunedModel, make_pipeline
+from neurobraid.prediction.estimators import (
+    GRIDS,
+    GridPath,
+    LateFusion,
+    RidgePath,
+    TunedModel,
+    make_pipeline,
+    standard,
+)
 from neurobraid.prediction.folds import Unavailable, make_folds, manifest
+from neurobraid.prediction.harmonize import UNSEEN, HarmonizeTable, posthoc_confounds
+from neurobraid.prediction.honest import (
+    calibration,
+    decision_curve,
+    learning_curve,
+    pattern_summary,
+    subgroups,
+)
+from neurobraid.prediction.labels import MANY, label_test
 from neurobraid.prediction.metrics import (
     classification_metrics,
     corrected_interval,
@@ -17,7 +35,8 @@ from neurobraid.prediction.metrics import (
     cramers_v,
     regression_metrics,
 )
-from neurobraid.prediction.permutation import permutation_test
+from neurobraid.prediction.permutation import FoldScores, fold_metric, fuse, permutation_test, questions
+from neurobraid.prediction.steps import FillMedian, KeepCovered
 from neurobraid.provenance import sidecar
 
 #: Every key of a record of ``prediction.models`` with its default; the schema says the same.
@@ -38,6 +57,12 @@ DEFAULTS = {
     "grid": [],
     "fusion": ["late"],
     "missing_modality": "complete",
+    "harmonize": None,
+    "splits": "kfold",
+    "motion": "mean_fd",
+    "learning_curve": False,
+    "accept_association": False,
+    "profile": "exploratory",
     "min_coverage": 0.5,
     "min_present": 0.5,
     "min_participants": 10,
@@ -49,7 +74,6 @@ DEFAULTS = {
 PRIMARY = {"classification": "auc", "regression": "r2"}
 #: Below this many people a summary says that it is a demonstration (Varoquaux 2018: +-10 points at n = 100).
 ENOUGH = 100
-SITE_LIMIT = 0.3
 
 PREDICTION_COLUMNS = {
     "participant_id": "Person",
@@ -117,7 +141,9 @@ def complete(model, **general):
         ("kind", tuple(PRIMARY)),
         ("table", ("study", "cohort")),
         ("rows", ("participant", "visit")),
-        ("missing_modality", ("complete", "available")),
+        ("missing_modality", ("complete", "available", "impute")),
+        ("splits", ("kfold", "leave-one-group-out", "within-site")),
+        ("profile", ("exploratory", "confirmatory")),
         ("estimator", allowed),
     ):
         if full[key] not in options:
@@ -130,6 +156,11 @@ def complete(model, **general):
         )
     if not full["target"]:
         raise InputError(where, "target", "missing", "a column of participants.tsv", "name the target")
+    if full["harmonize"]:
+        full["harmonize"] = {"unseen": "error", "covariates": [], "reference": "", **full["harmonize"]}
+        if full["harmonize"]["unseen"] not in UNSEEN:
+            found = full["harmonize"]["unseen"]
+            raise InputError(where, "harmonize.unseen", found, ", ".join(UNSEEN), "choose a policy")
     full["grid"] = [float(v) for v in (full["grid"] or GRIDS[full["estimator"]])]
     if min(full["grid"]) <= 0:
         raise InputError(where, "grid", full["grid"], "positive numbers", "correct the grid")
@@ -145,7 +176,7 @@ def _estimator(model):
 
 def _joined(data):
     """One table of all modalities, confounds last, and the columns of each."""
-    c = data.confounds
+    c = data.last
     blocks, start, parts = {}, 0, []
     for name, table in data.tables.items():
         p = table.shape[1] - c
@@ -157,7 +188,12 @@ def _joined(data):
 
 
 def cross_validate(data, folds, model):
-    """Out-of-fold predictions of every feature set on the same folds.
+    """Out-of-fold predictions of every feature set on the same folds; see `run_folds`."""
+    return run_folds(data, folds, model)[:3]
+
+
+def run_folds(data, folds, model):
+    """Out-of-fold predictions of every feature set, and of the nested comparisons, on the same folds.
 
     Parameters
     ----------
@@ -174,6 +210,11 @@ def cross_validate(data, folds, model):
         (feature_set, repeat, fold, metric, value).
     chosen : dict of str to list of float
         Regularisation taken in every outer fold.
+    nested : dict of tuple of str to list of float
+        Primary metric per fold, keys (question, ``with`` or ``without``); see
+        `neurobraid.prediction.permutation.questions`.
+    patterns : dict of str to list of numpy.ndarray, (features,)
+        Haufe pattern of every modality and fold.
     """
     kind, estimator = model["kind"], _estimator(model)
     X, blocks, confounds = _joined(data)
@@ -181,11 +222,15 @@ def cross_validate(data, folds, model):
     extra = list(range(X.shape[1] - data.demographics.shape[1], X.shape[1]))
 
     def tuned(part, removed):
-        return TunedModel(make_pipeline(part, removed, estimator, model["min_present"]), kind)
+        how = {"harmonize": data.harmonize, "indicator": indicator} if removed is confounds else {}
+        return TunedModel(make_pipeline(part, removed, estimator, model["min_present"], **how), kind)
 
+    indicator = model["missing_modality"] == "impute"
     singles = {name: tuned({name: columns}, confounds) for name, columns in blocks.items()}
-    present = {name: np.isfinite(X[:, columns]).any(axis=1) for name, columns in blocks.items()}
-    predictions, scores, chosen = [], [], {}
+    present = {name: np.isfinite(X[:, columns]).any(axis=1) | indicator for name, columns in blocks.items()}
+    predictions, scores, chosen, nested, patterns = [], [], {}, {}, {}
+    reference = X[data.extra]
+    asked = questions(list(singles), bool(extra))
 
     def record(name, repeat, fold, rows, train, score, predicted):
         known = np.isfinite(predicted)
@@ -209,12 +254,15 @@ def cross_validate(data, folds, model):
         flat = np.zeros(test.size)
         record("dummy", repeat, fold, test, train, flat, flat + base)
         if extra:
-            fitted = tuned({"demographics": extra}, []).fit(X[train], y, inside)
-            _take(record, "demographics", fitted, repeat, fold, test, train, X[test], chosen, model)
+            clinical = tuned({"demographics": extra}, []).fit(X[train], y, inside)
+            _take(record, "demographics", clinical, repeat, fold, test, train, X[test], chosen, None)
         fused = LateFusion(singles, kind).fit(
-            X[train], y, inside, {n: has[train] for n, has in present.items()}
+            X[train], y, inside, {n: has[train] for n, has in present.items()}, reference
         )
         for name, fitted in fused.models_.items():
+            patterns.setdefault(name, []).append(
+                _pattern(fitted, X[train[present[name][train]]], len(blocks[name]))
+            )
             there = test[present[name][test]]
             _take(
                 record,
@@ -226,25 +274,119 @@ def cross_validate(data, folds, model):
                 train[present[name][train]],
                 X[there],
                 chosen,
-                model,
+                reference,
             )
         if len(singles) > 1:
             if "late" in model["fusion"]:
                 available = {n: has[test] for n, has in present.items()}
-                raw = fused.score_of(X[test], available)
+                raw = fused.score_of(X[test], available, reference)
                 spread = fused.inner_scores_.std() or 1.0
                 score = (raw - fused.inner_scores_.mean()) / spread
                 record("fused", repeat, fold, test, train, score, fused.calibrator_.apply(raw))
             if "early" in model["fusion"]:
-                fitted = tuned(blocks, confounds).fit(X[train], y, inside)
-                _take(record, "early", fitted, repeat, fold, test, train, X[test], chosen, model)
-    return predictions, scores, chosen
+                fitted = tuned(blocks, confounds).fit(X[train], y, inside, reference)
+                _take(record, "early", fitted, repeat, fold, test, train, X[test], chosen, reference)
+        if asked:
+            one = _members(fused, clinical if extra else None, X, train, test, present, reference)
+            for name, (without, added) in asked.items():
+                for key, members in (((name, "with"), [*without, *added]), ((name, "without"), without)):
+                    score = fuse(one, members, data.y[:, None], kind)
+                    value = fold_metric(data.y[test][:, None], score, data.y[train].mean(), kind)
+                    nested.setdefault(key, []).append(float(value[0]))
+    return predictions, scores, chosen, nested, patterns
 
 
-def _take(record, name, fitted, repeat, fold, test, train, X, chosen, model):
+def _pattern(fitted, X, features):
+    """Correlation of every feature, as the estimator saw it, with the score on the training people."""
+    prepared = fitted.pipeline_[:-1].transform(X)
+    score = fitted.pipeline_[-1].scores(prepared)[:, fitted.choice_]
+    steps = fitted.pipeline_[0].transformers_[0][1]
+    keep = steps["covered"].keep_[:features]
+    prepared = prepared[:, -int(keep.sum()) :] if keep.any() else prepared[:, :0]
+    out = np.full(features, np.nan)
+    spread = prepared.std(axis=0) * score.std()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        covariance = (prepared - prepared.mean(axis=0)).T @ (score - score.mean()) / max(len(score), 1)
+        out[keep] = np.where(spread > 1e-15, covariance / spread, 0.0)
+    return out
+
+
+def _probe(data, folds, model):
+    """What `audit.probe_fit` changes: the first modality's whole pipeline, fitted by row numbers."""
+    name, table = next(iter(data.tables.items()))
+    columns = list(range(table.shape[1] - data.last))
+    nuisance = list(range(table.shape[1] - data.last, table.shape[1]))
+    indicator = model["missing_modality"] == "impute"
+    there = np.isfinite(table[:, columns]).any(axis=1) | indicator
+
+    def fit(X, y, train):
+        pipeline = make_pipeline(
+            {name: columns},
+            nuisance,
+            _estimator(model),
+            model["min_present"],
+            harmonize=data.harmonize,
+            indicator=indicator,
+        )
+        rows = train[there[train]]
+        return pipeline.fit(X[rows], y[rows])
+
+    return fit, table
+
+
+def _harmonization(data, model):
+    """Harmonisation of every modality fitted on everybody, for people of a later study; no score uses it."""
+    if not data.harmonize:
+        return None
+    out = {}
+    for name, table in data.tables.items():
+        rows = table if data.reference is None else table[~data.reference]
+        keep = KeepCovered(data.last, model["min_present"]).fit(rows)
+        ready = FillMedian(data.last).fit_transform(keep.transform(rows))
+        step = HarmonizeTable(data.confounds, **data.harmonize).fit(ready)
+        kept = [str(n) for n, k in zip(data.names[name], keep.keep_, strict=False) if k]
+        out[name] = {
+            "features": kept,
+            "covariates": model["harmonize"]["covariates"],
+            **step.harmonizer_.parameters(),
+        }
+    return out
+
+
+def _honest(predictions, data, model, main):
+    """Calibration, net benefit and subgroups of the main feature set, predictions averaged over repeats."""
+    part = predictions[predictions["feature_set"] == main].groupby("row")[["score", "prediction"]].mean()
+    rows, classes = part.index.to_numpy(), model["kind"] == "classification"
+    y, value = data.y[rows], part["score" if classes else "prediction"].to_numpy()
+    slices = {name: levels[rows] for name, levels in data.slices.items()}
+    out = {"main_set": main, "slices": subgroups(y, value, slices, model["kind"], seed=model["seed"])}
+    if classes:
+        probability = part["prediction"].to_numpy()
+        out |= {"calibration": calibration(y, probability), "decision_curve": decision_curve(y, probability)}
+    return out
+
+
+def _members(fused, clinical, X, train, test, present, reference):
+    """Standardised scores of every member on one fold, for the nested comparison."""
+    one = FoldScores(train, test)
+    for name, fitted in fused.models_.items():
+        has = present[name][test]
+        mean, spread = fused.standard_[name]
+        outer = np.full(test.size, np.nan)
+        if has.any():
+            outer[has] = (fitted.score_of(X[test[has]], reference) - mean) / spread
+        one.outer[name], one.inner[name] = outer[:, None], fused.members_[name][:, None]
+    if clinical is not None:
+        mean, spread = standard(clinical.inner_scores_)
+        one.outer["demographics"] = ((clinical.score_of(X[test]) - mean) / spread)[:, None]
+        one.inner["demographics"] = ((clinical.inner_scores_ - mean) / spread)[:, None]
+    return one
+
+
+def _take(record, name, fitted, repeat, fold, test, train, X, chosen, reference):
     if not test.size:
         return
-    raw = fitted.score_of(X)
+    raw = fitted.score_of(X, reference)
     spread = fitted.inner_scores_.std()
     score = (raw - fitted.inner_scores_.mean()) / (spread if spread > 1e-12 else 1.0)
     record(name, repeat, fold, test, train, score, fitted.calibrator_.apply(raw))
@@ -298,6 +440,44 @@ def _compare(predictions, data, model, folds, metrics):
     return out
 
 
+def _added_value(data, model, folds, nested, permuted):
+    """Answers to `questions`: metric with and without, difference with interval, corrected t and permutation p."""
+    out = []
+    for name, (without, added) in questions(list(data.tables), data.demographics.shape[1] > 0).items():
+        both, alone = (np.array(nested[name, side]) for side in ("with", "without"))
+        out.append(
+            {
+                "added": added,
+                "to": without,
+                "metric": PRIMARY[model["kind"]],
+                "with": corrected_interval(both, folds.test_share),
+                "without": corrected_interval(alone, folds.test_share),
+                **corrected_ttest(both - alone, folds.test_share),
+                "permutation_p": permuted["added"]["p"].get(name) if permuted else None,
+            }
+        )
+    return out
+
+
+def _posthoc(predictions, data, model, metrics):
+    """Post-hoc test of every imaging feature set, with the model's confounds or all that is known to disturb."""
+    parts = {k: v for k, v in data.nuisance.items() if k != "missing"}
+    if not parts and not data.confounds:
+        return None
+    columns = np.concatenate(list(parts.values()), axis=1) if parts else np.empty((data.y.size, 0))
+    if data.confounds:
+        first = next(iter(data.tables.values()))
+        columns = np.concatenate([columns, first[:, first.shape[1] - data.confounds :]], axis=1)
+    out = {"columns": [*sorted(parts), *model["confounds"]], "sets": {}}
+    for name in metrics:
+        if name in ("dummy", "demographics"):
+            continue
+        mean = predictions[predictions["feature_set"] == name].groupby("row")["score"].mean()
+        rows = mean.index.to_numpy()
+        out["sets"][name] = posthoc_confounds(data.y[rows], mean.to_numpy(), columns[rows], model["kind"])
+    return out
+
+
 def _warnings(data, model, permuted):
     found = []
     v = cramers_v(data.sites, data.y) if model["kind"] == "classification" else 0.0
@@ -348,6 +528,7 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
     try:
         data = build(features, participants, model, file=file)
         flow = data.flow
+        refuse_association(association(data.sites, data.y, model["kind"]), model, file)
         people = int(np.unique(data.participants).size)
         summary["participants"] = people
         if people < model["min_participants"]:
@@ -365,6 +546,8 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
             repeats=model["repeats"],
             seed=model["seed"],
             group_of_site=by_site,
+            scheme=model["splits"],
+            untested=data.reference,
         )
     except Unavailable as reason:
         summary.update(
@@ -375,13 +558,25 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
         return Result(*empty, summary)
 
     table, digest = manifest(folds, data.participants, data.sessions, data.groups)
-    rows, scores, chosen = cross_validate(data, folds, model)
+    rows, scores, chosen, nested, patterns = run_folds(data, folds, model)
     scores = pd.DataFrame(scores, columns=list(SCORE_COLUMNS))
     predictions = pd.DataFrame(rows, columns=["feature_set", "repeat", "fold", "row", "score", "prediction"])
+    grid = model["grid"] if model["estimator"] == "ridge" else GRIDS["ridge"]
+    engine = {
+        "confounds": data.confounds,
+        "grid": tuple(sorted(grid, reverse=True)),
+        "kind": model["kind"],
+        "min_present": model["min_present"],
+        "early": "early" in model["fusion"],
+        "clinical": data.demographics,
+        "harmonize": data.harmonize,
+        "indicator": model["missing_modality"] == "impute",
+        "extra": data.extra,
+    }
     permuted = None
     if model["permutations"]:
-        grid = model["grid"] if model["estimator"] == "ridge" else GRIDS["ridge"]
-        permuted = permutation_test(
+        run = label_test if sum(map(len, data.names.values())) > MANY else permutation_test
+        permuted = run(
             data.tables,
             data.y,
             folds,
@@ -389,13 +584,10 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
             data.sites,
             count=model["permutations"],
             seed=model["seed"],
-            confounds=data.confounds,
-            grid=tuple(sorted(grid, reverse=True)),
-            kind=model["kind"],
-            min_present=model["min_present"],
-            early="early" in model["fusion"],
+            **engine,
         )
     metrics = _summaries(scores, folds)
+    main = next((n for n in ("fused", "early") if n in metrics), next(n for n in data.tables if n in metrics))
     notes = _warnings(data, model, permuted)
     if people < ENOUGH:
         summary["status"] = "DEMONSTRATION"
@@ -426,9 +618,42 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
             "count": model["permutations"],
             "statistic": f"mean {PRIMARY[model['kind']]} over folds",
             "learner": "ridge",
+            "moved": "labels" if sum(map(len, data.names.values())) > MANY else "features",
             "blocks": model["site"] if np.unique(data.sites).size > 1 else "none",
             "units": "participant_id" if by_site else model["groups"],
             **{k: permuted[k] for k in ("observed", "p", "null_mean", "movable")},
+        },
+        added_value=_added_value(data, model, folds, nested, permuted),
+        posthoc_confounds=_posthoc(predictions, data, model, metrics),
+        audit=audit(
+            data,
+            folds,
+            model,
+            metrics=metrics,
+            predictions=predictions,
+            permuted=permuted,
+            settings=engine,
+            main=main,
+            fit=_probe(data, folds, model),
+        ),
+        **_honest(predictions, data, model, main),
+        learning_curve=learning_curve(
+            data.tables,
+            data.y,
+            folds,
+            data.groups,
+            seed=model["seed"],
+            **{**engine, "early": False, "clinical": None},
+        )
+        if model["learning_curve"]
+        else None,
+        harmonization=_harmonization(data, model),
+        patterns={
+            name: {
+                **pattern_summary(np.array(values), data.names[name]),
+                "reliable": people >= 500,
+            }
+            for name, values in sorted(patterns.items())
         },
         site_association=cramers_v(data.sites, data.y) if model["kind"] == "classification" else None,
         warnings=notes,

@@ -5,11 +5,13 @@ labels together with the folds made from them, so the folds of a permuted study 
 real one, which permuting labels under fixed folds would not give.
 """
 
+from dataclasses import dataclass, field
+
 import numpy as np
 
 from neurobraid.prediction.estimators import Calibrator, choose, ridge_path, standard
-from neurobraid.prediction.metrics import auc, regression_metrics
-from neurobraid.prediction.steps import prepare
+from neurobraid.prediction.metrics import paired_auc
+from neurobraid.prediction.steps import prepare, trailing
 
 
 def exchange_units(units, blocks):
@@ -62,7 +64,20 @@ def _ridge_scores(train, tests, y, grid, kind):
     return tests @ weights + intercept
 
 
-def tuned_scores(parts, y, train, test, inside, confounds, grid, kind, min_present):
+def tuned_scores(
+    parts,
+    y,
+    train,
+    test,
+    inside,
+    confounds,
+    grid,
+    kind,
+    min_present,
+    harmonize=None,
+    indicator=False,
+    extra=(),
+):
     """Scores of test rows and inner out-of-fold scores of training rows, ridge, without scikit-learn.
 
     Parameters
@@ -77,19 +92,29 @@ def tuned_scores(parts, y, train, test, inside, confounds, grid, kind, min_prese
     grid : tuple of float
     kind : {'classification', 'regression'}
     min_present : float
+    harmonize : dict, optional
+    indicator : bool
+        See `neurobraid.prediction.steps.prepare`.
+    extra : sequence of int
+        Reference rows that accompany the rows tested and are not scored.
 
     Returns
     -------
     test_scores, inner_scores : numpy.ndarray
         Equal to `TunedModel` with `RidgePath`.
     """
+    extra = np.asarray(extra, dtype=int)
 
     def fit(fitted, others):
-        ready = [prepare(part[fitted], part[others], confounds, min_present) for part in parts]
+        count, others = others.size, np.r_[others, extra]
+        ready = [
+            prepare(part[fitted], part[others], confounds, min_present, harmonize, indicator)
+            for part in parts
+        ]
         if len(ready) == 1:
-            return _ridge_scores(*ready[0], y[fitted], grid, kind)
+            return _ridge_scores(*ready[0], y[fitted], grid, kind)[:count]
         joined = [np.concatenate(side, axis=1) for side in zip(*ready, strict=True)]
-        return _ridge_scores(*joined, y[fitted], grid, kind)
+        return _ridge_scores(*joined, y[fitted], grid, kind)[:count]
 
     inner = np.empty((train.size, len(grid)))
     for k in np.unique(inside):
@@ -98,80 +123,256 @@ def tuned_scores(parts, y, train, test, inside, confounds, grid, kind, min_prese
     return fit(train, test)[:, best], inner[:, best]
 
 
-def statistics(tables, y, folds, *, confounds, grid, kind, min_present, early=False):
+@dataclass
+class FoldScores:
+    """Scores of one outer fold, every column of the target at once.
+
+    Attributes
+    ----------
+    train, test : numpy.ndarray of int
+    raw : dict of str to numpy.ndarray, (test, columns)
+        Scores of every modality; NaN for people without it.
+    outer, inner : dict of str to numpy.ndarray, (test, columns), (train, columns)
+        The same standardised by the training people's inner out-of-fold scores, and those.
+    early : numpy.ndarray, (test, columns), or None
+    """
+
+    train: np.ndarray
+    test: np.ndarray
+    raw: dict = field(default_factory=dict)
+    outer: dict = field(default_factory=dict)
+    inner: dict = field(default_factory=dict)
+    early: object = None
+
+
+def fold_scores(
+    tables, y, folds, *, confounds, grid, kind, min_present, early=False, clinical=None, harmonize=None,
+    indicator=False, extra=(),
+):  # fmt: skip
+    """Scores of every modality on every outer fold, ridge.
+
+    Parameters
+    ----------
+    tables : dict of str to numpy.ndarray, (rows, features + last columns)
+        A row whose features are all missing lacks the modality.
+    y : numpy.ndarray, (rows,)
+    folds : neurobraid.prediction.folds.Folds
+    confounds, grid, kind, min_present, harmonize, indicator
+        See `neurobraid.prediction.steps.prepare`. With `indicator` a missing modality is filled in.
+    early : bool
+        Also fit early fusion.
+    clinical : numpy.ndarray, (rows, columns), optional
+        Columns of the clinical baseline, a further member named ``demographics``.
+
+    Returns
+    -------
+    list of FoldScores
+        Arrays with one column.
+    """
+    last = trailing(confounds, harmonize)
+    settings = (grid, kind, min_present, harmonize, indicator, extra)
+    members = {name: (table, confounds, settings, last) for name, table in tables.items()}
+    if clinical is not None and clinical.shape[1]:
+        members["demographics"] = (clinical, 0, (grid, kind, min_present), 0)
+    out = []
+    for _, _, train, test, inside in folds.splits():
+        one = FoldScores(train, test)
+        for name, (table, count, how, end) in members.items():
+            there = np.isfinite(table[:, : table.shape[1] - end]).any(axis=1)
+            if indicator or name == "demographics":
+                there = np.ones(len(table), dtype=bool)
+            has, tested = there[train], there[test]
+            raw, outer, inner = (
+                np.full(test.size, np.nan),
+                np.full(test.size, np.nan),
+                np.full(train.size, np.nan),
+            )
+            if has.any():
+                raw[tested], scores = tuned_scores(
+                    [table], y, train[has], test[tested], inside[has], count, *how
+                )
+                mean, spread = standard(scores)
+                outer[tested], inner[has] = (raw[tested] - mean) / spread, (scores - mean) / spread
+            one.raw[name], one.outer[name], one.inner[name] = raw[:, None], outer[:, None], inner[:, None]
+        if early and len(tables) > 1:
+            one.early = tuned_scores(list(tables.values()), y, train, test, inside, confounds, *settings)[0][
+                :, None
+            ]
+        out.append(one)
+    return out
+
+
+def fuse(fold, names, y, kind):
+    """Mean of the standardised scores of some modalities on the test rows of one fold.
+
+    Parameters
+    ----------
+    fold : FoldScores
+    names : sequence of str
+    y : numpy.ndarray, (rows, columns)
+    kind : {'classification', 'regression'}
+
+    Returns
+    -------
+    numpy.ndarray, (test, columns)
+        A regression is brought to the unit of the target by a line through the inner scores.
+    """
+    outer, inner = (_mean([side[n] for n in names]) for side in (fold.outer, fold.inner))
+    if kind == "classification":
+        return outer
+    out = np.empty_like(outer)
+    for column in range(outer.shape[1]):
+        known = np.isfinite(inner[:, column])
+        target = y[fold.train, column if y.shape[1] > 1 else 0]
+        line = Calibrator(kind, linear=True).fit(inner[known, column], target[known])
+        out[:, column] = line.apply(outer[:, column])
+    return out
+
+
+def _mean(parts):
+    if len(parts) == 1:
+        return parts[0]
+    stack = np.stack(parts)
+    known = np.isfinite(stack)
+    count = known.sum(axis=0)
+    return np.where(count > 0, np.where(known, stack, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
+
+
+def fold_metric(y, scores, train_mean, kind):
+    """AUC, or R2 by sums of squares, of every column on the rows that have a score, (columns,)."""
+    known = np.isfinite(scores[:, 0])
+    y, scores = y[known], scores[known]
+    if kind == "classification":
+        return paired_auc(np.broadcast_to(y, scores.shape), scores)
+    if not known.any():
+        return np.full(scores.shape[1], np.nan)
+    spread = np.sum((y - train_mean) ** 2, axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(spread > 0, 1 - np.sum((y - scores) ** 2, axis=0) / spread, np.nan)
+
+
+def _nanmean(values):
+    known = np.isfinite(values)
+    return np.where(
+        known.any(axis=0), np.where(known, values, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1), np.nan
+    )
+
+
+def measure(folds, y, kind, sets):
+    """Mean over folds of the primary metric.
+
+    Parameters
+    ----------
+    folds : list of FoldScores
+    y : numpy.ndarray, (rows, columns)
+    kind : {'classification', 'regression'}
+    sets : dict of str to sequence of str or str
+        Names to fuse; a string is that modality alone (or ``early``) on its own scores.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray, (columns,)
+    """
+    found = {}
+    for name, members in sets.items():
+        values = []
+        for fold in folds:
+            if members == "early":
+                scores = fold.early
+            elif isinstance(members, str):
+                scores = fold.raw[members]
+            else:
+                scores = fuse(fold, members, y, kind)
+            has = (
+                np.isfinite(fold.inner[members][:, 0])
+                if isinstance(members, str) and members in fold.inner
+                else slice(None)
+            )
+            values.append(fold_metric(y[fold.test], scores, y[fold.train[has]].mean(axis=0), kind))
+        found[name] = _nanmean(np.array(values))
+    return found
+
+
+def _sets(names, early):
+    sets = {name: name for name in names}
+    if len(names) > 1:
+        sets["fused"] = list(names)
+        if early:
+            sets["early"] = "early"
+    return sets
+
+
+def statistics(tables, y, folds, **settings):
     """Mean over folds of the primary metric for every feature set, ridge.
 
     Parameters
     ----------
-    tables : dict of str to numpy.ndarray, (rows, features + confounds)
-        A row whose features are all missing lacks the modality.
-    y : numpy.ndarray, (rows,)
-    folds : neurobraid.prediction.folds.Folds
-    confounds : int
-    grid : tuple of float
-    kind : {'classification', 'regression'}
-    min_present : float
-    early : bool
-        Also fit early fusion.
+    tables, y, folds, **settings
+        See `fold_scores`.
 
     Returns
     -------
     dict of str to float
         Mean AUC, or mean R2; keys the modalities, ``fused`` and, if asked, ``early`` when there are several.
     """
-    available = {n: np.isfinite(t[:, : t.shape[1] - confounds]).any(axis=1) for n, t in tables.items()}
-    several = len(tables) > 1
-    found = {
-        name: []
-        for name in [*tables, *(["fused"] if several else []), *(["early"] if several and early else [])]
-    }
+    done = fold_scores(tables, y, folds, **settings)
+    found = measure(done, y[:, None], settings["kind"], _sets(list(tables), settings.get("early")))
+    return {name: float(value[0]) for name, value in found.items()}
 
-    def measure(name, rows, scores, train, predicted=None):
-        rows, scores = rows[np.isfinite(scores)], scores[np.isfinite(scores)]
-        if kind == "classification":
-            found[name].append(auc(y[rows], scores))
-        else:
-            found[name].append(regression_metrics(y[rows], scores, y[train].mean())["r2"])
 
-    settings = (confounds, grid, kind, min_present)
-    for _, _, train, test, inside in folds.splits():
-        sums, counts = np.zeros(test.size), np.zeros(test.size)
-        inner_sums, inner_counts = np.zeros(train.size), np.zeros(train.size)
-        for name, table in tables.items():
-            has, tested = available[name][train], available[name][test]
-            scores = np.full(test.size, np.nan)
-            if has.any():
-                scores[tested], inner = tuned_scores(
-                    [table], y, train[has], test[tested], inside[has], *settings
-                )
-                mean, spread = standard(inner)
-                sums[tested] += (scores[tested] - mean) / spread
-                counts[tested] += 1
-                inner_sums[has] += (inner - mean) / spread
-                inner_counts[has] += 1
-            measure(name, test, scores, train[has])
-        if several:
-            fused = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-            known = inner_counts > 0
-            if kind == "regression":
-                line = Calibrator(kind, linear=True).fit(
-                    inner_sums[known] / inner_counts[known], y[train[known]]
-                )
-                fused = line.apply(fused)
-            measure("fused", test, fused, train)
-            if early:
-                scores, _ = tuned_scores(list(tables.values()), y, train, test, inside, *settings)
-                measure("early", test, scores, train)
-    return {name: float(np.nanmean(v)) if np.isfinite(v).any() else np.nan for name, v in found.items()}
+def questions(names, clinical):
+    """What a multimodal model is asked by itself: does a modality add to the others, do images add to the clinic?
+
+    Parameters
+    ----------
+    names : list of str
+        Modalities.
+    clinical : bool
+        There is a clinical baseline.
+
+    Returns
+    -------
+    dict of str to tuple of (list of str, list of str)
+        What is added, to (the members without it, what is added).
+    """
+    asked = {}
+    if len(names) > 1:
+        asked = {name: ([n for n in names if n != name], [name]) for name in names}
+    if clinical:
+        asked["images"] = (["demographics"], list(names))
+    return asked
+
+
+def _mixed(observed, permuted, moved):
+    """Fold scores in which only some modalities have changed places."""
+    return [
+        FoldScores(
+            o.train,
+            o.test,
+            {},
+            {n: (p if n in moved else o).outer[n] for n in o.outer},
+            {n: (p if n in moved else o).inner[n] for n in o.inner},
+        )
+        for o, p in zip(observed, permuted, strict=True)
+    ]
+
+
+def gains(folds, y, kind, asked):
+    """Difference in the primary metric that each addition makes, (columns,) per question of `questions`."""
+    out = {}
+    for name, (without, added) in asked.items():
+        both = measure(folds, y, kind, {"with": [*without, *added], "without": without})
+        out[name] = both["with"] - both["without"]
+    return out
 
 
 def permutation_test(tables, y, folds, units, blocks, *, count, seed, **settings):
-    """Permutation p of every feature set.
+    """Permutation p of every feature set, and of what every modality adds to the others.
 
     Parameters
     ----------
     tables, y, folds, **settings
-        See `statistics`.
+        See `fold_scores`.
     units, blocks : numpy.ndarray of str, (rows,)
         See `exchange_units`.
     count : int
@@ -183,18 +384,44 @@ def permutation_test(tables, y, folds, units, blocks, *, count, seed, **settings
     dict
         ``observed``, ``p`` and ``null_mean`` per feature set, ``movable`` rows, ``null``: (count,) per feature set.
         ``p = (1 + b) / (1 + m)`` (Phipson & Smyth 2010, Stat Appl Genet Mol Biol 9:39); NaN if nothing can move.
+        ``added``: the same per question of `questions`; there only the added modality changes places, so the null
+        is that it says nothing about the target, while the others keep what they know.
     """
+    kind = settings["kind"]
     gathered = exchange_units(units, blocks)
     movable = sum(rows.size for members in gathered if len(members) > 1 for rows in members)
-    observed = statistics(tables, y, folds, **settings)
+    real, target = fold_scores(tables, y, folds, **settings), y[:, None]
+    sets = _sets(list(tables), settings.get("early"))
+    clinical = settings.get("clinical")
+    asked = questions(list(tables), clinical is not None and clinical.shape[1] > 0)
+    observed = {n: float(v[0]) for n, v in measure(real, target, kind, sets).items()}
+    gain = {n: float(v[0]) for n, v in gains(real, target, kind, asked).items()}
     null = {name: np.full(count, np.nan) for name in observed}
+    added = {name: np.full(count, np.nan) for name in gain}
     if movable and count:
         rng = np.random.default_rng(seed)
         for turn in range(count):
             rows = permuted_rows(gathered, y.size, rng)
-            shuffled = statistics({n: t[rows] for n, t in tables.items()}, y, folds, **settings)
-            for name, value in shuffled.items():
-                null[name][turn] = value
+            # the clinical baseline stays where it is
+            settings_here = {**settings, "clinical": None}
+            moved = fold_scores({n: t[rows] for n, t in tables.items()}, y, folds, **settings_here)
+            for name, value in measure(moved, target, kind, sets).items():
+                null[name][turn] = value[0]
+            for name, (without, extra) in asked.items():
+                both = measure(
+                    _mixed(real, moved, extra), target, kind, {"w": [*without, *extra], "o": without}
+                )
+                added[name][turn] = both["w"][0] - both["o"][0]
+    return {
+        **p_values(observed, null),
+        "null": null,
+        "movable": int(movable),
+        "added": {**p_values(gain, added), "null": added},
+    }
+
+
+def p_values(observed, null):
+    """``observed``, ``p = (1 + b) / (1 + m)`` and ``null_mean`` of every name."""
     p, mean = {}, {}
     for name, values in null.items():
         done = np.isfinite(values)
@@ -203,4 +430,4 @@ def permutation_test(tables, y, folds, units, blocks, *, count, seed, **settings
         usable = done.any() and np.isfinite(observed[name])
         p[name] = float((1 + reached) / (1 + done.sum())) if usable else np.nan
         mean[name] = float(values[done].mean()) if done.any() else np.nan
-    return {"observed": observed, "p": p, "null_mean": mean, "null": null, "movable": int(movable)}
+    return {"observed": observed, "p": p, "null_mean": mean}

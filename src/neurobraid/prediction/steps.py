@@ -7,6 +7,21 @@ the training people only; the permutation engine calls the same functions withou
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from neurobraid.prediction.harmonize import HarmonizeTable
+
+
+def trailing(confounds, harmonize=None):
+    """Columns at the end of a model's table that are no features.
+
+    Parameters
+    ----------
+    confounds : int
+    harmonize : dict, optional
+        ``covariates`` (number), ``unseen``, ``names``; see `neurobraid.prediction.harmonize.HarmonizeTable`. They, the
+        reference flag and the site code stand before the confounds.
+    """
+    return confounds + (harmonize["covariates"] + 2 if harmonize else 0)
+
 
 def present_columns(features, min_present):
     """Columns with enough values and some spread.
@@ -78,6 +93,11 @@ def scale_fit(features):
     return features.mean(axis=0), np.where(spread > 1e-12, spread, 1.0)
 
 
+def absent(X, confounds):
+    """1 for a person without any feature, else 0; (people, 1)."""
+    return (~np.isfinite(X[:, : X.shape[1] - confounds]).any(axis=1)).astype(np.float64)[:, None]
+
+
 class KeepCovered(TransformerMixin, BaseEstimator):
     """Drop features that too few training people have, or that do not vary; confounds stay.
 
@@ -96,6 +116,7 @@ class KeepCovered(TransformerMixin, BaseEstimator):
         """Decide from the training people."""
         p = X.shape[1] - self.confounds
         self.keep_ = np.r_[present_columns(X[:, :p], self.min_present), np.ones(self.confounds, dtype=bool)]
+        self.n_samples_seen_ = len(X)
         return self
 
     def transform(self, X):
@@ -104,19 +125,33 @@ class KeepCovered(TransformerMixin, BaseEstimator):
 
 
 class FillMedian(TransformerMixin, BaseEstimator):
-    """Fill missing values with the median of the training people."""
+    """Fill missing values with the median of the training people.
+
+    Parameters
+    ----------
+    confounds : int
+        Number of columns at the end that are no features.
+    indicator : bool
+        Add a first column that is 1 for a person without any feature.
+    """
+
+    def __init__(self, confounds=0, indicator=False):
+        self.confounds = confounds
+        self.indicator = indicator
 
     def fit(self, X, y=None):
         """Medians of the training people."""
         self.median_ = medians(X)
+        self.n_samples_seen_ = len(X)
         return self
 
     def transform(self, X):
         """Fill."""
-        return filled(X, self.median_)
+        clean = filled(X, self.median_)
+        return np.concatenate([absent(X, self.confounds), clean], axis=1) if self.indicator else clean
 
 
-class RemoveConfounds(TransformerMixin, BaseEstimator):
+class ConfoundRemover(TransformerMixin, BaseEstimator):
     """Regress the confounds, the last columns, out of the features and drop them.
 
     Parameters
@@ -131,6 +166,7 @@ class RemoveConfounds(TransformerMixin, BaseEstimator):
         """Slopes from the training people."""
         p = X.shape[1] - self.confounds
         self.model_ = confound_fit(X[:, :p], X[:, p:]) if self.confounds else None
+        self.n_samples_seen_ = len(X)
         return self
 
     def transform(self, X):
@@ -151,6 +187,7 @@ class Standardize(TransformerMixin, BaseEstimator):
     def fit(self, X, y=None):
         """Mean and SD of the training people."""
         self.mean_, self.scale_ = scale_fit(X)
+        self.n_samples_seen_ = len(X)
         return self
 
     def transform(self, X):
@@ -158,8 +195,8 @@ class Standardize(TransformerMixin, BaseEstimator):
         return (X - self.mean_) / (self.scale_ * np.sqrt(max(X.shape[1], 1)))
 
 
-def prepare(train, tests, confounds, min_present):
-    """All four steps at once, without scikit-learn.
+def prepare(train, tests, confounds, min_present, harmonize=None, indicator=False):
+    """All steps at once, without scikit-learn.
 
     Parameters
     ----------
@@ -167,22 +204,32 @@ def prepare(train, tests, confounds, min_present):
     tests : numpy.ndarray, (others, features + confounds)
     confounds : int
     min_present : float
+    harmonize : dict, optional
+        See `trailing`.
+    indicator : bool
+        See `FillMedian`.
 
     Returns
     -------
     train, tests : numpy.ndarray, (people, kept), (others, kept)
         Exactly what the pipeline hands to its estimator (a test holds the two together).
     """
-    p = train.shape[1] - confounds
-    keep = present_columns(train[:, :p], min_present)
+    last = trailing(confounds, harmonize)
+    keep = present_columns(train[:, : train.shape[1] - last], min_present)
     if not keep.all():
-        keep = np.r_[keep, np.ones(confounds, dtype=bool)]
+        keep = np.r_[keep, np.ones(last, dtype=bool)]
         train, tests = train[:, keep], tests[:, keep]
-        p = train.shape[1] - confounds
+    missing = (absent(train, last), absent(tests, last)) if indicator else None
     if not (np.isfinite(train).all() and np.isfinite(tests).all()):
         fill = medians(train)
         train, tests = filled(train, fill), filled(tests, fill)
+    if missing:
+        train, tests = (np.concatenate(pair, axis=1) for pair in zip(missing, (train, tests), strict=True))
+    if harmonize:
+        step = HarmonizeTable(confounds, **harmonize).fit(train)
+        train, tests = step.transform(train), step.transform(tests)
     if confounds:
+        p = train.shape[1] - confounds
         model = confound_fit(train[:, :p], train[:, p:])
         train = confound_remove(train[:, :p], train[:, p:], *model)
         tests = confound_remove(tests[:, :p], tests[:, p:], *model)

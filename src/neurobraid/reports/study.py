@@ -11,6 +11,7 @@ from neurobraid import __version__
 from neurobraid.files import read_json, write_json
 from neurobraid.fusion.schema import in_depth
 from neurobraid.reports import (
+    audit,
     connectome,
     figures,
     inference,
@@ -1019,6 +1020,8 @@ class _Study:
             for text in model.get("warnings", []):
                 section.add(Note(text, "warn"))
             self._model(section, model, settings)
+            label = METRICS.get(model["primary_metric"], (model["primary_metric"],))[0]
+            audit.add(section, model, lambda name: FEATURE_SETS.get(name, name), label)
 
     def _model(self, section, model, settings):
         metrics, primary = model["metrics"], model["primary_metric"]
