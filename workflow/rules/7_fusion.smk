@@ -1,5 +1,17 @@
 """Stage fusion: one tidy table of regional features per atlas, joined by label."""
 
+# tables of further modalities: everything that is wrong with them is said before the first job
+FEATURE_RECORDS = config["fusion"]["features"]
+if FEATURE_RECORDS:
+    from neurobraid.fusion import features as _features
+
+    checked(
+        _features.check_features,
+        FEATURE_RECORDS,
+        PARTICIPANTS,
+        _features.known_regions(config["atlases"]),
+    )
+
 
 rule fusion_structure:
     """Measure the grey matter of every region in one T1w scan; write the atlas on its grid."""
@@ -73,9 +85,19 @@ rule fusion_table:
             "<derivatives>/{visit}/anat/{scan}_seg-{atlas}_desc-structure_morph.tsv",
         ),
         brain=scans("T1w", "<derivatives>/{visit}/anat/{scan}_desc-brain_morph.tsv"),
+        further=[
+            path
+            for record in FEATURE_RECORDS
+            for path in (
+                record["path"],
+                str(Path(record["path"]).with_suffix(".json")),
+            )
+        ],
     output:
         features="<derivatives>/group/atlas-{atlas}_desc-fusion_features.tsv",
         schema="<derivatives>/group/atlas-{atlas}_desc-fusion_features.json",
+        wide="<derivatives>/group/atlas-{atlas}_desc-wide_features.tsv",
+        wide_json="<derivatives>/group/atlas-{atlas}_desc-wide_features.json",
         availability="<derivatives>/group/atlas-{atlas}_desc-availability_table.tsv",
         availability_json="<derivatives>/group/atlas-{atlas}_desc-availability_table.json",
     log:
@@ -90,6 +112,7 @@ rule fusion_table:
         runtime=30,
     params:
         participants=PARTICIPANTS,
+        records=FEATURE_RECORDS,
         code=code_digest("fusion"),
     script:
         "../../scripts/fusion_table.py"
@@ -101,5 +124,5 @@ rule fusion:
         collect(
             "<derivatives>/group/atlas-{atlas}_desc-{name}.tsv",
             atlas=ATLASES,
-            name=["fusion_features", "availability_table"],
+            name=["fusion_features", "wide_features", "availability_table"],
         ),

@@ -8,6 +8,7 @@ import numpy as np
 from neurobraid.connectivity.matrix import fisher_z
 from neurobraid.errors import InputError
 from neurobraid.files import read_tsv, write_json, write_tsv
+from neurobraid.fusion.features import feature_rows
 from neurobraid.fusion.schema import COLUMNS, MEASURES, MODALITIES, TASK_UNIT, WHOLE, table_schema
 from neurobraid.jobs import log
 from neurobraid.provenance import bids_uri, sidecar
@@ -199,6 +200,7 @@ def fusion_table(
     kinetics=(),
     structure=(),
     brain=(),
+    features=(),
     pet_measures=("BPND", "R1", "SUVR"),
 ):
     """Join the region tables of all modalities by region name.
@@ -220,6 +222,8 @@ def fusion_table(
         Grey matter per region.
     brain : iterable of path-like
         Volumes of the whole brain.
+    features : iterable of pandas.DataFrame
+        Rows of further modalities, from `neurobraid.fusion.features.feature_rows`; their regions may be channels.
     pet_measures : iterable of str
 
     Returns
@@ -257,10 +261,6 @@ def fusion_table(
         frames += structure_rows(path)
     for path in brain:
         frames += brain_rows(path)
-    if not frames:
-        return pd.DataFrame(
-            {c: pd.Series(dtype="float64" if c in ("value", "coverage") else "object") for c in COLUMNS}
-        )
     for frame in frames:
         unknown = [r for r in frame["region"] if r not in {*names, WHOLE} and "--" not in r]
         if unknown:
@@ -271,6 +271,9 @@ def fusion_table(
                 f"a region of the atlas ({len(names)} names)",
                 "make the table again with this atlas",
             )
+    frames += list(features)
+    if not frames:
+        return _empty()
     table = pd.concat([f for f in frames if len(f)], ignore_index=True)
     joined = table.groupby(_KEYS, sort=False, dropna=False).agg(
         value=("value", "mean"), coverage=("coverage", "min"), source=("source", _sources)
@@ -281,13 +284,26 @@ def fusion_table(
         {
             "a": table["participant_id"],
             "b": table["session_id"].fillna(""),
-            "c": table["modality"].map({m: n for n, m in enumerate(MODALITIES)}),
+            "c": table["modality"].map({m: n for n, m in enumerate(modalities_of(table))}),
             "d": table["measure"],
             "e": table["region"].map(place).fillna(len(names)),
             "f": table["region"],
         }
     )
     return table.iloc[order.sort_values(list("abcdef"), kind="stable").index].reset_index(drop=True)
+
+
+def modalities_of(table):
+    """The workflow's own modalities, then those that feature tables brought, by name."""
+    return [*MODALITIES, *sorted(set(table["modality"]) - set(MODALITIES))]
+
+
+def _empty():
+    import pandas as pd
+
+    return pd.DataFrame(
+        {c: pd.Series(dtype="float64" if c in ("value", "coverage") else "object") for c in COLUMNS}
+    )
 
 
 def _sources(values):
@@ -316,7 +332,7 @@ def availability(table, participants):
     everyone = sorted(set(participants) | set(table["participant_id"]))
     parts = dict(list(table.groupby(["participant_id", "modality"], sort=False)))
     for person in everyone:
-        for modality in MODALITIES:
+        for modality in modalities_of(table):
             part = parts.get((person, modality))
             filled = part[part["value"].notna()] if part is not None else None
             has = filled is not None and len(filled) > 0
@@ -383,8 +399,8 @@ def wide(table, modality, *, measure=(), region=(), rows="participant", min_cove
     )
 
 
-def write_fusion(atlas_table, participants, outputs, **inputs):
-    """Make and write the fusion table, its sidecar and the table of availability.
+def write_fusion(atlas_table, participants, outputs, *, records=(), **inputs):
+    """Make and write the fusion table, its sidecar, the wide view and the table of availability.
 
     Parameters
     ----------
@@ -393,28 +409,38 @@ def write_fusion(atlas_table, participants, outputs, **inputs):
     participants : list of str
         Everyone in the study.
     outputs : mapping
-        Paths ``features``, ``schema``, ``availability``, ``availability_json``.
+        Paths ``features``, ``schema``, ``wide``, ``wide_json``, ``availability``, ``availability_json``.
+    records : list of mapping
+        Feature tables of further modalities (``path``, ``modality``).
     **inputs
         See `fusion_table`.
     """
     atlas = read_tsv(atlas_table, text=("name", "network"))
-    table = fusion_table(atlas, **inputs)
+    name = name_entities(atlas_table).get("atlas", "")
+    rows, described, channels = feature_rows(list(records), participants, name, atlas["name"].to_list())
+    table = fusion_table(atlas, features=rows, **inputs)
     write_tsv(table, outputs["features"])
     present = table[["modality", "measure", "unit"]].drop_duplicates().itertuples(index=False, name=None)
     sources = sorted(str(path) for paths in inputs.values() for path in paths)
+    sources += [str(record["path"]) for record in records]
     write_json(
         sidecar(
             "Regional features of all modalities, one value per row, joined by region name.",
             sources,
-            **table_schema(present),
+            **table_schema(present, described),
+            Channels=channels or None,
         ),
         outputs["schema"],
     )
+    _write_wide(table, outputs)
     write_tsv(availability(table, participants), outputs["availability"])
     write_json(
         {
             "participant_id": {"Description": "Person, as in participants.tsv"},
-            "modality": {"Description": "Modality", "Levels": MODALITIES},
+            "modality": {
+                "Description": "Modality",
+                "Levels": {m: MODALITIES.get(m, f"{m} (feature table)") for m in modalities_of(table)},
+            },
             "available": {
                 "Description": "Whether any region has a value",
                 "Levels": {"yes": "yes", "no": "no"},
@@ -427,3 +453,30 @@ def write_fusion(atlas_table, participants, outputs, **inputs):
         outputs["availability_json"],
     )
     log.info("%d rows, %d participants", len(table), table["participant_id"].nunique())
+
+
+def _write_wide(table, outputs):
+    """One row per participant and session, one column per feature, beside the tidy table."""
+    visits = wide(table, [], rows="visit", min_coverage=0.0) if len(table) else None
+    if visits is None:
+        write_tsv(table[["participant_id", "session_id"]], outputs["wide"])
+    else:
+        flat = visits.reset_index()
+        write_tsv(flat.assign(session_id=flat["session_id"].replace("", np.nan)), outputs["wide"])
+    units = table.drop_duplicates(["modality", "measure"])
+    write_json(
+        sidecar(
+            "The fusion table with one row per participant and session and one column per feature, in alphabetical order.",
+            [outputs["features"]],
+            Columns={
+                "participant_id": "Person, as in participants.tsv",
+                "session_id": "Session of the scan; n/a when the dataset has none or the value spans sessions",
+                "<modality> <measure> <region>": "One feature; n/a where it is missing",
+            },
+            Units={
+                f"{m} {k}": u
+                for m, k, u in zip(units["modality"], units["measure"], units["unit"], strict=True)
+            },
+        ),
+        outputs["wide_json"],
+    )
