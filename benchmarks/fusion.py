@@ -7,6 +7,7 @@ Prints one tab-separated line per figure: name, value, unit, goal, ok or short. 
 """
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -15,13 +16,18 @@ import numpy as np
 import pandas as pd
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
+sys.path.insert(0, str(ROOT / "src"))
 
 from neurobraid.fusion import association, nulls
 from neurobraid.images.atlas import default_parcellation
-from tests.conftest import find_real_data
 
 ALPHA = 0.05
+
+
+def find_real_data():
+    """Folder of real data: ``$NEUROBRAID_DATA``, else ``../shared/data`` beside the project; None without."""
+    folder = Path(os.environ.get("NEUROBRAID_DATA", ROOT.parent / "shared/data"))
+    return folder if folder.is_dir() else None
 
 
 def report(name, value, unit, goal, good):
@@ -41,8 +47,7 @@ def centres(data, regions):
     folder = data / "atlases-mni152/atlases" if data else None
     if folder is None or not folder.is_dir():
         return default_parcellation(4.0)[2][["x", "y", "z"]].to_numpy()
-    points = schaefer(folder, regions)[1]
-    return points
+    return schaefer(folder, regions)[1]
 
 
 def schaefer(folder, regions):

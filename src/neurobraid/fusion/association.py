@@ -48,7 +48,7 @@ def map_association(
     Returns
     -------
     dict
-        ``r``; ``p`` two-sided, (1 + surrogates with \\|r\\| at least as large) / (1 + surrogates); ``p_parametric``, which
+        ``r``; ``p`` two-sided, (1 + surrogates whose r is at least as far from 0) / (1 + surrogates); ``p_parametric``, which
         takes regions for independent, shown only for comparison; ``regions``; ``null``; ``surrogates``; ``null_sd``.
 
     Raises

@@ -12,6 +12,8 @@ import numpy as np
 MOST_PAIRS = 200_000
 #: Neighbours that a variogram-matched surrogate is smoothed over at most.
 MOST_NEIGHBOURS = 1000
+#: Shares of all regions that a surrogate is smoothed over; the best one is taken.
+SHARES = (0.03, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 #: MNI152 from MNI305 (fsaverage), as published with FreeSurfer.
 MNI305_TO_152 = np.array(
     [
@@ -127,7 +129,7 @@ class Variogram:
         Choice of pairs where there are more than `MOST_PAIRS`.
     """
 
-    def __init__(self, distance, *, shares=tuple(np.arange(1, 10) / 10), bins=25, reach=25.0, seed=0):
+    def __init__(self, distance, *, shares=SHARES, bins=25, reach=25.0, seed=0):
         distance = np.asarray(distance, dtype=np.float64)
         count = len(distance)
         first, second = np.triu_indices(count, 1)
