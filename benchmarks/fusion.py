@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "src"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from neurobraid.fusion import association, nulls
 from neurobraid.images.atlas import default_parcellation
 
+ROOT = Path(__file__).resolve().parents[1]
 ALPHA = 0.05
 
 
