@@ -118,11 +118,68 @@ rule fusion_table:
         "../../scripts/fusion_table.py"
 
 
+# coupling needs PET and fMRI; who has both is for the job to say
+COUPLED = (
+    ATLASES
+    if config["fusion"]["coupling"]["enabled"]
+    and PET_FUSED
+    and STUDY.scans_of("pet")
+    and (CONTRASTS or REST_TASKS)
+    else []
+)
+
+
+rule fusion_coupling:
+    """Couple function with binding or metabolism: within people, across people, and in the group's mean maps."""
+    input:
+        features="<derivatives>/group/atlas-{atlas}_desc-fusion_features.tsv",
+        atlas_table=f"<derivatives>/atlases/tpl-{MNI}_atlas-{{atlas}}_dseg.tsv",
+        participants=(
+            f"{RAW}/participants.tsv"
+            if BUILTIN or Path(f"{RAW}/participants.tsv").exists()
+            else []
+        ),
+    output:
+        regional="<derivatives>/group/atlas-{atlas}_desc-coupling_table.tsv",
+        regional_json="<derivatives>/group/atlas-{atlas}_desc-coupling_table.json",
+        personal="<derivatives>/group/atlas-{atlas}_desc-personcoupling_table.tsv",
+        personal_json="<derivatives>/group/atlas-{atlas}_desc-personcoupling_table.json",
+        network="<derivatives>/group/atlas-{atlas}_desc-petcovariance_relmat.tsv",
+        network_json="<derivatives>/group/atlas-{atlas}_desc-petcovariance_relmat.json",
+        summary="<derivatives>/group/atlas-{atlas}_desc-coupling_summary.json",
+    log:
+        "logs/fusion_coupling/{atlas}.log",
+    benchmark:
+        "logs/benchmarks/fusion_coupling/{atlas}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(800, 20),
+        runtime=60,
+    params:
+        settings={
+            "min_coverage": config["fusion"]["min_coverage"],
+            **{
+                key: value
+                for key, value in config["fusion"]["coupling"].items()
+                if key != "enabled"
+            },
+        },
+        code=code_digest("fusion"),
+    script:
+        "../../scripts/fusion_coupling.py"
+
+
 rule fusion:
-    """Make the fusion tables of all atlases."""
+    """Make the fusion tables of all atlases, and their coupling."""
     input:
         collect(
             "<derivatives>/group/atlas-{atlas}_desc-{name}.tsv",
             atlas=ATLASES,
             name=["fusion_features", "wide_features", "availability_table"],
+        ),
+        collect(
+            "<derivatives>/group/atlas-{atlas}_desc-coupling_summary.json",
+            atlas=COUPLED,
         ),

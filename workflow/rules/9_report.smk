@@ -259,6 +259,21 @@ rule report_study:
         features=collect(
             "<derivatives>/group/atlas-{atlas}_desc-fusion_features.tsv", atlas=ATLASES
         ),
+        coupling=collect(
+            "<derivatives>/group/atlas-{atlas}_desc-coupling_summary.json",
+            atlas=COUPLED,
+        ),
+        coupling_table=collect(
+            "<derivatives>/group/atlas-{atlas}_desc-coupling_table.tsv", atlas=COUPLED
+        ),
+        person_coupling=collect(
+            "<derivatives>/group/atlas-{atlas}_desc-personcoupling_table.tsv",
+            atlas=COUPLED,
+        ),
+        pet_covariance=collect(
+            "<derivatives>/group/atlas-{atlas}_desc-petcovariance_relmat.tsv",
+            atlas=COUPLED,
+        ),
         summaries=collect(
             "<derivatives>/group/model-{model}_summary.json", model=MODELS
         ),

@@ -116,7 +116,7 @@ def across_people(first, second, design, *, permutations=999, seed=0):
     number, r, df = good.sum(0), np.full(regions, np.nan), np.zeros(regions)
     # regions that the same people have are one computation
     for pattern in np.unique(good.T, axis=0):
-        where = np.flatnonzero((good.T == pattern).all(1))
+        where = np.flatnonzero((pattern == good.T).all(1))
         used = design[pattern]
         free = pattern.sum() - 1 - (np.linalg.matrix_rank(used) if pattern.any() else 1)
         df[where] = free
@@ -243,10 +243,23 @@ def measures_of(table, pairs=()):
         return [(pair["first"], pair["second"]) for pair in pairs]
     function = [k for k, (m, base) in known.items() if m in FUNCTION and base in (FUNCTION[m] or (base,))]
     molecules = [k for k, (m, base) in known.items() if m == "pet" and base in MOLECULES]
+    # the same measure by another model (BPND and BPND_SRTM2) asks nothing new
+    molecules = [k for k in molecules if not any(k.startswith(f"{other}_") for other in molecules)]
     return [(a, b) for b in molecules for a in function]
 
 
-def couple(table, atlas, people=None, *, pairs=(), covariates=(), permutations=999, surrogates=999, min_coverage=0.5, seed=1):
+def couple(
+    table,
+    atlas,
+    people=None,
+    *,
+    pairs=(),
+    covariates=(),
+    permutations=999,
+    surrogates=999,
+    min_coverage=0.5,
+    seed=1,
+):
     """Couple every pair of measures within people, across people and in the mean maps.
 
     Parameters
@@ -274,13 +287,17 @@ def couple(table, atlas, people=None, *, pairs=(), covariates=(), permutations=9
 
     names, points = atlas["name"].to_list(), atlas[["x", "y", "z"]].to_numpy(np.float64)
     units = table.drop_duplicates(["modality", "measure"])
-    units = {f"{m} {k}": u for m, k, u in zip(units["modality"], units["measure"], units["unit"], strict=True)}
+    units = {
+        f"{m} {k}": u for m, k, u in zip(units["modality"], units["measure"], units["unit"], strict=True)
+    }
     regional, personal, summary = [], [], []
     for first, second in measures_of(table, pairs):
         views = []
         for name in (first, second):
             modality, measure = name.split(" ", 1)
-            views.append(_filled(wide(table, [modality], measure=[measure], min_coverage=min_coverage), names))
+            views.append(
+                _filled(wide(table, [modality], measure=[measure], min_coverage=min_coverage), names)
+            )
         who = [p for p in views[0].index if p in set(views[1].index)]
         pair = {"First": first, "Second": second, "Participants": len(who)}
         if not who:
@@ -299,7 +316,10 @@ def couple(table, atlas, people=None, *, pairs=(), covariates=(), permutations=9
         }
         enough = (np.isfinite(a) & np.isfinite(b)).mean(0) >= 0.5
         with np.errstate(invalid="ignore"):
-            means = [np.where(enough, np.nansum(v, 0) / np.maximum(np.isfinite(v).sum(0), 1), np.nan) for v in (a, b)]
+            means = [
+                np.where(enough, np.nansum(v, 0) / np.maximum(np.isfinite(v).sum(0), 1), np.nan)
+                for v in (a, b)
+            ]
         if enough.sum() >= FEWEST_REGIONS:
             found = map_association(*means, points=points, count=surrogates, seed=seed)
             pair["MeanMaps"] = {
@@ -315,7 +335,10 @@ def couple(table, atlas, people=None, *, pairs=(), covariates=(), permutations=9
                 f"{design.shape[1] + FEWEST_PEOPLE} are needed"
             )
             empty = np.full(len(names), np.nan)
-            stats = {"n": (np.isfinite(a) & np.isfinite(b)).sum(0), **dict.fromkeys(("df", "r", "p", "p_fdr", "p_fwe"), empty)}
+            stats = {
+                "n": (np.isfinite(a) & np.isfinite(b)).sum(0),
+                **dict.fromkeys(("df", "r", "p", "p_fdr", "p_fwe"), empty),
+            }
         else:
             stats = across_people(a, b, design, permutations=permutations, seed=seed)
             pair["AcrossPeople"] = {
@@ -552,12 +575,16 @@ def write_coupling(features, atlas_table, participants, outputs, **settings):
     }
     write_tsv(regional, outputs["regional"])
     write_json(
-        sidecar("Coupling of two modalities across people, region by region.", sources, Columns=_COLUMNS, **noted),
+        sidecar(
+            "Coupling of two modalities across people, region by region.", sources, Columns=_COLUMNS, **noted
+        ),
         outputs["regional_json"],
     )
     write_tsv(personal, outputs["personal"])
     write_json(
-        sidecar("Coupling of two modalities over the regions of each person.", sources, Columns=_PERSONAL, **noted),
+        sidecar(
+            "Coupling of two modalities over the regions of each person.", sources, Columns=_PERSONAL, **noted
+        ),
         outputs["personal_json"],
     )
     names = atlas["name"].to_list()
@@ -565,14 +592,20 @@ def write_coupling(features, atlas_table, participants, outputs, **settings):
     matrix, count, about = np.full((len(names),) * 2, np.nan), 0, {}
     if second is not None:
         modality, measure = second.split(" ", 1)
-        view = _filled(wide(table, [modality], measure=[measure], min_coverage=settings["min_coverage"]), names)
+        view = _filled(
+            wide(table, [modality], measure=[measure], min_coverage=settings["min_coverage"]), names
+        )
         design, used = covariate_design(people, list(view.index), settings["covariates"])
         kept = np.isfinite(design).all(1)
         matrix, _ = covariance_network(view.to_numpy(np.float64), design)
         count = int(kept.sum())
         about = {"Measure": second, "Participants": count, "CovariatesUsed": used}
         about["Deviation"] = deviation(view.to_numpy(np.float64), list(view.index)).to_dict("records")
-    write_tsv(pd.DataFrame(matrix, index=pd.Index(names, name="Node"), columns=names), outputs["network"], index=True)
+    write_tsv(
+        pd.DataFrame(matrix, index=pd.Index(names, name="Node"), columns=names),
+        outputs["network"],
+        index=True,
+    )
     write_json(
         sidecar(
             "Covariance network: correlation over people between every two regions, covariates taken out. Deviation: how far "

@@ -10,6 +10,7 @@ import numpy as np
 from neurobraid import __version__
 from neurobraid.files import read_json, write_json
 from neurobraid.reports import figures, methods, run_record, spec
+from neurobraid.reports.coupling import add_coupling
 from neurobraid.reports.gather import (
     LABELS,
     NOT_QUALITY,
@@ -976,6 +977,10 @@ class _Study:
                     numeric=("Participants", "Regions", "Mean", "SD"),
                 )
             )
+
+    def coupling(self, section):
+        """How function goes with binding or metabolism."""
+        add_coupling(self, section)
 
     # -------------------------------------------------------------- prediction
 

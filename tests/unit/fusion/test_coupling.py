@@ -30,7 +30,9 @@ def test_partial_correlation_is_that_of_the_regression():
 
     for region in range(5):
         ok = np.isfinite(a[:, region])
-        ra, rb = (v[ok] - np.polyval(np.polyfit(age[ok], v[ok], 1), age[ok]) for v in (a[:, region], b[:, region]))
+        ra, rb = (
+            v[ok] - np.polyval(np.polyfit(age[ok], v[ok], 1), age[ok]) for v in (a[:, region], b[:, region])
+        )
         r = np.corrcoef(ra, rb)[0, 1]
         assert found["r"][region] == pytest.approx(r)
         df = ok.sum() - 3
@@ -86,8 +88,10 @@ def test_covariance_network_without_covariates_and_its_perturbation():
     values[0, 4] = np.nan
     assert np.isnan(coupling.covariance_network(values)[0][4]).all()
 
-    reference = np.random.default_rng(3).standard_normal((60, 4)) + np.random.default_rng(4).standard_normal((60, 1))
-    usual, odd = reference.mean(0), reference.mean(0) + [6.0, -6.0, 0.0, 0.0]
+    reference = np.random.default_rng(3).standard_normal((60, 4)) + np.random.default_rng(4).standard_normal(
+        (60, 1)
+    )
+    usual, odd = reference.mean(0), reference.mean(0) + np.array([6.0, -6.0, 0.0, 0.0])
     z = coupling.perturbation_network(reference, odd)
     assert z[0, 1] < -5 and abs(z[2, 3]) < 1
     assert np.nanmax(np.abs(coupling.perturbation_network(reference, usual))) < 0.5
@@ -98,7 +102,9 @@ def test_covariance_network_without_covariates_and_its_perturbation():
 def test_individual_network_joins_regions_of_like_distributions():
     rng = np.random.default_rng(0)
     labels = np.repeat([300, 7, 41, 5], [400, 500, 600, 4]).reshape(-1, 2)
-    values = np.concatenate([rng.normal(1, 0.2, 400), rng.normal(1, 0.2, 500), rng.normal(3, 0.2, 600), np.ones(4)])
+    values = np.concatenate(
+        [rng.normal(1, 0.2, 400), rng.normal(1, 0.2, 500), rng.normal(3, 0.2, 600), np.ones(4)]
+    )
     values[3] = np.nan
     found = coupling.individual_network(values.reshape(-1, 2), labels, [300, 7, 41, 5])
     assert found[0, 1] > 0.8 and found[0, 2] < 0.1 and np.isnan(found[3]).all()
@@ -116,15 +122,34 @@ def study(points, *, people=PEOPLE, seed=0):
         rest = base + 0.3 * rng.standard_normal(REGIONS)
         pet = 2 + base + 0.2 * other + 0.3 * rng.standard_normal(REGIONS)
         pet[3] = 2 + base[3] + 3 * (rest[3] - base[3])
-        for modality, measure, unit, values in (("fmri-rest", "strengthpositive", "z", rest), ("pet", "BPND", "1", pet)):
+        for modality, measure, unit, values in (
+            ("fmri-rest", "strengthpositive", "z", rest),
+            ("pet", "BPND", "1", pet),
+        ):
             for name, value in zip(names, values, strict=True):
                 rows.append((f"sub-{n:02d}", np.nan, name, modality, measure, value, unit, 1.0, "x"))
-    columns = ["participant_id", "session_id", "region", "modality", "measure", "value", "unit", "coverage", "source"]
+    columns = [
+        "participant_id",
+        "session_id",
+        "region",
+        "modality",
+        "measure",
+        "value",
+        "unit",
+        "coverage",
+        "source",
+    ]
     table = pd.DataFrame(rows, columns=columns).sample(frac=1, random_state=1)
     atlas = pd.DataFrame({"index": range(1, REGIONS + 1), "name": names})
     atlas[["x", "y", "z"]] = points
     ids = [f"sub-{n:02d}" for n in range(people)]
-    frame = pd.DataFrame({"participant_id": ids[::-1], "age": rng.uniform(20, 60, people), "sex": rng.choice(["F", "M"], people)})
+    frame = pd.DataFrame(
+        {
+            "participant_id": ids[::-1],
+            "age": rng.uniform(20, 60, people),
+            "sex": rng.choice(["F", "M"], people),
+        }
+    )
     return table, atlas, frame
 
 
@@ -157,8 +182,12 @@ def test_written_tables_answer_the_three_questions(tmp_path, points):
 
 def test_too_few_people_get_maps_and_a_reason_but_no_statistic(points):
     table, atlas, people = study(points, people=5)
-    regional, personal, [pair] = coupling.couple(table, atlas, people, covariates=["age", "sex"], surrogates=99)
-    assert "at least" in pair["Reason"] and regional["r"].isna().all() and regional["mean_first"].notna().all()
+    regional, personal, [pair] = coupling.couple(
+        table, atlas, people, covariates=["age", "sex"], surrogates=99
+    )
+    assert (
+        "at least" in pair["Reason"] and regional["r"].isna().all() and regional["mean_first"].notna().all()
+    )
     assert len(personal) == 5 and pair["MeanMaps"]["R"] > 0.8
 
 
@@ -166,7 +195,14 @@ def test_pairs_are_checked_and_measures_that_nobody_shares_are_said(points):
     table, atlas, _ = study(points, people=4)
     with pytest.raises(InputError, match="pet BPnd"):
         coupling.measures_of(table, [{"first": "fmri-rest strengthpositive", "second": "pet BPnd"}])
+    again = table[table["modality"] == "pet"].assign(measure="BPND_SRTM2")
+    pair = ("fmri-rest strengthpositive", "pet BPND")
+    assert coupling.measures_of(pd.concat([table, again])) == [pair]
     apart = table[~((table["modality"] == "pet") & (table["participant_id"] < "sub-04"))]
-    apart = pd.concat([apart, table[table["modality"] == "pet"].assign(participant_id="sub-99").head(REGIONS)])
-    _, _, [pair] = coupling.couple(apart.drop_duplicates(["participant_id", "region", "modality"]), atlas, surrogates=9)
+    apart = pd.concat(
+        [apart, table[table["modality"] == "pet"].assign(participant_id="sub-99").head(REGIONS)]
+    )
+    _, _, [pair] = coupling.couple(
+        apart.drop_duplicates(["participant_id", "region", "modality"]), atlas, surrogates=9
+    )
     assert pair["Participants"] == 0 and "nobody" in pair["Reason"]
