@@ -138,7 +138,7 @@ class PCACCA(_Blocks):
         if len(self.blocks) < 2:
             raise ValueError("canonical correlation joins at least 2 blocks")
         parts = [self._whiten(z) for z in self._start(X)]
-        u, s, vt = np.linalg.svd(np.concatenate([p[0] for p in parts], axis=1), full_matrices=False)
+        s, vt = np.linalg.svd(np.concatenate([p[0] for p in parts], axis=1), full_matrices=False)[1:]
         k = min(self.n_components, s.size, min(p[0].shape[1] for p in parts))
         edges = np.concatenate([[0], np.cumsum([p[0].shape[1] for p in parts])])
         self.weights_ = []
