@@ -154,12 +154,12 @@ def within_person(first, second, points, *, surrogates=999, seed=0):
     Returns
     -------
     dict of str to numpy.ndarray, (N,)
-        ``regions``, ``r`` (NaN with fewer than 8 regions), ``p`` (two-sided), ``null_sd`` (spread of r between smooth maps
-        that have nothing to do with one another).
+        ``regions``, ``r`` (NaN with fewer than 8 regions), ``p`` (two-sided), ``null_95`` (size of r that 5 % of smooth maps
+        that have nothing to do with one another exceed).
     """
     count = len(first)
     out = {"regions": np.zeros(count, int), "r": np.full(count, np.nan), "p": np.full(count, np.nan)}
-    out["null_sd"] = np.full(count, np.nan)
+    out["null_95"] = np.full(count, np.nan)
     bases = {}
     for n in range(count):
         kept = np.isfinite(first[n]) & np.isfinite(second[n])
@@ -176,7 +176,7 @@ def within_person(first, second, points, *, surrogates=999, seed=0):
             continue
         out["r"][n] = found[0]
         out["p"][n] = (1 + (np.abs(found[1:]) >= abs(found[0]) - 1e-12).sum()) / (1 + surrogates)
-        out["null_sd"][n] = found[1:].std()
+        out["null_95"][n] = np.percentile(np.abs(found[1:]), 95)
     return out
 
 
@@ -219,7 +219,7 @@ def measures_of(table, pairs=()):
         Fusion table.
     pairs : iterable of mapping
         ``first`` and ``second``, each ``<modality> <measure>``; none: every measure of function with every measure of
-        binding or metabolism.
+        binding or metabolism, and with SUVR where a tracer has no other.
 
     Returns
     -------
@@ -243,6 +243,9 @@ def measures_of(table, pairs=()):
         return [(pair["first"], pair["second"]) for pair in pairs]
     function = [k for k, (m, base) in known.items() if m in FUNCTION and base in (FUNCTION[m] or (base,))]
     molecules = [k for k, (m, base) in known.items() if m == "pet" and base in MOLECULES]
+    # an uptake ratio says no more than binding of the same tracer
+    bound = {k.partition("_")[2] for k in molecules if not k.startswith("pet SUVR")}
+    molecules = [k for k in molecules if not (k.startswith("pet SUVR") and k.partition("_")[2] in bound)]
     # the same measure by another model (BPND and BPND_SRTM2) asks nothing new
     molecules = [k for k in molecules if not any(k.startswith(f"{other}_") for other in molecules)]
     return [(a, b) for b in molecules for a in function]
@@ -358,7 +361,7 @@ def couple(
     columns = ["first", "second", "region", "mean_first", "unit_first", "mean_second", "unit_second"]
     columns += ["n", "df", "r", "p", "p_fdr", "p_fwe"]
     regional = pd.concat(regional, ignore_index=True) if regional else pd.DataFrame(columns=columns)
-    shown = ["participant_id", "first", "second", "regions", "r", "p", "null_sd"]
+    shown = ["participant_id", "first", "second", "regions", "r", "p", "null_95"]
     personal = pd.concat(personal, ignore_index=True) if personal else pd.DataFrame(columns=shown)
     return regional[columns], personal[shown], summary
 
@@ -537,7 +540,7 @@ _PERSONAL = {
     "regions": "Regions with both measures",
     "r": "Correlation over regions",
     "p": "Two-sided p against surrogate maps of the same smoothness",
-    "null_sd": "Standard deviation of r between such surrogates and the second map",
+    "null_95": "Size of r that 5 % of such surrogates exceed",
 }
 
 

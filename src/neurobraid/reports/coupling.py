@@ -70,7 +70,7 @@ def pair_figure(regional: pd.DataFrame, personal: pd.DataFrame) -> Figure:
 
         shown = personal[np.isfinite(personal["r"].to_numpy(float))].sort_values("r", kind="stable")
         place = np.arange(len(shown))
-        limit = 1.96 * shown["null_sd"].to_numpy(float)
+        limit = shown["null_95"].to_numpy(float)
         middle.fill_between(
             place, -limit, limit, color=style.LINE, step="mid", label="smooth maps by chance (95 %)"
         )
@@ -93,6 +93,7 @@ def pair_figure(regional: pd.DataFrame, personal: pd.DataFrame) -> Figure:
         if good.any():
             right.hist([across[good & sure], across[good & ~sure]], bins=edges, stacked=True,
                        color=[style.VERMILION, style.SKY], label=["p(FWE) ≤ 0.05", "p(FWE) > 0.05 or none"])  # fmt: skip
+            right.set_ylim(0, 1.3 * right.get_ylim()[1])
             right.legend(fontsize=7.5, loc="upper left", framealpha=0.9)
         else:
             right.text(

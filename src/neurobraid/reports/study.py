@@ -1229,6 +1229,12 @@ class _Study:
             },
             "reference": next((list(p["ReferenceRegions"]) for p in pet if p.get("ReferenceRegions")), None),
             "models": self.models,
+            "coupling": [
+                pair
+                for path in self.inputs.all("coupling")
+                for pair in read_json(path)["Pairs"]
+                if pair["Participants"]
+            ],
             "preprocessing": self.preprocessing,
         }
 
