@@ -17,7 +17,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from neurobraid.fusion import association, nulls
+from neurobraid.fusion import association, latent, nulls
 from neurobraid.images.atlas import default_parcellation
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -138,6 +138,58 @@ def spins(data, pairs):
     report(f"false positives, spin, 200 regions, 25 mm, {used} pairs", rate, "%", "<= 15", rate <= 15)
 
 
+def latent_fusion(seeds):
+    """In the sample and in held-out people: a planted latent variable, and nothing."""
+    blocks, people = (80, 40), 100
+    makers = {
+        "PLS": lambda: latent.PLSCorrelation(blocks, 1),
+        "PCA+CCA": lambda: latent.PCACCA(blocks, 1),
+        "multi-set CCA, shrunk": lambda: latent.MultisetCCA(blocks, 1),
+        "CCA": lambda: latent.MultisetCCA(blocks, 1, 0.0),
+    }
+    for name, make in makers.items():
+        rows = []
+        for seed in range(seeds):
+            rng = np.random.default_rng(seed)
+            noise = rng.standard_normal((people, sum(blocks)))
+            shared = rng.standard_normal(people)
+            planted = noise.copy()
+            planted[:, :10] += shared[:, None]
+            planted[:, 80:90] += shared[:, None]
+            rows.append([f(make, d) for d in (noise, planted) for f in (in_sample, out_of_sample)])
+        inside, outside, inside_true, outside_true = np.mean(rows, axis=0)
+        report(f"{name}, noise, n 100: r in the sample", inside, "r", "reported", True)
+        report(f"{name}, noise, n 100: r held out", outside, "r", "-0.15 to 0.15", abs(outside) <= 0.15)
+        report(f"{name}, planted, n 100: r in the sample", inside_true, "r", "reported", True)
+        goal, good = (">= 0.8", outside_true >= 0.8) if name != "CCA" else ("reported", True)
+        report(f"{name}, planted, n 100: r held out", outside_true, "r", goal, good)
+
+
+def in_sample(make, data):
+    """Correlation of the first scores in the rows of the fit."""
+    first, second = make().fit(data).scores(data)
+    return np.corrcoef(first[:, 0], second[:, 0])[0, 1]
+
+
+def out_of_sample(make, data):
+    """The same in people that had no part in the fit."""
+    return latent.held_out(make, data, repeats=2)[:, 0].mean()
+
+
+def latent_null(studies):
+    """P of PLS over studies of noise."""
+    blocks = (20, 15)
+    p = [
+        latent.describe(
+            lambda: latent.PLSCorrelation(blocks, 1), np.random.default_rng(seed).standard_normal((40, 35)),
+            permutations=39, bootstraps=0, halves=1, repeats=1, seed=seed,
+        )[0]["p"][0]
+        for seed in range(studies)
+    ]  # fmt: skip
+    rate = 100 * np.mean(np.array(p) <= ALPHA)
+    report(f"PLS: p <= 0.05 in {studies} studies of noise", rate, "%", "2 to 9", 1 <= rate <= 9)
+
+
 def dominance_cost():
     """All subsets of 19 maps."""
     rng = np.random.default_rng(0)
@@ -215,11 +267,14 @@ def main():
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=200, help="pairs of independent maps")
+    parser.add_argument("--seeds", type=int, default=20, help="simulated studies of latent fusion")
     arguments = parser.parse_args()
     data = find_real_data()
     false_positives(data, arguments.pairs)
     power(data, arguments.pairs)
     dominance_cost()
+    latent_fusion(arguments.seeds)
+    latent_null(arguments.pairs)
     if data:
         spins(data, arguments.pairs)
         receptors(data)

@@ -507,7 +507,8 @@ def deviation(values, names):
     """
     import pandas as pd
 
-    whole = np.isfinite(values).all(0) & (np.nanstd(values, axis=0) > 0)
+    whole = np.isfinite(values).all(0)
+    whole[whole] &= values[:, whole].std(0) > 0
     rows = []
     if len(values) > FEWEST_PEOPLE and whole.sum() > 1:
         upper = np.triu_indices(whole.sum(), 1)
