@@ -171,6 +171,48 @@ rule fusion_coupling:
         "../../scripts/fusion_coupling.py"
 
 
+LATENT_RECORDS = {record["name"]: record for record in config["fusion"]["latent"]}
+LATENT_ATLAS = {
+    name: record["atlas"] or ATLASES[0] for name, record in LATENT_RECORDS.items()
+}
+LATENT_TABLES = {
+    name: f"{DERIVATIVES}/group/atlas-{atlas}_desc-fusion_features.tsv"
+    for name, atlas in LATENT_ATLAS.items()
+}
+
+
+rule fusion_latent:
+    """Find what modalities have in common over participants, with permutation, bootstrap, halves and held-out people."""
+    input:
+        features=lookup(dpath="{model}", within=LATENT_TABLES),
+        participants=(
+            f"{RAW}/participants.tsv"
+            if BUILTIN or Path(f"{RAW}/participants.tsv").exists()
+            else []
+        ),
+    output:
+        components="<derivatives>/group/model-{model}_desc-latent_table.tsv",
+        components_json="<derivatives>/group/model-{model}_desc-latent_table.json",
+        weights="<derivatives>/group/model-{model}_desc-latentweights_table.tsv",
+        weights_json="<derivatives>/group/model-{model}_desc-latentweights_table.json",
+    log:
+        "logs/fusion_latent/{model}.log",
+    benchmark:
+        "logs/benchmarks/fusion_latent/{model}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(800, 20),
+        runtime=120,
+    params:
+        record=lookup(dpath="{model}", within=LATENT_RECORDS),
+        min_coverage=lookup(dpath="fusion/min_coverage", within=config),
+        code=code_digest("fusion"),
+    script:
+        "../../scripts/fusion_latent.py"
+
+
 rule fusion:
     """Make the fusion tables of all atlases, and their coupling."""
     input:
@@ -182,4 +224,8 @@ rule fusion:
         collect(
             "<derivatives>/group/atlas-{atlas}_desc-coupling_summary.json",
             atlas=COUPLED,
+        ),
+        collect(
+            "<derivatives>/group/model-{model}_desc-latent_table.tsv",
+            model=LATENT_RECORDS,
         ),

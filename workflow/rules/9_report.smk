@@ -270,6 +270,10 @@ rule report_study:
             "<derivatives>/group/atlas-{atlas}_desc-personcoupling_table.tsv",
             atlas=COUPLED,
         ),
+        latent=collect(
+            "<derivatives>/group/model-{model}_desc-latent_table.tsv",
+            model=LATENT_RECORDS,
+        ),
         pet_covariance=collect(
             "<derivatives>/group/atlas-{atlas}_desc-petcovariance_relmat.tsv",
             atlas=COUPLED,

@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 DRAWN = 6
 #: Regions of the table of a pair.
 LISTED = 10
+#: Methods of latent fusion in words.
+LATENT = {
+    "pls": "PLS correlation",
+    "pcacca": "CCA of principal components",
+    "mcca": "regularised multi-set CCA",
+    "jica": "joint ICA",
+    "mccajica": "mCCA + joint ICA",
+}
 _WORDS = {
     "strengthpositive": "positive connectivity strength",
     "strengthnegative": "negative connectivity strength",
@@ -143,7 +151,7 @@ def add_coupling(study, section) -> None:
     section : neurobraid.reports.pages.Section
     """
     paths = study.inputs.all("coupling")
-    if not paths:
+    if not paths and not study.inputs.all("latent"):
         section.add(
             Note("Not estimated: it needs PET and fMRI in one study, and fusion.coupling.enabled.", "missing")
         )
@@ -190,6 +198,34 @@ def add_coupling(study, section) -> None:
         if len(drawn) > DRAWN:
             section.add(Note(f"{len(drawn) - DRAWN} more pairs are in the tables of the derivatives."))
         _network(study, section, atlas)
+    for path in study.inputs.all("latent"):
+        _latent(section, path)
+
+
+def _latent(section, path) -> None:
+    """One latent fusion: what holds in people that had no part in the fit, never the fit alone."""
+    about, rows = read_json(str(path).removesuffix(".tsv") + ".json"), table(path)
+    name = about["Name"]
+    if about.get("Reason"):
+        section.add(Note(f"Latent fusion {name}: {about['Reason']}.", "missing"))
+        return
+    blocks = ", ".join(f"{block} ({size['Features']} features)" for block, size in about["Blocks"].items())
+    heads = ["Component", "r held out", "p", "r in the sample", "Overlap of halves", "Overlap by chance"]
+    section.add(
+        Table(
+            heads,
+            [
+                [str(int(r.component)), number(r.r_held_out), _p(r.p), Cell(number(r.r_in_sample), tone="mute"),
+                 number(r.split_half), number(r.split_half_null)]
+                for r in rows.itertuples()
+            ],
+            f"Latent fusion {name} ({LATENT[about['Method']]}) of {blocks}; {about['Participants']} participants. r held out: "
+            "correlation of the blocks' scores in people that had no part in the fit; p from "
+            f"{about['Permutations']} permutations of participants with full refit. The correlation in the sample, in grey, is high "
+            "for noise too. Overlap: how alike the weights of two halves of the participants are, 0 to 1.",
+            numeric=tuple(heads[1:]),
+        )
+    )  # fmt: skip
 
 
 def _pair(study, section, pair, regional, personal, stem) -> None:

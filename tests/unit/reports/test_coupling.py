@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from neurobraid.errors import InputError
 from neurobraid.files import write_tsv
+from neurobraid.fusion import analysis
 from neurobraid.fusion import coupling as science
 from neurobraid.reports import coupling, methods
 from neurobraid.reports.gather import Inputs
@@ -112,3 +114,63 @@ def test_methods_say_what_was_done_and_no_more():
     few = dict(methods.paragraphs(settings, {"coupling": [{"Participants": 2}]})[0])
     assert "Across participants" not in few["Coupling of function and molecules"]
     assert "Coupling of function and molecules" not in dict(methods.paragraphs(settings, {})[0])
+
+
+def test_latent_fusion_is_never_shown_by_its_fit_alone(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = []
+    for n in range(24):
+        shared = rng.normal()
+        for modality, measure in (("fmri-rest", "strengthpositive"), ("pet", "BPND")):
+            for name in NAMES:
+                value = rng.normal() + 1.5 * shared * (name < "r14")
+                rows.append((f"sub-{n:02d}", np.nan, name, modality, measure, value, "1", 1.0, "x"))
+    columns = [
+        "participant_id",
+        "session_id",
+        "region",
+        "modality",
+        "measure",
+        "value",
+        "unit",
+        "coverage",
+        "source",
+    ]
+    write_tsv(pd.DataFrame(rows, columns=columns), tmp_path / "features.tsv")
+    blocks = [{"name": "function", "modality": ["fmri-rest"]}, {"name": "binding", "modality": ["pet"]}]
+    record = {
+        "name": "both",
+        "method": "pls",
+        "blocks": blocks,
+        "components": 1,
+        "permutations": 19,
+        "bootstraps": 20,
+    }
+    record |= {"groups": "", "within": "", "seed": 1}
+    stem = tmp_path / "model-both_desc-latent"
+    out = {"components": f"{stem}_table.tsv", "components_json": f"{stem}_table.json"}
+    out |= {"weights": f"{stem}weights_table.tsv", "weights_json": f"{stem}weights_table.json"}
+    analysis.write_latent(tmp_path / "features.tsv", None, record, out)
+    weights = pd.read_csv(out["weights"], sep="\t")
+    assert len(weights) == 40 and set(weights["block"]) == {"function", "binding"}
+    strong = weights[weights["bootstrap_ratio"].abs() > 3]["feature"].str.split().str[-1]
+    assert (strong < "r14").mean() > 0.8
+    section = Section("coupling", "Coupling")
+    coupling.add_coupling(
+        SimpleNamespace(inputs=Inputs({"latent": out["components"]}), gallery=None), section
+    )
+    page = shown(section)
+    assert (
+        "r held out" in page and "PLS correlation" in page and "24 participants" in page and "0.050" in page
+    )
+
+    few = pd.DataFrame(rows, columns=columns).query("participant_id < 'sub-08'")
+    write_tsv(few, tmp_path / "features.tsv")
+    analysis.write_latent(tmp_path / "features.tsv", None, record, out)
+    section = Section("coupling", "Coupling")
+    coupling.add_coupling(
+        SimpleNamespace(inputs=Inputs({"latent": out["components"]}), gallery=None), section
+    )
+    assert "8 participants have all blocks" in shown(section)
+    with pytest.raises(InputError, match="no features"):
+        analysis.blocks_of(few, [{"name": "eeg", "modality": ["eeg"]}])
