@@ -81,7 +81,7 @@ def check_config(config, schema_path):
             problems.add(CONFIG, _locate(where), repr(error.instance), allowed, described)
     problems.raise_errors()
     _fill(schema, config)
-    for section in ("atlases", "activation.tasks", "fusion.latent", "prediction.models"):
+    for section in ("atlases", "activation.tasks", "fusion.voxelwise", "fusion.latent", "prediction.models"):
         value = config
         for key in section.split("."):
             value = value[key]

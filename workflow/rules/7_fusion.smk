@@ -213,6 +213,60 @@ rule fusion_latent:
         "../../scripts/fusion_latent.py"
 
 
+# contrast on binding: where the task, the contrast and a model that measures binding exist
+VOXELWISE_RECORDS = {
+    record["name"]: record
+    for record in config["fusion"]["voxelwise"]
+    if record["contrast"] in CONTRASTS.get(record["task"], [])
+    and PET_FUSED
+    and PET_FUSED[0] != "SUVR"
+    and STUDY.scans_of("pet")
+}
+VOXELWISE_FILES = {
+    name: {
+        "targets": PERSON_MAPS[record["task"]][record["contrast"]],
+        "regressors": scans(
+            "pet",
+            f"<derivatives>/{{visit}}/pet/{{scan}}_space-{MNI}_model-{PET_FUSED[0]}_meas-BPND_mimap.nii.gz",
+            **({"trc": record["tracer"]} if record["tracer"] else {}),
+        ),
+    }
+    for name, record in VOXELWISE_RECORDS.items()
+}
+
+
+rule fusion_voxelwise:
+    """Regress a contrast on each participant's own binding at every voxel, with p corrected by permutation."""
+    input:
+        targets=lookup(dpath="{model}/targets", within=VOXELWISE_FILES),
+        regressors=lookup(dpath="{model}/regressors", within=VOXELWISE_FILES),
+        participants=(
+            f"{RAW}/participants.tsv"
+            if BUILTIN or Path(f"{RAW}/participants.tsv").exists()
+            else []
+        ),
+    output:
+        effect=f"<derivatives>/group/space-{MNI}_model-{{model}}_stat-effect_statmap.nii.gz",
+        t=f"<derivatives>/group/space-{MNI}_model-{{model}}_stat-t_statmap.nii.gz",
+        logp=f"<derivatives>/group/space-{MNI}_model-{{model}}_stat-logpmaxt_statmap.nii.gz",
+        sidecar=f"<derivatives>/group/space-{MNI}_model-{{model}}_statmap.json",
+    log:
+        "logs/fusion_voxelwise/{model}.log",
+    benchmark:
+        "logs/benchmarks/fusion_voxelwise/{model}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000, 20),
+        runtime=120,
+    params:
+        record=lookup(dpath="{model}", within=VOXELWISE_RECORDS),
+        code=code_digest("fusion"),
+    script:
+        "../../scripts/fusion_voxelwise.py"
+
+
 rule fusion:
     """Make the fusion tables of all atlases, and their coupling."""
     input:
@@ -228,4 +282,8 @@ rule fusion:
         collect(
             "<derivatives>/group/model-{model}_desc-latent_table.tsv",
             model=LATENT_RECORDS,
+        ),
+        collect(
+            f"<derivatives>/group/space-{MNI}_model-{{model}}_stat-t_statmap.nii.gz",
+            model=VOXELWISE_RECORDS,
         ),
