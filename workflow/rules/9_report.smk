@@ -270,6 +270,10 @@ rule report_study:
             "<derivatives>/group/atlas-{atlas}_desc-personcoupling_table.tsv",
             atlas=COUPLED,
         ),
+        voxelwise=collect(
+            f"<derivatives>/group/space-{MNI}_model-{{model}}_stat-t_statmap.nii.gz",
+            model=VOXELWISE_RECORDS,
+        ),
         latent=collect(
             "<derivatives>/group/model-{model}_desc-latent_table.tsv",
             model=LATENT_RECORDS,

@@ -10,6 +10,7 @@ from neurobraid.files import read_json
 from neurobraid.reports import figures, style
 from neurobraid.reports.gather import entities_of, table
 from neurobraid.reports.pages import Cell, Fold, Heading, Note, Prose, Table, number
+from neurobraid.reports.planes import Volume
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,11 +148,11 @@ def add_coupling(study, section) -> None:
     Parameters
     ----------
     study : object
-        With ``inputs`` (`neurobraid.reports.gather.Inputs`) and ``gallery``.
+        With ``inputs`` (`neurobraid.reports.gather.Inputs`), ``gallery`` and the anatomy under maps, ``_background()``.
     section : neurobraid.reports.pages.Section
     """
     paths = study.inputs.all("coupling")
-    if not paths and not study.inputs.all("latent"):
+    if not paths and not study.inputs.all("latent") and not study.inputs.all("voxelwise"):
         section.add(
             Note("Not estimated: it needs PET and fMRI in one study, and fusion.coupling.enabled.", "missing")
         )
@@ -198,8 +199,49 @@ def add_coupling(study, section) -> None:
         if len(drawn) > DRAWN:
             section.add(Note(f"{len(drawn) - DRAWN} more pairs are in the tables of the derivatives."))
         _network(study, section, atlas)
+    for path in study.inputs.all("voxelwise"):
+        _voxelwise(study, section, path)
     for path in study.inputs.all("latent"):
         _latent(section, path)
+
+
+def _voxelwise(study, section, path) -> None:
+    """One contrast regressed on binding at every voxel; without a voxel that survives, what is near is shown as such."""
+    name = entities_of(path).get("model", "")
+    about = read_json(str(path).replace("_stat-t_statmap.nii.gz", "_statmap.json"))
+    if about.get("Reason"):
+        section.add(Note(f"Voxelwise model {name}: {about['Reason']}.", "missing"))
+        return
+    free, count, threshold = about["DegreesOfFreedom"], about["VoxelsFWE05"], _real(about["ThresholdT"])
+    statistic = Volume.read(path)
+    peak = float(np.abs(statistic.data).max())
+    rule = f"p ≤ 0.05 corrected over {about['Voxels']:,} voxels by {about['Permutations']} permutations"
+    if not count:
+        section.add(
+            Note(
+                f"Voxelwise model {name}: no voxel survives p ≤ 0.05 corrected over voxels (largest |t| {number(peak)}, needed "
+                f"{number(threshold)}). The map shows p < 0.001 per voxel, not corrected, for orientation only.",
+                "warn",
+            )
+        )
+        rule = "p < 0.001 per voxel, not corrected"
+        threshold = _t_at(0.001, free)
+    section.add(
+        study.gallery.show(
+            figures.statistic_map(statistic, *study._background(), threshold=threshold, label="t"),
+            f"study_model-{name}_t.png",
+            f"t map of voxelwise model {name} on axial slices of the template.",
+            f"{about['Description']} Model {name}, {len(about['Participants'])} participants, {free} degrees of freedom; covariates: "
+            f"{', '.join(about['Covariates']) or 'none'}. Colours: |t| ≥ {number(threshold)} ({rule}); warm: more binding goes with "
+            "more activation.",
+        )
+    )
+
+
+def _t_at(p: float, free: int) -> float:
+    from scipy.stats import t
+
+    return float(t.isf(p / 2, free))
 
 
 def _latent(section, path) -> None:
