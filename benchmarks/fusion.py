@@ -274,7 +274,7 @@ def main():
     power(data, arguments.pairs)
     dominance_cost()
     latent_fusion(arguments.seeds)
-    latent_null(arguments.pairs)
+    latent_null(2 * arguments.pairs)
     if data:
         spins(data, arguments.pairs)
         receptors(data)

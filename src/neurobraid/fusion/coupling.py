@@ -20,7 +20,7 @@ from neurobraid.provenance import sidecar
 FEWEST_PEOPLE = 4
 #: Measures taken when the config names no pairs: how strongly a region acts, and what its molecules or metabolism are.
 FUNCTION = {"fmri-rest": ("strengthpositive",), "fmri-task": None}
-MOLECULES = ("BPND", "BPP", "BPF", "VT", "DVR", "Ki", "KI", "CMRglc", "SUVR")
+MOLECULES = ("BPND", "BPP", "BPF", "VT", "DVR", "Ki", "KI", "Kref", "CMRglc", "SUVR")
 
 
 def covariate_design(people, names, columns):
@@ -246,8 +246,9 @@ def measures_of(table, pairs=()):
     # an uptake ratio says no more than binding of the same tracer
     bound = {k.partition("_")[2] for k in molecules if not k.startswith("pet SUVR")}
     molecules = [k for k in molecules if not (k.startswith("pet SUVR") and k.partition("_")[2] in bound)]
-    # the same measure by another model (BPND and BPND_SRTM2) asks nothing new
-    molecules = [k for k in molecules if not any(k.startswith(f"{other}_") for other in molecules)]
+    # the same measure by another model (BPND_RAC and BPND_SRTM2_RAC) asks nothing new
+    parts = {k: set(k.split("_")) for k in molecules}
+    molecules = [k for k in molecules if not any(parts[other] < parts[k] for other in molecules)]
     return [(a, b) for b in molecules for a in function]
 
 

@@ -198,6 +198,10 @@ def test_pairs_are_checked_and_measures_that_nobody_shares_are_said(points):
     again = table[table["modality"] == "pet"].assign(measure="BPND_SRTM2")
     pair = ("fmri-rest strengthpositive", "pet BPND")
     assert coupling.measures_of(pd.concat([table, again])) == [pair]
+    pet = table[table["modality"] == "pet"]
+    names = ("BPND_RAC", "BPND_MRTM2_RAC", "SUVR_RAC", "SUVR_FDG", "R1_RAC")
+    several = pd.concat([table[table["modality"] != "pet"], *(pet.assign(measure=name) for name in names)])
+    assert [second for _, second in coupling.measures_of(several)] == ["pet BPND_RAC", "pet SUVR_FDG"]
     apart = table[~((table["modality"] == "pet") & (table["participant_id"] < "sub-04"))]
     apart = pd.concat(
         [apart, table[table["modality"] == "pet"].assign(participant_id="sub-99").head(REGIONS)]
