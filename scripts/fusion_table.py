@@ -13,6 +13,7 @@ with job_log(snakemake.log[0]):
         snakemake.input.atlas_table,
         snakemake.params.participants,
         snakemake.output,
+        records=snakemake.params.records,
         task=snakemake.input.task,
         rest=snakemake.input.rest,
         coverage=snakemake.input.coverage,

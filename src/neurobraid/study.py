@@ -89,7 +89,7 @@ def check_config(config, schema_path):
             problems.add(CONFIG, _locate(where), repr(error.instance), allowed, described)
     problems.raise_errors()
     _fill(schema, config)
-    for section in ("atlases", "activation.tasks", "prediction.models"):
+    for section in ("atlases", "activation.tasks", "fusion.voxelwise", "fusion.latent", "prediction.models"):
         value = config
         for key in section.split("."):
             value = value[key]
@@ -109,6 +109,11 @@ def check_config(config, schema_path):
             CONFIG, "connectivity.band_hz", [low, high], "low < high, in Hz", "swap or correct the two"
         )
     _check_strategies(config["connectivity"], problems)
+    for n, record in enumerate(config["fusion"]["latent"]):
+        if record["method"] == "pls" and len(record["blocks"]) != 2:
+            problems.add(
+                CONFIG, f"fusion.latent.{n}.blocks", len(record["blocks"]), "2 blocks for pls", "choose mcca for more"
+            )  # fmt: skip
     _check_pet(config["pet"], problems)
     if config["pet"]["pvc"] != "none" and any(config["adopt"][key] for key in ("petprep", "petfit", "tacs")):
         problems.add(

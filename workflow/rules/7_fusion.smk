@@ -58,6 +58,17 @@ FUSED = {
     }
     for atlas in [*ATLASES, *SEGMENTATIONS]
 }
+# tables of further modalities: everything that is wrong with them is said before the first job
+FEATURE_RECORDS = config["fusion"]["features"]
+if FEATURE_RECORDS:
+    from neurobraid.fusion import features as _features
+
+    checked(
+        _features.check_features,
+        FEATURE_RECORDS,
+        PARTICIPANTS,
+        _features.known_regions(config["atlases"]),
+    )
 
 
 rule fusion_structure:
@@ -103,9 +114,19 @@ rule fusion_table:
         volumes=lookup(dpath="{atlas}/volumes", within=FUSED),
         structure=lookup(dpath="{atlas}/structure", within=FUSED),
         brain=scans("T1w", "<derivatives>/{visit}/anat/{scan}_desc-brain_morph.tsv"),
+        further=[
+            path
+            for record in FEATURE_RECORDS
+            for path in (
+                record["path"],
+                str(Path(record["path"]).with_suffix(".json")),
+            )
+        ],
     output:
         features="<derivatives>/group/atlas-{atlas}_desc-fusion_features.tsv",
         schema="<derivatives>/group/atlas-{atlas}_desc-fusion_features.json",
+        wide="<derivatives>/group/atlas-{atlas}_desc-wide_features.tsv",
+        wide_json="<derivatives>/group/atlas-{atlas}_desc-wide_features.json",
         availability="<derivatives>/group/atlas-{atlas}_desc-availability_table.tsv",
         availability_json="<derivatives>/group/atlas-{atlas}_desc-availability_table.json",
     log:
@@ -120,16 +141,182 @@ rule fusion_table:
         runtime=30,
     params:
         participants=PARTICIPANTS,
+        records=FEATURE_RECORDS,
         code=code_digest("fusion"),
     script:
         "../../scripts/fusion_table.py"
 
 
+# coupling needs PET and fMRI; who has both is for the job to say
+COUPLED = (
+    ATLASES
+    if config["fusion"]["coupling"]["enabled"]
+    and PET_FUSED
+    and STUDY.scans_of("pet")
+    and (CONTRASTS or REST_TASKS)
+    else []
+)
+
+
+rule fusion_coupling:
+    """Couple function with binding or metabolism: within people, across people, and in the group's mean maps."""
+    input:
+        features="<derivatives>/group/atlas-{atlas}_desc-fusion_features.tsv",
+        atlas_table=f"<derivatives>/atlases/tpl-{MNI}_atlas-{{atlas}}_dseg.tsv",
+        participants=(
+            f"{RAW}/participants.tsv"
+            if BUILTIN or Path(f"{RAW}/participants.tsv").exists()
+            else []
+        ),
+    output:
+        regional="<derivatives>/group/atlas-{atlas}_desc-coupling_table.tsv",
+        regional_json="<derivatives>/group/atlas-{atlas}_desc-coupling_table.json",
+        personal="<derivatives>/group/atlas-{atlas}_desc-personcoupling_table.tsv",
+        personal_json="<derivatives>/group/atlas-{atlas}_desc-personcoupling_table.json",
+        network="<derivatives>/group/atlas-{atlas}_desc-petcovariance_relmat.tsv",
+        network_json="<derivatives>/group/atlas-{atlas}_desc-petcovariance_relmat.json",
+        summary="<derivatives>/group/atlas-{atlas}_desc-coupling_summary.json",
+    log:
+        "logs/fusion_coupling/{atlas}.log",
+    benchmark:
+        "logs/benchmarks/fusion_coupling/{atlas}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(800, 20),
+        runtime=60,
+    params:
+        settings={
+            "min_coverage": config["fusion"]["min_coverage"],
+            **{
+                key: value
+                for key, value in config["fusion"]["coupling"].items()
+                if key != "enabled"
+            },
+        },
+        code=code_digest("fusion"),
+    script:
+        "../../scripts/fusion_coupling.py"
+
+
+LATENT_RECORDS = {record["name"]: record for record in config["fusion"]["latent"]}
+LATENT_ATLAS = {
+    name: record["atlas"] or ATLASES[0] for name, record in LATENT_RECORDS.items()
+}
+LATENT_TABLES = {
+    name: f"{DERIVATIVES}/group/atlas-{atlas}_desc-fusion_features.tsv"
+    for name, atlas in LATENT_ATLAS.items()
+}
+
+
+rule fusion_latent:
+    """Find what modalities have in common over participants, with permutation, bootstrap, halves and held-out people."""
+    input:
+        features=lookup(dpath="{model}", within=LATENT_TABLES),
+        participants=(
+            f"{RAW}/participants.tsv"
+            if BUILTIN or Path(f"{RAW}/participants.tsv").exists()
+            else []
+        ),
+    output:
+        components="<derivatives>/group/model-{model}_desc-latent_table.tsv",
+        components_json="<derivatives>/group/model-{model}_desc-latent_table.json",
+        weights="<derivatives>/group/model-{model}_desc-latentweights_table.tsv",
+        weights_json="<derivatives>/group/model-{model}_desc-latentweights_table.json",
+    log:
+        "logs/fusion_latent/{model}.log",
+    benchmark:
+        "logs/benchmarks/fusion_latent/{model}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(800, 20),
+        runtime=120,
+    params:
+        record=lookup(dpath="{model}", within=LATENT_RECORDS),
+        min_coverage=lookup(dpath="fusion/min_coverage", within=config),
+        code=code_digest("fusion"),
+    script:
+        "../../scripts/fusion_latent.py"
+
+
+# contrast on binding: where the task, the contrast and a model that measures binding exist
+VOXELWISE_RECORDS = {
+    record["name"]: record
+    for record in config["fusion"]["voxelwise"]
+    if record["contrast"] in CONTRASTS.get(record["task"], [])
+    and PET_FUSED
+    and PET_FUSED[0] != "SUVR"
+    and STUDY.scans_of("pet")
+}
+VOXELWISE_FILES = {
+    name: {
+        "targets": PERSON_MAPS[record["task"]][record["contrast"]],
+        "regressors": [
+            place(
+                f"<derivatives>/{{visit}}/pet/{{scan}}_space-{MNI}_model-{PET_FUSED[0]}_meas-BPND_mimap.nii.gz",
+                visit=row.visit,
+                scan=row.scan,
+            )
+            for row in STUDY.pet_rows(imaged=True)
+            if record["tracer"] in ("", row.trc)
+        ],
+    }
+    for name, record in VOXELWISE_RECORDS.items()
+}
+
+
+rule fusion_voxelwise:
+    """Regress a contrast on each participant's own binding at every voxel, with p corrected by permutation."""
+    input:
+        targets=lookup(dpath="{model}/targets", within=VOXELWISE_FILES),
+        regressors=lookup(dpath="{model}/regressors", within=VOXELWISE_FILES),
+        participants=(
+            f"{RAW}/participants.tsv"
+            if BUILTIN or Path(f"{RAW}/participants.tsv").exists()
+            else []
+        ),
+    output:
+        effect=f"<derivatives>/group/space-{MNI}_model-{{model}}_stat-effect_statmap.nii.gz",
+        t=f"<derivatives>/group/space-{MNI}_model-{{model}}_stat-t_statmap.nii.gz",
+        logp=f"<derivatives>/group/space-{MNI}_model-{{model}}_stat-logpmaxt_statmap.nii.gz",
+        sidecar=f"<derivatives>/group/space-{MNI}_model-{{model}}_statmap.json",
+    log:
+        "logs/fusion_voxelwise/{model}.log",
+    benchmark:
+        "logs/benchmarks/fusion_voxelwise/{model}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000, 20),
+        runtime=120,
+    params:
+        record=lookup(dpath="{model}", within=VOXELWISE_RECORDS),
+        code=code_digest("fusion"),
+    script:
+        "../../scripts/fusion_voxelwise.py"
+
+
 rule fusion:
-    """Make the fusion tables of all atlases."""
+    """Make the fusion tables of all atlases, and their coupling."""
     input:
         collect(
             "<derivatives>/group/atlas-{atlas}_desc-{name}.tsv",
             atlas=SEGMENTATIONS,
-            name=["fusion_features", "availability_table"],
+            name=["fusion_features", "wide_features", "availability_table"],
+        ),
+        collect(
+            "<derivatives>/group/atlas-{atlas}_desc-coupling_summary.json",
+            atlas=COUPLED,
+        ),
+        collect(
+            "<derivatives>/group/model-{model}_desc-latent_table.tsv",
+            model=LATENT_RECORDS,
+        ),
+        collect(
+            f"<derivatives>/group/space-{MNI}_model-{{model}}_stat-t_statmap.nii.gz",
+            model=VOXELWISE_RECORDS,
         ),

@@ -438,6 +438,29 @@ rule report_study:
             "<derivatives>/group/atlas-{atlas}_desc-fusion_features.tsv",
             atlas=SEGMENTATIONS,
         ),
+        coupling=collect(
+            "<derivatives>/group/atlas-{atlas}_desc-coupling_summary.json",
+            atlas=COUPLED,
+        ),
+        coupling_table=collect(
+            "<derivatives>/group/atlas-{atlas}_desc-coupling_table.tsv", atlas=COUPLED
+        ),
+        person_coupling=collect(
+            "<derivatives>/group/atlas-{atlas}_desc-personcoupling_table.tsv",
+            atlas=COUPLED,
+        ),
+        voxelwise=collect(
+            f"<derivatives>/group/space-{MNI}_model-{{model}}_stat-t_statmap.nii.gz",
+            model=VOXELWISE_RECORDS,
+        ),
+        latent=collect(
+            "<derivatives>/group/model-{model}_desc-latent_table.tsv",
+            model=LATENT_RECORDS,
+        ),
+        pet_covariance=collect(
+            "<derivatives>/group/atlas-{atlas}_desc-petcovariance_relmat.tsv",
+            atlas=COUPLED,
+        ),
         summaries=collect(
             "<derivatives>/group/model-{model}_summary.json", model=MODELS
         ),

@@ -8,10 +8,10 @@ COLUMNS = {
         "string",
     ),
     "region": (
-        "Region of the atlas, two networks joined by -- for an edge, or brain for the whole brain",
+        "Region of the atlas, channel of a feature table, two networks joined by -- for an edge, or brain for all",
         "string",
     ),
-    "modality": ("fmri-task, fmri-rest, pet or anat", "string"),
+    "modality": ("fmri-task, fmri-rest, pet, anat, or that of a feature table", "string"),
     "measure": ("What was measured; see Measures", "string"),
     "value": ("The value; n/a where the region was not covered", "number"),
     "unit": ("Unit of the value; 1 for a pure number", "string"),
@@ -95,7 +95,7 @@ TASK_UNIT = "%"
 TASK_DESCRIPTION = "Effect of the contrast in percent signal change, task and contrast joined by _"
 
 
-def table_schema(measures=(), about=None):
+def table_schema(measures=(), about=None, described_elsewhere=None):
     """Sidecar fields that describe the table.
 
     Parameters
@@ -104,6 +104,8 @@ def table_schema(measures=(), about=None):
         (modality, measure, unit) present in the table.
     about : dict of (str, str) to dict, optional
         Further fields by modality and measure: the model of a kinetic parameter and the correction behind it.
+    described_elsewhere : mapping of (str, str) to str, optional
+        Descriptions that feature tables of further modalities bring, by (modality, measure).
 
     Returns
     -------
@@ -114,7 +116,7 @@ def table_schema(measures=(), about=None):
     for modality, measure, unit in sorted(set(measures)):
         base = measure.split("_")[0]
         known = MEASURES.get((modality, measure)) or MEASURES.get((modality, base))
-        text = known[1] if known else TASK_DESCRIPTION
+        text = known[1] if known else (described_elsewhere or {}).get((modality, measure), TASK_DESCRIPTION)
         more = (about or {}).get((modality, measure), {})
         described[f"{modality} {measure}"] = {"Description": text, "Units": unit, **more}
     return {

@@ -8,6 +8,7 @@ import numpy as np
 from neurobraid.connectivity.matrix import fisher_z
 from neurobraid.errors import InputError
 from neurobraid.files import read_json, read_tsv, write_json, write_tsv
+from neurobraid.fusion.features import feature_rows
 from neurobraid.fusion.schema import (
     COLUMNS,
     MEASURES,
@@ -311,6 +312,7 @@ def fusion_table(
     structure=(),
     brain=(),
     volumes=(),
+    features=(),
     pet_measures=(*PET_OUTCOMES, *PET_DETAILS),
 ):
     """Join the region tables of all modalities by region name.
@@ -334,6 +336,8 @@ def fusion_table(
         Volumes of the whole brain.
     volumes : iterable of path-like
         Region tables of PET curves that another program made (``…_morph.tsv``).
+    features : iterable of pandas.DataFrame
+        Rows of further modalities, from `neurobraid.fusion.features.feature_rows`; their regions may be channels.
     pet_measures : iterable of str
 
     Returns
@@ -374,10 +378,6 @@ def fusion_table(
         frames += brain_rows(path)
     for path in volumes:
         frames += volume_rows(path)
-    if not frames:
-        return pd.DataFrame(
-            {c: pd.Series(dtype="float64" if c in ("value", "coverage") else "object") for c in COLUMNS}
-        )
     for frame in frames:
         unknown = [r for r in frame["region"] if r not in {*names, WHOLE} and "--" not in r]
         if unknown:
@@ -388,6 +388,9 @@ def fusion_table(
                 f"a region of the atlas ({len(names)} names)",
                 "make the table again with this atlas",
             )
+    frames += list(features)
+    if not frames:
+        return _empty()
     table = pd.concat([f for f in frames if len(f)], ignore_index=True)
     joined = table.groupby(_KEYS, sort=False, dropna=False).agg(
         value=("value", "mean"), coverage=("coverage", "min"), source=("source", _sources)
@@ -398,13 +401,26 @@ def fusion_table(
         {
             "a": table["participant_id"],
             "b": table["session_id"].fillna(""),
-            "c": table["modality"].map({m: n for n, m in enumerate(MODALITIES)}),
+            "c": table["modality"].map({m: n for n, m in enumerate(modalities_of(table))}),
             "d": table["measure"],
             "e": table["region"].map(place).fillna(len(names)),
             "f": table["region"],
         }
     )
     return table.iloc[order.sort_values(list("abcdef"), kind="stable").index].reset_index(drop=True)
+
+
+def modalities_of(table):
+    """The workflow's own modalities, then those that feature tables brought, by name."""
+    return [*MODALITIES, *sorted(set(table["modality"]) - set(MODALITIES))]
+
+
+def _empty():
+    import pandas as pd
+
+    return pd.DataFrame(
+        {c: pd.Series(dtype="float64" if c in ("value", "coverage") else "object") for c in COLUMNS}
+    )
 
 
 def _sources(values):
@@ -433,7 +449,7 @@ def availability(table, participants):
     everyone = sorted(set(participants) | set(table["participant_id"]))
     parts = dict(list(table.groupby(["participant_id", "modality"], sort=False)))
     for person in everyone:
-        for modality in MODALITIES:
+        for modality in modalities_of(table):
             part = parts.get((person, modality))
             filled = part[part["value"].notna()] if part is not None else None
             has = filled is not None and len(filled) > 0
@@ -504,8 +520,8 @@ def wide(table, modality, *, measure=(), region=(), rows="participant", min_cove
     )
 
 
-def write_fusion(atlas_table, participants, outputs, *, kinetics_json=(), **inputs):
-    """Make and write the fusion table, its sidecar and the table of availability.
+def write_fusion(atlas_table, participants, outputs, *, kinetics_json=(), records=(), **inputs):
+    """Make and write the fusion table, its sidecar, the wide view and the table of availability.
 
     Parameters
     ----------
@@ -514,32 +530,44 @@ def write_fusion(atlas_table, participants, outputs, *, kinetics_json=(), **inpu
     participants : list of str
         Everyone in the study.
     outputs : mapping
-        Paths ``features``, ``schema``, ``availability``, ``availability_json``.
+        Paths ``features``, ``schema``, ``wide``, ``wide_json``, ``availability``, ``availability_json``.
     kinetics_json : iterable of path-like
         Sidecars of the kinetic tables, which tell whether their curves were corrected for partial volume.
+    records : list of mapping
+        Feature tables of further modalities (``path``, ``modality``).
     **inputs
         See `fusion_table`.
     """
     atlas = region_table(atlas_table)
-    table = fusion_table(atlas, **inputs)
+    first = atlas_table if isinstance(atlas_table, str | Path) else next(iter(atlas_table))
+    labels = name_entities(first)
+    name = labels.get("atlas", labels.get("seg", ""))
+    rows, described, channels = feature_rows(list(records), participants, name, atlas["name"].to_list())
+    table = fusion_table(atlas, features=rows, **inputs)
     write_tsv(table, outputs["features"])
     present = table[["modality", "measure", "unit"]].drop_duplicates().itertuples(index=False, name=None)
     sources = sorted(str(path) for paths in inputs.values() for path in paths)
+    sources += [str(record["path"]) for record in records]
     kinetics = list(inputs.get("kinetics", ()))
     about = kinetic_sources(kinetics, kinetics_json, kinetic_names(kinetics))
     write_json(
         sidecar(
             "Regional features of all modalities, one value per row, joined by region name.",
             sources,
-            **table_schema(present, about),
+            **table_schema(present, about, described),
+            Channels=channels or None,
         ),
         outputs["schema"],
     )
+    _write_wide(table, outputs)
     write_tsv(availability(table, participants), outputs["availability"])
     write_json(
         {
             "participant_id": {"Description": "Person, as in participants.tsv"},
-            "modality": {"Description": "Modality", "Levels": MODALITIES},
+            "modality": {
+                "Description": "Modality",
+                "Levels": {m: MODALITIES.get(m, f"{m} (feature table)") for m in modalities_of(table)},
+            },
             "available": {
                 "Description": "Whether any region has a value",
                 "Levels": {"yes": "yes", "no": "no"},
@@ -552,3 +580,30 @@ def write_fusion(atlas_table, participants, outputs, *, kinetics_json=(), **inpu
         outputs["availability_json"],
     )
     log.info("%d rows, %d participants", len(table), table["participant_id"].nunique())
+
+
+def _write_wide(table, outputs):
+    """One row per participant and session, one column per feature, beside the tidy table."""
+    visits = wide(table, [], rows="visit", min_coverage=0.0) if len(table) else None
+    if visits is None:
+        write_tsv(table[["participant_id", "session_id"]], outputs["wide"])
+    else:
+        flat = visits.reset_index()
+        write_tsv(flat.assign(session_id=flat["session_id"].replace("", np.nan)), outputs["wide"])
+    units = table.drop_duplicates(["modality", "measure"])
+    write_json(
+        sidecar(
+            "The fusion table with one row per participant and session and one column per feature, in alphabetical order.",
+            [outputs["features"]],
+            Columns={
+                "participant_id": "Person, as in participants.tsv",
+                "session_id": "Session of the scan; n/a when the dataset has none or the value spans sessions",
+                "<modality> <measure> <region>": "One feature; n/a where it is missing",
+            },
+            Units={
+                f"{m} {k}": u
+                for m, k, u in zip(units["modality"], units["measure"], units["unit"], strict=True)
+            },
+        ),
+        outputs["wide_json"],
+    )

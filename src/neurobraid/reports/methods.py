@@ -30,6 +30,11 @@ REFERENCES = {
     "fdr": "Benjamini Y, Hochberg Y (1995). Controlling the false discovery rate. J R Stat Soc B 57:289–300.",
     "denoise": "Wang HT et al. (2024). Continuous evaluation of denoising strategies in resting-state fMRI connectivity. "
     "PLoS Comput Biol 20:e1011942.",
+    "moran": "Wagner HH, Dray S (2015). Generating spatially constrained null models for irregularly spaced data using Moran "
+    "spectral randomization methods. Methods Ecol Evol 6:1169–1178.",
+    "nulls": "Markello RD, Misic B (2021). Comparing spatial null models for brain maps. NeuroImage 236:118052.",
+    "freedman": "Freedman D, Lane D (1983). A nonstochastic interpretation of reported significance levels. "
+    "J Bus Econ Stat 1:292–298.",
     "nadeau": "Nadeau C, Bengio Y (2003). Inference for the generalization error. Machine Learning 52:239–281.",
     "varoquaux": "Varoquaux G (2018). Cross-validation failure: small sample sizes lead to large error bars. "
     "NeuroImage 180:68–77.",
@@ -153,6 +158,8 @@ def paragraphs(settings: Mapping, facts: Mapping) -> tuple[list[tuple[str, str]]
         out.append(("Functional connectivity", _connectivity(settings, facts, cite)))
     if counts.get("pet"):
         out.append(("PET", _pet(settings, facts, cite)))
+    if facts.get("coupling"):
+        out.append(("Coupling of function and molecules", _coupling(settings, facts, cite)))
     if facts.get("models"):
         out.append(("Prediction", _prediction(facts, cite)))
     return out, [REFERENCES[key] for key in used]
@@ -398,6 +405,24 @@ def _planned(settings) -> dict:
         "WindowMin": window if window != "auto" else None,
         "WindowSource": "config",
     }
+
+
+def _coupling(settings, facts, cite) -> str:
+    with_covariates = sorted({c for pair in facts["coupling"] for c in pair.get("Covariates") or []})
+    text = (
+        "Function and binding or metabolism were compared by region. Mean maps, and the maps of each participant, were correlated over "
+        f"regions and judged against {get(settings, 'fusion.coupling.surrogates', 999)} surrogates of the same smoothness "
+        f"({cite('moran', 'Moran spectral randomisation')}), because {cite('nulls', 'tests that take regions for independent')} "
+        "find far too much."
+    )
+    if any(pair.get("AcrossPeople") for pair in facts["coupling"]):
+        count = get(settings, "fusion.coupling.permutations", 999)
+        without = f", without {words(with_covariates)}" if with_covariates else ""
+        text += (
+            f" Across participants the two were correlated in each region{without}; p were corrected over regions by {count} "
+            f"{cite('freedman', 'permutations of the residuals')}."
+        )
+    return text
 
 
 def _prediction(facts, cite) -> str:

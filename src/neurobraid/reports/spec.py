@@ -43,6 +43,7 @@ STUDY = (
         "Multimodal features",
         "One row per participant, region and measure: what each modality has for whom.",
     ),
+    ("coupling", "Coupling of function and molecules", ""),
     ("prediction", "Prediction", ""),
     (
         "methods",

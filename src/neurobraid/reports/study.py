@@ -22,6 +22,7 @@ from neurobraid.reports import (
     spec,
     strategies,
 )
+from neurobraid.reports.coupling import add_coupling
 from neurobraid.reports.gather import (
     LABELS,
     NOT_QUALITY,
@@ -983,6 +984,10 @@ class _Study:
                 block = Table(heads, more, caption, numeric=numeric, compact=True)
                 section.add(Fold(f"{len(more)} further measures of PET, atlas {atlas}", [block]))
 
+    def coupling(self, section):
+        """How function goes with binding or metabolism."""
+        add_coupling(self, section)
+
     # -------------------------------------------------------------- prediction
 
     def _main_set(self, model):
@@ -1235,6 +1240,12 @@ class _Study:
             "curves": [read_json(p) for p in self.inputs.all("tacs_json")],
             "input": [read_json(p) for p in self.inputs.all("inputfunction_json")],
             "models": self.models,
+            "coupling": [
+                pair
+                for path in self.inputs.all("coupling")
+                for pair in read_json(path)["Pairs"]
+                if pair["Participants"]
+            ],
             "preprocessing": self.preprocessing,
         }
 

@@ -205,7 +205,7 @@ def test_written_with_schema_and_twice_the_same(tmp_path):
     structure = [anat(tmp_path, "sub-01", [1.0, 2.0, 3.0, 4.0])]
     digests = []
     for turn in ("a", "b"):
-        names = ("features", "schema", "availability", "availability_json")
+        names = ("features", "schema", "wide", "wide_json", "availability", "availability_json")
         outputs = {n: tmp_path / turn / n for n in names}
         write_fusion(tmp_path / "atlas.tsv", ["sub-01", "sub-02"], outputs, structure=structure)
         digests.append([outputs[n].read_bytes() for n in names])
