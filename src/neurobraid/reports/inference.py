@@ -124,7 +124,7 @@ def clusters_table(clusters, task: str, name: str, content: Mapping) -> Table | 
     )
 
 
-def show(section, inputs: Inputs, task: str, name: str) -> None:
+def show(section, inputs: Inputs, task: str, name: str, design: str | None = None) -> None:
     """Add the comparison of methods to a section; nothing where it was not made.
 
     Parameters
@@ -134,15 +134,21 @@ def show(section, inputs: Inputs, task: str, name: str) -> None:
         Kinds ``inference_methods``, ``inference_clusters``, ``inference``.
     task, name : str
         Task and contrast.
+    design : str, optional
+        Group design that the contrast belongs to; the kinds then begin with ``design_``.
     """
-    methods = table(inputs.find("inference_methods", task=task, contrast=name))
+    which = {"task": task, "contrast": name} | ({"model": design} if design else {})
+    start = "design_" if design else ""
+    methods = table(inputs.find(f"{start}inference_methods", **which))
     if methods is None or not len(methods):
         return
-    content = json_of(inputs.find("inference", task=task, contrast=name))
+    content = json_of(inputs.find(f"{start}inference", **which))
     section.add(methods_table(methods, task, name, content))
+    if content.get("EstimatorNote"):
+        section.add(Note(f"Table above: {content['EstimatorNote']}."))
     if content.get("Note"):
         section.add(Note(f"{content['Note']}.", "warn"))
-    clusters = table(inputs.find("inference_clusters", task=task, contrast=name))
+    clusters = table(inputs.find(f"{start}inference_clusters", **which))
     found = None if clusters is None else clusters_table(clusters, task, name, content)
     if found is not None:
         section.add(Fold(f"Clusters of contrast {name} with the probability each method gives them", [found]))

@@ -839,6 +839,7 @@ class _Study:
                     f"{number(float(np.nanmax(z.data)), 1)}. Underlay: MNI152 template; slice positions in mm.",
                 )
             )
+            inference.show(section, self.inputs, task, contrast, design)
             if note.get("Missing"):
                 text = "; ".join(f"{row['participant_id']}: {row['reason']}" for row in note["Missing"])
                 section.add(Note(f"Not in design {design}: {text}.", "missing"))
