@@ -414,6 +414,17 @@ rule report_study:
             for task, node in DESIGNS
             for _, name, _ in STATS_MODELS[task].tests(node)
         ],
+        design_clusters=[
+            place(DESIGN_CLUSTERS, task=task, design=node["Name"], contrast=name)
+            for task, node in DESIGNS
+            for _, name, _ in STATS_MODELS[task].tests(node)
+        ],
+        design_tables=[
+            place(
+                f"{DESIGN_FILE}_desc-group_design.tsv", task=task, design=node["Name"]
+            )
+            for task, node in DESIGNS
+        ],
         clusters=[
             f"<derivatives>/group/task-{task}_contrast-{contrast}_desc-clusters_table.tsv"
             for task in group_tasks()

@@ -390,9 +390,9 @@ def infer(
         "TrueDiscoveriesMethod": "all-resolution inference: Simes' inequality with Hommel's value (Rosenblatt et al. 2018)",
     }  # fmt: skip
     if null is not None:
-        least = (2 if null.settings["Complete"] and model.kind == "t" and model.needs_flips else 1) / (
-            len(null.index) + 1
-        )
+        # all signs flipped at once give the same |t| and the same F
+        mirrored = null.settings["Complete"] and model.needs_flips
+        least = (2 if mirrored else 1) / (len(null.index) + 1)
         summary |= {
             "Permutation": null.settings | {
                 "Scheme": "sign flips" if model.needs_flips else "permutation of residuals (Freedman-Lane)",

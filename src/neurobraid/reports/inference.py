@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from neurobraid.reports.gather import Inputs, json_of, table
@@ -40,6 +41,17 @@ def _cell(value, digits):
     return f"< {10**-digits:g}" if digits == 3 and 0 < value < 10**-digits else number(float(value), digits)
 
 
+def _height(value, unit):
+    """Threshold with its unit: whole numbers without decimals, large ones in powers of ten."""
+    if value != value:
+        return ""
+    if abs(value) >= 1e6:
+        power = math.floor(math.log10(abs(value)))
+        raised = str(power).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+        return f"{number(value / 10**power, 2)} × 10{raised} {unit}"
+    return f"{number(int(value) if float(value).is_integer() else value, 2)} {unit}".replace(" x ", " × ")
+
+
 def _rows(frame, columns):
     return [[_cell(line[c], columns[c][1]) for c in columns] for line in frame.to_dict("records")]
 
@@ -65,8 +77,7 @@ def methods_table(methods, task: str, name: str, content: Mapping) -> Table:
     heads += ["by permutation"] if by_permutation else []
     rows = []
     for line in methods.to_dict("records"):
-        height = line["threshold"]
-        shown = "" if height != height else f"{number(height, 2)} {line['unit']}"
+        shown = _height(line["threshold"], line["unit"])
         row = [Cell(NAMES.get(line["method"], line["method"]), note=line["controls"]), shown]
         if line["method"] == "allvoxels":
             row += ["", "", ""]

@@ -118,3 +118,27 @@ def test_an_f_test_of_the_mean_flips_signs(study):
     content = read_json(outputs.summary)
     assert content["Statistic"] == "F" and content["Permutation"]["Scheme"] == "sign flips"
     assert read_tsv(outputs.methods).set_index("method").loc["maxt", "voxels_positive"] > 600
+
+
+def test_the_smallest_p_of_all_sign_flips_counts_the_mirrored_data(study):
+    paths, design, rows = designinference.tested(NODE, "any", study)
+    keep = [0, 3, 5, 8, 11, 13]
+    model, effect, mask, affine = inference.read_group(
+        [paths[k] for k in keep], design.matrix.to_numpy()[keep], rows
+    )
+    null = inference.permutation.null(
+        model,
+        inference.exchange(6, permute=False, flip=True),
+        0,
+        100,
+        tests=inference._tests(model, mask, 0.001),
+    )
+    _, _, _, summary = inference.infer(model, effect, mask, affine, null=null)
+    assert summary["Permutation"]["Complete"] and len(null.index) == 63
+    assert summary["Permutation"]["SmallestP"] == 2 / 64
+    assert (
+        inference.permutation.corrected(
+            np.abs(inference.permutation.statistic(model)).max(), null.values["peak"]
+        )
+        >= 2 / 64
+    )
