@@ -172,6 +172,18 @@ def test_models_of_every_kind_plan_and_follow_bids(tmp_path):
         f"task-motor_{space}_model-ages_contrast-leftBoth_stat-F_statmap.nii.gz",
     } <= names
     assert not any("contrast-leftVsRightAge" in name for name in names), "the edge passes left alone"
+    assert not any("_model-ages" in name and "inference" in name for name in names), "no permutations, no job"
+    config["activation"]["inference"] = {"permutations": 20, "permutations_per_job": 8}
+    (tmp_path / "rich.yaml").write_text(yaml.safe_dump(config))
+    files = outputs(tmp_path / "study", "--configfile", tmp_path / "rich.yaml")
+    names = {Path(path).name for path in files if path.startswith("results/derivatives/group/")}
+    assert {
+        f"task-motor_{space}_model-ages_contrast-leftBoth_stat-logptfce_desc-inference_statmap.nii.gz",
+        "task-motor_model-ages_contrast-leftAge_desc-inference_methods.tsv",
+    } <= names
+    assert sum("model-ages" in name and "_desc-null" in name and name.endswith(".tsv") for name in names) == 6
+    for name in names:
+        assert name_problems(name) == [] or not name.startswith("task-"), name
 
 
 def test_a_stats_model_plans_as_its_short_form(tmp_path):

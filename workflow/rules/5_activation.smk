@@ -71,6 +71,26 @@ DESIGN_FILE = "<derivatives>/group/task-{task}_model-{design}"
 DESIGN_MAP = f"<derivatives>/group/task-{{task}}_space-{MNI}_model-{{design}}_contrast-{{contrast}}_stat-{{stat}}_statmap.nii.gz"
 DESIGN_NOTE = f"<derivatives>/group/task-{{task}}_space-{MNI}_model-{{design}}_contrast-{{contrast}}_statmap.json"
 DESIGN_CLUSTERS = f"{DESIGN_FILE}_contrast-{{contrast}}_desc-clusters_table.tsv"
+DESIGN_NULL = f"<derivatives>/group/task-{{task}}_space-{MNI}_model-{{design}}_contrast-{{contrast}}_stat-count_desc-null{{part}}_statmap.nii.gz"
+DESIGN_INFERENCE_MAP = f"<derivatives>/group/task-{{task}}_space-{MNI}_model-{{design}}_contrast-{{contrast}}_stat-{{stat}}_desc-inference_statmap.nii.gz"
+DESIGN_INFERENCE_NOTE = f"<derivatives>/group/task-{{task}}_space-{MNI}_model-{{design}}_contrast-{{contrast}}_desc-inference_statmap.json"
+DESIGN_INFERENCE = f"{DESIGN_FILE}_contrast-{{contrast}}_desc-inference"
+# tests of the designs by full name: the maps, and the node's own name of the contrast
+DESIGN_TESTS = {
+    task: {
+        node["Name"]: {
+            name: {
+                "maps": PERSON_MAPS[task][effect],
+                "node": node,
+                "contrast": contrast,
+            }
+            for effect, contrast, name in STATS_MODELS[task].applied(node)
+        }
+        for owner, node in DESIGNS
+        if owner == task
+    }
+    for task, _ in DESIGNS
+}
 GROUP_TABLE = "<derivatives>/group/task-{task}_atlas-{atlas}_stat-effect_bold"
 PERSON_TABLES = {
     task: {
@@ -510,6 +530,105 @@ for TASK, NODE in DESIGNS:
             "../../scripts/activation_design.py"
 
 
+rule activation_design_permutation:
+    """Compute one part of the permutations of a contrast of a group design: largest statistics, TFCE, cluster extent and mass."""
+    input:
+        effect=lookup(dpath="{task}/{design}/{contrast}/maps", within=DESIGN_TESTS),
+        participants=(
+            ["<raw>/participants.tsv"]
+            if BUILTIN or os.path.exists(f"{RAW}/participants.tsv")
+            else []
+        ),
+    output:
+        null=temp(
+            f"{DESIGN_FILE}_contrast-{{contrast}}_desc-null{{part}}_permutations.tsv"
+        ),
+        reached=temp(DESIGN_NULL),
+        sidecar=temp(
+            f"{DESIGN_FILE}_contrast-{{contrast}}_desc-null{{part}}_permutations.json"
+        ),
+    log:
+        "logs/activation_design_permutation/task-{task}_model-{design}_contrast-{contrast}_part-{part}.log",
+    benchmark:
+        "logs/benchmarks/activation_design_permutation/task-{task}_model-{design}_contrast-{contrast}_part-{part}.tsv"
+    wildcard_constraints:
+        part=r"\d+",
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(800, 60),
+        runtime=120,
+    params:
+        test=lookup(dpath="{task}/{design}/{contrast}", within=DESIGN_TESTS),
+        settings=lookup(dpath="activation/inference", within=config),
+        code=code_digest("activation"),
+    script:
+        "../../scripts/activation_design_permutation.py"
+
+
+rule activation_design_inference:
+    """Hold one map of a group design against every way to control error, side by side, with bounds on what must be true."""
+    input:
+        effect=lookup(dpath="{task}/{design}/{contrast}/maps", within=DESIGN_TESTS),
+        participants=(
+            ["<raw>/participants.tsv"]
+            if BUILTIN or os.path.exists(f"{RAW}/participants.tsv")
+            else []
+        ),
+        null=collect(
+            f"{DESIGN_FILE}_contrast-{{contrast}}_desc-null{{part}}_permutations.tsv",
+            part=NULL_PARTS,
+            allow_missing=True,
+        ),
+        reached=collect(
+            DESIGN_NULL,
+            part=NULL_PARTS,
+            allow_missing=True,
+        ),
+        notes=collect(
+            f"{DESIGN_FILE}_contrast-{{contrast}}_desc-null{{part}}_permutations.json",
+            part=NULL_PARTS,
+            allow_missing=True,
+        ),
+        atlas_image=place(f"{ATLAS_FILE}.nii.gz", atlas=ATLASES[0]),
+        atlas_table=place(f"{ATLAS_FILE}.tsv", atlas=ATLASES[0]),
+    output:
+        maps=collect(
+            DESIGN_INFERENCE_MAP,
+            stat=INFERENCE_MAPS,
+            allow_missing=True,
+        ),
+        sidecar=DESIGN_INFERENCE_NOTE,
+        methods=f"{DESIGN_INFERENCE}_methods.tsv",
+        clusters=f"{DESIGN_INFERENCE}_clusters.tsv",
+        summary=f"{DESIGN_INFERENCE}_summary.json",
+    log:
+        "logs/activation_design_inference/task-{task}_model-{design}_contrast-{contrast}.log",
+    benchmark:
+        "logs/benchmarks/activation_design_inference/task-{task}_model-{design}_contrast-{contrast}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(800, 60),
+        runtime=30,
+    params:
+        test=lookup(dpath="{task}/{design}/{contrast}", within=DESIGN_TESTS),
+        settings={
+            **{
+                key: config["activation"]["group"][key]
+                for key in ("alpha", "cluster_voxels", "min_participants")
+            },
+            **{
+                key: INFERENCE[key] for key in ("cluster_forming_p", "units", "blocks")
+            },
+        },
+        code=code_digest("activation"),
+    script:
+        "../../scripts/activation_design_inference.py"
+
+
 rule activation_group:
     """Test one contrast over participants: maps, thresholds, clusters."""
     input:
@@ -600,4 +719,15 @@ rule activation:
                 design=node["Name"],
             )
             for task, node in DESIGNS
+        ],
+        [
+            place(
+                f"{DESIGN_INFERENCE}_summary.json",
+                task=task,
+                design=node["Name"],
+                contrast=name,
+            )
+            for task, node in DESIGNS
+            for name in DESIGN_TESTS[task][node["Name"]]
+            if NULL_PARTS
         ],

@@ -333,6 +333,24 @@ rule report_study:
             )
         },
         **{
+            f"design_{kind}": [
+                place(
+                    f"{DESIGN_INFERENCE}_{ending}",
+                    task=task,
+                    design=node["Name"],
+                    contrast=name,
+                )
+                for task, node in DESIGNS
+                for name in DESIGN_TESTS[task][node["Name"]]
+                if NULL_PARTS
+            ]
+            for kind, ending in (
+                ("inference_methods", "methods.tsv"),
+                ("inference_clusters", "clusters.tsv"),
+                ("inference", "summary.json"),
+            )
+        },
+        **{
             kind: [
                 f"<derivatives>/group/task-{task}_atlas-{atlas}_desc-{what}_table.tsv"
                 for task in REST_TASKS
@@ -395,6 +413,17 @@ rule report_study:
             place(DESIGN_NOTE, task=task, design=node["Name"], contrast=name)
             for task, node in DESIGNS
             for _, name, _ in STATS_MODELS[task].tests(node)
+        ],
+        design_clusters=[
+            place(DESIGN_CLUSTERS, task=task, design=node["Name"], contrast=name)
+            for task, node in DESIGNS
+            for _, name, _ in STATS_MODELS[task].tests(node)
+        ],
+        design_tables=[
+            place(
+                f"{DESIGN_FILE}_desc-group_design.tsv", task=task, design=node["Name"]
+            )
+            for task, node in DESIGNS
         ],
         clusters=[
             f"<derivatives>/group/task-{task}_contrast-{contrast}_desc-clusters_table.tsv"

@@ -390,9 +390,9 @@ def infer(
         "TrueDiscoveriesMethod": "all-resolution inference: Simes' inequality with Hommel's value (Rosenblatt et al. 2018)",
     }  # fmt: skip
     if null is not None:
-        least = (2 if null.settings["Complete"] and model.kind == "t" and model.needs_flips else 1) / (
-            len(null.index) + 1
-        )
+        # all signs flipped at once give the same |t| and the same F
+        mirrored = null.settings["Complete"] and model.needs_flips
+        least = (2 if mirrored else 1) / (len(null.index) + 1)
         summary |= {
             "Permutation": null.settings | {
                 "Scheme": "sign flips" if model.needs_flips else "permutation of residuals (Freedman-Lane)",
@@ -447,6 +447,7 @@ def run(
     blocks="",
     design=None,
     contrast=None,
+    record=None,
 ):
     """Apply every method to one contrast and write maps, tables and summary.
 
@@ -466,6 +467,8 @@ def run(
         What the permutations kept together, for the record.
     design, contrast
         See `read_group`.
+    record : dict, optional
+        Further fields of the summary.
     """
     paths = list(inputs.effect)
     note = "Inference on one contrast, every method on the same map; tests are two-sided."
@@ -498,7 +501,16 @@ def run(
     write_tsv(table[[*CLUSTER_COLUMNS, *EXTRA_COLUMNS]], outputs.clusters)
     people = participants_of(paths)
     kept = {"ExchangeUnits": units or None, "ExchangeBlocks": blocks or None} if parts else {}
-    content = sidecar(note, paths, Contrast=name, Status="available", Participants=people, **kept, **summary)
+    content = sidecar(
+        note,
+        paths,
+        Contrast=name,
+        Status="available",
+        Participants=people,
+        **kept,
+        **summary,
+        **(record or {}),
+    )
     write_json(content, outputs.summary)
     units = {key: UNITS[key] for key in [*maps, "background"]}
     write_json(sidecar(note, paths, Contrast=name, Units=units, Alpha=alpha), outputs.sidecar)

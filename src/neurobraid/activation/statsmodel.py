@@ -176,6 +176,14 @@ class Plan:
             for c in contrasts_of(node)
         ]
 
+    def applied(self, node):
+        """As `tests`: contrast of participants, the node's own contrast, full name of the two together."""
+        return [
+            (name, c["name"], joined(name, c["name"]))
+            for name in self.design_contrasts(node)
+            for c in contrasts_of(node)
+        ]
+
     def sessions_needed(self, name):
         """Weights by session of a contrast of participants; empty for one of the run."""
         found = [b["weights"] for b in self.between for run in self.t_names if joined(run, b["name"]) == name]

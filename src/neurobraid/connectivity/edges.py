@@ -13,38 +13,15 @@ from neurobraid.errors import InputError
 from neurobraid.files import read_json, read_tsv, write_json, write_tsv
 from neurobraid.jobs import log
 from neurobraid.provenance import sidecar
+from neurobraid.stats import permutation
+from neurobraid.stats.exchange import exchange
+from neurobraid.stats.graph import clusters, network
 
 MIN_PEOPLE = 3
 
 
-def permute(size, count, *, blocks=None, seed=0):
-    """Orders of people for permutations: within blocks only.
-
-    Parameters
-    ----------
-    size : int
-        People.
-    count : int
-    blocks : sequence, optional
-        Label of everybody (site, family): people are exchanged within their block.
-    seed : int
-
-    Yields
-    ------
-    numpy.ndarray of int, (size,)
-    """
-    rng = np.random.default_rng(seed)
-    labels = np.zeros(size, int) if blocks is None else np.unique(np.asarray(blocks), return_inverse=True)[1]
-    groups = [np.flatnonzero(labels == k) for k in range(labels.max() + 1)]
-    for _ in range(count):
-        order = np.arange(size)
-        for group in groups:
-            order[group] = rng.permutation(group)
-        yield order
-
-
 def fit(z, variable, nuisance):
-    """T of one variable at every edge, given nuisance variables.
+    """Linear model of one variable at every edge, given nuisance variables.
 
     Parameters
     ----------
@@ -56,20 +33,14 @@ def fit(z, variable, nuisance):
 
     Returns
     -------
-    effect, t : numpy.ndarray, (E,)
+    effect : numpy.ndarray, (E,)
         Change of z per unit of the variable.
-    dof : int
+    model : neurobraid.stats.permutation.Model
+        Its `statistic` is t of the variable.
     """
-    basis = np.linalg.qr(nuisance)[0]
-    x = variable - basis @ (basis.T @ variable)
-    y = z - basis @ (basis.T @ z)
-    square = x @ x
-    effect = x @ y / square
-    dof = len(z) - nuisance.shape[1] - 1
-    rest = ((y - np.outer(x, effect)) ** 2).sum(0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        t = effect / np.sqrt(rest / dof / square)
-    return effect, t, dof
+    matrix = np.column_stack([variable, nuisance])
+    contrast = np.eye(matrix.shape[1])[0]
+    return np.linalg.pinv(matrix)[0] @ z, permutation.prepare(z, matrix, contrast)
 
 
 def design(participants, people, variable, covariates):
@@ -147,42 +118,6 @@ def design(participants, people, variable, covariates):
     return x, nuisance, rows.tolist(), words
 
 
-def components(t, size, threshold):
-    """Connected parts of the network of edges beyond a threshold, of either sign apart.
-
-    Parameters
-    ----------
-    t : numpy.ndarray, (E,)
-    size : int
-        Regions.
-    threshold : float
-
-    Returns
-    -------
-    labels : numpy.ndarray of int, (E,)
-        0: not beyond; the sign of the label is that of the effect.
-    sizes : dict of int to int
-        Edges of each part.
-    """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    rows, columns = np.triu_indices(size, 1)
-    labels, sizes, number = np.zeros(len(t), int), {}, 0
-    for sign in (1, -1):
-        beyond = np.flatnonzero(sign * np.nan_to_num(t) > threshold)
-        if not len(beyond):
-            continue
-        graph = coo_array((np.ones(len(beyond)), (rows[beyond], columns[beyond])), shape=(size, size))
-        part = connected_components(graph, directed=False)[1][rows[beyond]]
-        for which in np.unique(part):
-            number += 1
-            mine = beyond[part == which]
-            labels[mine] = sign * number
-            sizes[sign * number] = len(mine)
-    return labels, sizes
-
-
 def compare(z, x, nuisance, size, *, blocks=None, permutations=999, threshold=3.1, seed=0):
     r"""Test one variable at every edge.
 
@@ -195,53 +130,61 @@ def compare(z, x, nuisance, size, *, blocks=None, permutations=999, threshold=3.
     size : int
         Regions.
     blocks : sequence, optional
-        See `permute`.
+        Label of everybody (site, family): people change places within their block only.
     permutations : int
-        0: no network-based statistic.
+        0: no family-wise p.
     threshold : float
-        On \\|t\\|, for the network-based statistic (Zalesky et al. 2010, NeuroImage 53:1197).
+        On \\|t\\|, for the network-based statistic (Zalesky et al. 2010, NeuroImage 53:1197). It may lie below the height of
+        p = .001 that is asked of clusters of voxels: a component is claimed as a whole, and its size needs no smoothness.
     seed : int
 
     Returns
     -------
     table : pandas.DataFrame
-        Edge by edge: ``effect`` (z per unit), ``t``, ``p``, ``p_fdr``, ``p_max`` (family-wise by the largest \\|t\\|), ``component``,
-        ``component_edges``, ``p_component``.
+        Edge by edge: ``effect`` (z per unit), ``t``, ``p``, ``p_fdr``, ``component`` (its number with the sign of the effect,
+        0: below the threshold), ``component_edges``, ``p_max`` (family-wise by the largest \\|t\\|), ``p_component`` (by the
+        number of edges), ``component_mass`` (sum of \\|t\\| above the threshold), ``p_component_mass``.
     info : dict
-        ``DegreesOfFreedom``, ``EdgesTested``.
-    """
-    from scipy import stats
+        ``DegreesOfFreedom``, ``EdgesTested``, and with permutations ``Permutation``: settings of
+        `neurobraid.stats.permutation`.
 
+    Raises
+    ------
+    InputError
+        No edge that everybody has; columns that cannot be told apart; nobody to change places with.
+    """
     tested = np.isfinite(z).all(0)
     if not tested.any():
         raise InputError(
             "matrices", "edges that everybody has", 0, "1 or more", "leave out people with little coverage"
         )
-    effect, t = np.full(z.shape[1], np.nan), np.full(z.shape[1], np.nan)
-    effect[tested], t[tested], dof = fit(z[:, tested], x, nuisance)
-    p = 2 * stats.t.sf(np.abs(t), dof)
-    labels, sizes = components(t, size, threshold)
-    table = pd.DataFrame({"effect": effect, "t": t, "p": p, "p_fdr": false_discovery(p)})
-    table["component"] = labels
-    table["component_edges"] = [sizes.get(k, 0) for k in labels]
-    table["p_max"], table["p_component"] = np.nan, np.nan
+    effect, model = fit(z[:, tested], x, nuisance)
+    t = permutation.statistic(model)
+    p = permutation.tail(t, model)
+    parts = network(size, tested)
+    number, edges, masses = clusters(t, parts, threshold)
+    inside = number > 0
+    own = number[inside] - 1
+    found = pd.DataFrame({"effect": effect, "t": t, "p": p, "p_fdr": false_discovery(p)})
+    found["component"] = np.where(t < 0, -number, number)
+    found["component_edges"] = np.append(0, edges)[number]
+    for name in ("p_max", "p_component", "component_mass", "p_component_mass"):
+        found[name] = np.nan
+    found.loc[inside, "component_mass"] = masses[own]
+    info = {"DegreesOfFreedom": model.dof, "EdgesTested": int(tested.sum())}
     if permutations:
-        # Freedman and Lane 1983: residuals of the nuisance model change places, the fitted nuisance stays
-        basis = np.linalg.qr(nuisance)[0]
-        fitted = basis @ (basis.T @ z[:, tested])
-        rest = z[:, tested] - fitted
-        largest, tops = np.empty(permutations), np.empty(permutations)
-        full = np.full(z.shape[1], np.nan)
-        for k, order in enumerate(permute(len(z), permutations, blocks=blocks, seed=seed)):
-            full[tested] = fit(fitted + rest[order], x, nuisance)[1]
-            largest[k] = np.nanmax(np.abs(full))
-            tops[k] = max(components(full, size, threshold)[1].values(), default=0)
-        ordered = np.sort(largest)
-        beaten = permutations - np.searchsorted(ordered, np.abs(t[tested]) - 1e-9)
-        table.loc[tested, "p_max"] = (1 + beaten) / (1 + permutations)
-        for label, edges in sizes.items():
-            table.loc[labels == label, "p_component"] = (1 + (tops >= edges).sum()) / (1 + permutations)
-    return table, {"DegreesOfFreedom": int(dof), "EdgesTested": int(tested.sum())}
+        null = permutation.null(
+            model, exchange(len(z), blocks=blocks), seed, permutations,
+            tests=permutation.Tests(parts, threshold),
+        )  # fmt: skip
+        found["p_max"] = permutation.corrected(t, null.values["peak"])
+        found.loc[inside, "p_component"] = permutation.corrected(edges, null.values["extent"])[own]
+        found.loc[inside, "p_component_mass"] = permutation.corrected(masses, null.values["mass"])[own]
+        info["Permutation"] = null.settings
+    table = found.set_index(np.flatnonzero(tested)).reindex(range(len(tested)))
+    for name in ("component", "component_edges"):
+        table[name] = table[name].fillna(0).astype(int)
+    return table, info
 
 
 def run(inputs, outputs, *, record, measure="pearsoncorrelation"):
@@ -293,8 +236,11 @@ def run(inputs, outputs, *, record, measure="pearsoncorrelation"):
     found.insert(1, "node2", second)
     write_tsv(found, outputs.table, float_format="%.6g")
     content = sidecar(
-        "A linear model at every edge of the participants' matrices. p: two-sided, uncorrected; p_fdr: Benjamini-Hochberg; p_max and "
-        "p_component: family-wise, by permutation of residuals within blocks (Freedman and Lane 1983).",
+        "A linear model at every edge of the participants' matrices. p: two-sided, uncorrected; p_fdr: Benjamini-Hochberg; p_max (the "
+        "edge's |t|), p_component (edges of its component) and p_component_mass (sum of |t| above the threshold): family-wise, by "
+        "permutation of residuals within blocks (Freedman and Lane 1983). Components are the network-based statistic, of either sign "
+        "apart; their threshold may be lower than p = .001, the limit for clusters of voxels, because a component is claimed as a "
+        "whole and its null comes from the permutations alone, not from random field theory.",
         [*inputs.matrices, inputs.participants], Measure=measure, Variable=record["variable"], Positive=words, Covariates=covariates,
         Block=record.get("block") or "none", Permutations=record["permutations"], ComponentThresholdT=record["threshold_t"],
         Seed=record["seed"], NumberOfParticipants=len(rows), LeftOut=[p for k, p in enumerate(who) if k not in set(rows)], **info,

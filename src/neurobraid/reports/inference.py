@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from neurobraid.reports.gather import Inputs, json_of, table
@@ -40,6 +41,17 @@ def _cell(value, digits):
     return f"< {10**-digits:g}" if digits == 3 and 0 < value < 10**-digits else number(float(value), digits)
 
 
+def _height(value, unit):
+    """Threshold with its unit: whole numbers without decimals, large ones in powers of ten."""
+    if value != value:
+        return ""
+    if abs(value) >= 1e6:
+        power = math.floor(math.log10(abs(value)))
+        raised = str(power).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+        return f"{number(value / 10**power, 2)} × 10{raised} {unit}"
+    return f"{number(int(value) if float(value).is_integer() else value, 2)} {unit}".replace(" x ", " × ")
+
+
 def _rows(frame, columns):
     return [[_cell(line[c], columns[c][1]) for c in columns] for line in frame.to_dict("records")]
 
@@ -65,8 +77,7 @@ def methods_table(methods, task: str, name: str, content: Mapping) -> Table:
     heads += ["by permutation"] if by_permutation else []
     rows = []
     for line in methods.to_dict("records"):
-        height = line["threshold"]
-        shown = "" if height != height else f"{number(height, 2)} {line['unit']}"
+        shown = _height(line["threshold"], line["unit"])
         row = [Cell(NAMES.get(line["method"], line["method"]), note=line["controls"]), shown]
         if line["method"] == "allvoxels":
             row += ["", "", ""]
@@ -124,7 +135,7 @@ def clusters_table(clusters, task: str, name: str, content: Mapping) -> Table | 
     )
 
 
-def show(section, inputs: Inputs, task: str, name: str) -> None:
+def show(section, inputs: Inputs, task: str, name: str, design: str | None = None) -> None:
     """Add the comparison of methods to a section; nothing where it was not made.
 
     Parameters
@@ -134,15 +145,21 @@ def show(section, inputs: Inputs, task: str, name: str) -> None:
         Kinds ``inference_methods``, ``inference_clusters``, ``inference``.
     task, name : str
         Task and contrast.
+    design : str, optional
+        Group design that the contrast belongs to; the kinds then begin with ``design_``.
     """
-    methods = table(inputs.find("inference_methods", task=task, contrast=name))
+    which = {"task": task, "contrast": name} | ({"model": design} if design else {})
+    start = "design_" if design else ""
+    methods = table(inputs.find(f"{start}inference_methods", **which))
     if methods is None or not len(methods):
         return
-    content = json_of(inputs.find("inference", task=task, contrast=name))
+    content = json_of(inputs.find(f"{start}inference", **which))
     section.add(methods_table(methods, task, name, content))
+    if content.get("EstimatorNote"):
+        section.add(Note(f"Table above: {content['EstimatorNote']}."))
     if content.get("Note"):
         section.add(Note(f"{content['Note']}.", "warn"))
-    clusters = table(inputs.find("inference_clusters", task=task, contrast=name))
+    clusters = table(inputs.find(f"{start}inference_clusters", **which))
     found = None if clusters is None else clusters_table(clusters, task, name, content)
     if found is not None:
         section.add(Fold(f"Clusters of contrast {name} with the probability each method gives them", [found]))

@@ -104,6 +104,12 @@ def _places(path):
     )
 
 
+def _by_mass(row):
+    """P of a component by its mass, where the table has it."""
+    mass = row.get("p_component_mass", np.nan)
+    return f", by mass {number(mass, 3)}" if mass == mass else ""
+
+
 def _edges(inputs, gallery, path):
     labels, stem, where = _places(path)
     name = entities_of(path).get("contrast", "")
@@ -133,16 +139,26 @@ def _edges(inputs, gallery, path):
         ),
     ]  # fmt: skip
     parts = found[found["component"] != 0].drop_duplicates("component")
+    made = note.get("Permutation", {})
     sizes = [
-        f"{int(row['component_edges'])} edges (p = {number(row['p_component'], 3)})"
+        f"{number(int(row['component_edges']))} edge{'s' if row['component_edges'] > 1 else ''}"
+        + (f" (p = {number(row['p_component'], 3)}{_by_mass(row)})" if made else "")
         for row in parts.sort_values("component_edges", ascending=False).head(5).to_dict("records")
     ]
     if sizes:
-        out.append(Note(
-            f"Largest connected components of edges with |t| > {number(float(note.get('ComponentThresholdT', 0)), 1)}: {'; '.join(sizes)}; p is "
-            f"family-wise, from {note.get('Permutations', 0)} permutations (within blocks: {note.get('Block', 'none')}). A component is "
-            "significant as a whole; its single edges are not.",
-        ))  # fmt: skip
+        block = note.get("Block", "none")
+        within = "" if block == "none" else f" within {block}"
+        everything = ", all there are" if made.get("Complete") else ""
+        how = (
+            f"; p is family-wise, from {number(made.get('Permutations'))} permutations{within}{everything}. A component is significant as "
+            "a whole; its single edges are not."
+            if made
+            else "; without permutations they have no p (connectivity.edges, permutations)."
+        )
+        height = number(float(note.get("ComponentThresholdT", 0)), 1)
+        out.append(
+            Note(f"Largest connected components of edges with |t| > {height}: {'; '.join(sizes)}{how}")
+        )
     best = found.reindex(found["p"].sort_values(kind="stable").index).head(LISTED)
     rows = [
         [

@@ -841,9 +841,28 @@ class _Study:
                     f"{number(float(np.nanmax(z.data)), 1)}. Underlay: MNI152 template; slice positions in mm.",
                 )
             )
+            clusters = table(self.inputs.find("design_clusters", task=task, model=design, contrast=contrast))
+            if survives and clusters is not None and len(clusters):
+                section.add(self._cluster_table(clusters, task, contrast, note))
+            inference.show(section, self.inputs, task, contrast, design)
             if note.get("Missing"):
                 text = "; ".join(f"{row['participant_id']}: {row['reason']}" for row in note["Missing"])
                 section.add(Note(f"Not in design {design}: {text}.", "missing"))
+        for path in self.inputs.all("design_tables"):
+            section.add(self._design_table(path))
+
+    @staticmethod
+    def _design_table(path):
+        """The columns of a group design, participant by participant."""
+        names, frame = entities_of(path), table(path)
+        heads = ["Participant", *frame.columns[1:]]
+        rows = [
+            [str(row[0]), *(number(int(v) if float(v).is_integer() else v, 2) for v in row[1:])]
+            for row in frame.itertuples(index=False)
+        ]
+        caption = f"Design {names.get('model')} of task {names.get('task')}, as it was estimated (covariates after centring or scaling)."
+        block = Table(heads, rows, caption, numeric=tuple(heads[1:]), compact=len(rows) > 12)
+        return Fold(f"Columns of design {names.get('model')}, task {names.get('task')}", [block])
 
     def _background(self) -> tuple[Volume, Volume]:
         if not hasattr(self, "_template"):

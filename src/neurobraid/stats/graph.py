@@ -104,6 +104,43 @@ def graph_of_edges(nodes):
     return Graph(start, np.ascontiguousarray(near.ravel(), np.int32))
 
 
+@dataclass(frozen=True)
+class Network:
+    """Edges that touch where they share a node, without the list of neighbours that `graph_of_edges` stores.
+
+    Only `clusters` takes it. Its memory grows with the edges, so it serves atlases of a thousand regions.
+
+    Attributes
+    ----------
+    nodes : int
+    ends : numpy.ndarray of int32, (E, 2)
+        Nodes of every edge; any choice of edges.
+    """
+
+    nodes: int
+    ends: np.ndarray
+
+    def __len__(self):
+        return len(self.ends)
+
+
+def network(nodes, chosen=None):
+    """Network of the edges above the diagonal.
+
+    Parameters
+    ----------
+    nodes : int
+    chosen : numpy.ndarray of bool, (nodes x (nodes - 1) / 2,), optional
+        Edges that take part, in the order of ``numpy.triu_indices(nodes, 1)``.
+
+    Returns
+    -------
+    Network
+    """
+    ends = np.stack(np.triu_indices(nodes, 1), 1).astype(np.int32)
+    return Network(nodes, ends if chosen is None else np.ascontiguousarray(ends[chosen]))
+
+
 @njit(cache=True, nogil=True)
 def _root(join, v):
     while join[v] != v:
@@ -308,13 +345,33 @@ def _clusters(values, sign, threshold, start, near, label, first, stack, sizes, 
     return count
 
 
+@njit(cache=True, nogil=True)
+def _components(values, sign, threshold, nodes, ends, label, first, sizes, masses):
+    """As `_clusters` for edges: nodes join along the edges above the threshold; numbers by the first edge."""
+    join, number = np.arange(nodes), np.zeros(nodes, np.int32)
+    for e in range(len(values)):
+        if sign * values[e] > threshold:
+            join[_root(join, ends[e, 0])] = _root(join, ends[e, 1])
+    count = first
+    for e in range(len(values)):
+        if sign * values[e] > threshold:
+            root = _root(join, ends[e, 0])
+            if number[root] == 0:
+                count += 1
+                number[root] = count
+            label[e] = number[root]
+            sizes[label[e]] += 1
+            masses[label[e]] += sign * values[e] - threshold
+    return count
+
+
 def clusters(values, graph, threshold, *, two_sided=True):
     """Connected elements above a threshold.
 
     Parameters
     ----------
     values : numpy.ndarray, (V,), float64
-    graph : Graph
+    graph : Graph or Network
     threshold : float
         Elements must exceed it; of the other sign, fall below its negative. The signs never share a cluster.
     two_sided : bool
@@ -333,7 +390,10 @@ def clusters(values, graph, threshold, *, two_sided=True):
     sizes, masses = np.zeros(len(values) + 1, np.int64), np.zeros(len(values) + 1)
     count = 0
     for sign in (1.0, -1.0) if two_sided else (1.0,):
-        count = _clusters(
-            values, sign, threshold, graph.start, graph.near, label, count, stack, sizes, masses
-        )
+        if isinstance(graph, Network):
+            count = _components(values, sign, threshold, graph.nodes, graph.ends, label, count, sizes, masses)
+        else:
+            count = _clusters(
+                values, sign, threshold, graph.start, graph.near, label, count, stack, sizes, masses
+            )
     return label, sizes[1 : count + 1], masses[1 : count + 1]

@@ -10,13 +10,15 @@ from scipy import stats
 from neurobraid.connectivity import edges, matrix
 from neurobraid.errors import InputError
 from neurobraid.files import read_json, read_tsv, write_json, write_tsv
+from neurobraid.stats import permutation
 
 
 def test_two_groups_equal_the_t_test_and_covariates_the_full_model():
     rng = np.random.default_rng(0)
     z = rng.standard_normal((20, 6))
     group = np.repeat([0.0, 1.0], [8, 12])
-    effect, t, dof = edges.fit(z, group, np.ones((20, 1)))
+    effect, model = edges.fit(z, group, np.ones((20, 1)))
+    t = permutation.statistic(model)
     expected = stats.ttest_ind(z[group == 1], z[group == 0])
     np.testing.assert_allclose(t, expected.statistic)
     np.testing.assert_allclose(effect, z[group == 1].mean(0) - z[group == 0].mean(0))
@@ -25,9 +27,10 @@ def test_two_groups_equal_the_t_test_and_covariates_the_full_model():
     beta = np.linalg.lstsq(full, z, rcond=None)[0]
     rest = z - full @ beta
     se = np.sqrt((rest**2).sum(0) / 17 * np.linalg.inv(full.T @ full)[0, 0])
-    effect, t, dof = edges.fit(z, group, full[:, 1:])
-    np.testing.assert_allclose(t, beta[0] / se)
-    assert dof == 17
+    effect, model = edges.fit(z, group, full[:, 1:])
+    np.testing.assert_allclose(permutation.statistic(model), beta[0] / se)
+    np.testing.assert_allclose(effect, beta[0])
+    assert model.dof == 17
 
 
 def test_planted_network_is_found_and_nulls_are_not():
@@ -42,31 +45,56 @@ def test_planted_network_is_found_and_nulls_are_not():
     found = table["p_component"] < 0.05
     assert found[planted].mean() > 0.7 and found[~planted].mean() < 0.05
     assert (table.loc[planted, "component"] >= 0).all(), "the effect is positive"
-    assert info == {"DegreesOfFreedom": 28, "EdgesTested": 66}
-    hits = 0
-    for seed in range(20):
-        null = np.random.default_rng(100 + seed).standard_normal((people, len(rows)))
-        table, _ = edges.compare(
-            null, x, np.ones((people, 1)), size, permutations=99, threshold=2.5, seed=seed
-        )
-        hits += bool((table["p_max"] <= 0.05).any())
-    assert hits <= 4
+    assert table.loc[table["component"] == 0, ["p_component", "component_mass"]].isna().all(None)
+    assert info["DegreesOfFreedom"] == 28 and info["EdgesTested"] == 66
+    assert info["Permutation"]["Permutations"] == 199 and info["Permutation"]["Elements"] == 66
 
 
-def test_permutations_stay_in_their_block():
-    blocks = ["a", "b", "a", "b", "c", "a"]
-    for order in edges.permute(6, 20, blocks=blocks, seed=3):
-        assert [blocks[k] for k in order] == blocks and order[4] == 4
+def test_family_wise_error_of_null_studies_is_nominal():
+    people, size, hits = 30, 12, {"p_max": 0, "p_component": 0, "p_component_mass": 0}
+    x, age = np.repeat([0.0, 1.0], 15), np.random.default_rng(9).standard_normal(30)
+    for seed in range(100):
+        rng = np.random.default_rng(100 + seed)
+        # covariate and a factor that all edges share: the null is not that of independent edges
+        null = rng.standard_normal((people, 66)) + rng.standard_normal((people, 1)) + age[:, None]
+        nuisance = np.column_stack([np.ones(people), age])
+        table, _ = edges.compare(null, x, nuisance, size, permutations=99, threshold=2.0, seed=seed)
+        for name in hits:
+            hits[name] += bool((table[name] <= 0.05).any())
+    # 5 of 100 expected; 12 or more happens once in 230 such tests (binomial)
+    assert all(count <= 11 for count in hits.values()), hits
+    assert max(hits.values()) > 0, "a test that never rejects is no test"
 
 
-def test_components_of_either_sign_are_apart():
-    t = np.zeros(10)
-    rows, columns = np.triu_indices(5, 1)
-    for a, b, value in ((0, 1, 4), (1, 2, 4), (3, 4, 4), (0, 4, -4)):
-        t[(rows == a) & (columns == b)] = value
-    labels, sizes = edges.components(t, 5, 3)
-    assert sorted(sizes.values()) == [1, 1, 2] and sum(k < 0 for k in sizes) == 1
-    assert labels[(rows == 0) & (columns == 1)] == labels[(rows == 1) & (columns == 2)]
+def test_edges_that_someone_lacks_are_left_out_by_their_place():
+    rng = np.random.default_rng(4)
+    z, x = rng.standard_normal((16, 10)), np.repeat([0.0, 1.0], 8)
+    z[:, 7] += 5 * x
+    whole, _ = edges.compare(z, x, np.ones((16, 1)), 5, permutations=49)
+    z[2, 3] = np.nan
+    table, info = edges.compare(z, x, np.ones((16, 1)), 5, permutations=49)
+    assert info["EdgesTested"] == 9 and table.loc[3, ["effect", "t", "p", "p_fdr", "p_max"]].isna().all()
+    assert table.loc[3, "component"] == 0 and table["component"].dtype == int
+    others = table.index != 3
+    np.testing.assert_allclose(
+        table.loc[others, ["effect", "t", "p"]], whole.loc[others, ["effect", "t", "p"]]
+    )
+    assert table.loc[7, "component_edges"] == 1 and table.loc[7, "p_max"] <= 0.05
+    np.testing.assert_allclose(table.loc[7, "component_mass"], table.loc[7, "t"] - 3.1)
+
+
+def test_people_change_places_within_their_block_only():
+    rng = np.random.default_rng(6)
+    site = np.repeat(["a", "b"], 20)
+    # the second site has other edges and more patients: nothing but the site is there to be found
+    x = np.r_[np.repeat([0.0, 1.0], [17, 3]), np.repeat([0.0, 1.0], [3, 17])]
+    z = rng.standard_normal((40, 45)) + 3 * (site == "b")[:, None]
+    free, _ = edges.compare(z, x, np.ones((40, 1)), 10, permutations=199)
+    kept, _ = edges.compare(z, x, np.ones((40, 1)), 10, blocks=site, permutations=199)
+    assert (free["p_max"] <= 0.05).mean() > 0.5 and kept["p_max"].min() > 0.05
+    assert kept["p_component"].min() > 0.05
+    with pytest.raises(InputError, match="exchangeable units"):
+        edges.compare(z, x, np.ones((40, 1)), 10, blocks=range(40), permutations=9)
 
 
 PEOPLE = pd.DataFrame({
@@ -118,3 +146,4 @@ def test_whole_job(tmp_path):
     table, note = read_tsv(outputs.table), read_json(outputs.sidecar)
     assert len(table) == 6 and note["EdgesTested"] == 6 and note["NumberOfParticipants"] == 8
     assert note["DegreesOfFreedom"] == 5 and note["Block"] == "site" and note["LeftOut"] == []
+    assert note["Permutation"]["Permutations"] == 19 and not note["Permutation"]["Complete"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from neurobraid.stats.graph import Enhancer, clusters, graph_of_edges, graph_of_mask, graph_of_pairs
+from neurobraid.stats.graph import Enhancer, clusters, graph_of_edges, graph_of_mask, graph_of_pairs, network
 
 SHAPE = (11, 13, 9)
 
@@ -109,12 +109,29 @@ def test_clusters_of_edges_are_the_components_of_a_network():
     label, sizes, _ = clusters(values, graph, 1.3, two_sided=False)
     rows, columns = np.triu_indices(nodes, 1)
     over = values > 1.3
-    network = networkx.Graph(list(zip(rows[over].tolist(), columns[over].tolist(), strict=True)))
-    parts = list(networkx.connected_components(network))
-    assert sorted(sizes) == sorted(network.subgraph(p).number_of_edges() for p in parts)
+    found = networkx.Graph(list(zip(rows[over].tolist(), columns[over].tolist(), strict=True)))
+    parts = list(networkx.connected_components(found))
+    assert sorted(sizes) == sorted(found.subgraph(p).number_of_edges() for p in parts)
     for part in parts:
         inside = over & np.isin(rows, list(part))
         assert len(np.unique(label[inside])) == 1
+
+
+def test_a_network_gives_the_clusters_of_its_list_of_neighbours():
+    values = np.random.default_rng(13).standard_normal(15 * 14 // 2)
+    for threshold in (0.5, 1.5, 9.0):
+        ours, theirs = (
+            clusters(values, network(15), threshold),
+            clusters(values, graph_of_edges(15), threshold),
+        )
+        for mine, other in zip(ours[:2], theirs[:2], strict=True):
+            np.testing.assert_array_equal(mine, other)
+        np.testing.assert_allclose(ours[2], theirs[2])
+    chosen = values < 2
+    without = clusters(np.where(chosen, values, 0), network(15), 0.5)
+    part = clusters(values[chosen], network(15, chosen), 0.5)
+    np.testing.assert_array_equal(without[0][chosen], part[0])
+    np.testing.assert_array_equal(without[1], part[1])
 
 
 def test_unknown_connectivity_is_refused():
