@@ -242,13 +242,13 @@ rule fusion_latent:
         "../../scripts/fusion_latent.py"
 
 
+PET_BINDING = [model for model in PET_MODELS if "BPND" in PET_MEASURES[model][0]]
 # contrast on binding: where the task, the contrast and a model that measures binding exist
 VOXELWISE_RECORDS = {
     record["name"]: record
     for record in config["fusion"]["voxelwise"]
     if record["contrast"] in CONTRASTS.get(record["task"], [])
-    and PET_FUSED
-    and PET_FUSED[0] != "SUVR"
+    and PET_BINDING
     and STUDY.scans_of("pet")
 }
 VOXELWISE_FILES = {
@@ -256,7 +256,7 @@ VOXELWISE_FILES = {
         "targets": PERSON_MAPS[record["task"]][record["contrast"]],
         "regressors": [
             place(
-                f"<derivatives>/{{visit}}/pet/{{scan}}_space-{MNI}_model-{PET_FUSED[0]}_meas-BPND_mimap.nii.gz",
+                f"<derivatives>/{{visit}}/pet/{{scan}}_space-{MNI}_model-{PET_BINDING[0]}_meas-BPND_mimap.nii.gz",
                 visit=row.visit,
                 scan=row.scan,
             )
