@@ -467,9 +467,10 @@ def schemes(data, model, settings, own, predictions, main):
             data.y, data.sites, kind=kind, inner=3, repeats=1, seed=model["seed"], group_of_site=True,
             scheme="leave-one-group-out", untested=data.reference,
         )  # fmt: skip
-    except Unavailable:
+        found = statistics(data.tables, data.y, folds, **{**settings, "early": False, "clinical": None})
+    except (Unavailable, InputError):
+        # too few sites of a class, or none of the reference people that the policy for unseen sites needs
         return out
-    found = statistics(data.tables, data.y, folds, **{**settings, "early": False, "clinical": None})
     out["leave_one_site_out"] = _json(found.get("fused", next(iter(found.values()))))
     return out
 
