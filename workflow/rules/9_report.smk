@@ -528,6 +528,58 @@ rule report_study:
         "../../scripts/report_study.py"
 
 
+if SERIES_ONLY:
+
+    ruleorder: report_series > report_study
+
+    rule report_series:
+        """Write the study page and the participants' pages of a study of region series: what was read, matrices, coverage."""
+        input:
+            series_table=f"{SERIES_GROUP}_desc-series_table.tsv",
+            group_relmat=[
+                f"{SERIES_GROUP}_stat-{measure}_relmat.tsv" for measure in MEASURES
+            ],
+            group_sidecars=[
+                f"{SERIES_GROUP}_stat-{measure}_relmat.json" for measure in MEASURES
+            ],
+            group_coverage=f"{SERIES_GROUP}_stat-coverage_bold.tsv",
+            relmat=[
+                f"{stem}_stat-{measure}_relmat.tsv"
+                for stem in SERIES_STEMS
+                for measure in MEASURES
+            ],
+            coverage=[f"{stem}_stat-coverage_bold.tsv" for stem in SERIES_STEMS],
+        output:
+            page="<reports>/index.html",
+            pages=[
+                f"<reports>/{person}.html"
+                for person in dict.fromkeys(
+                    row["participant_id"] for row in STUDY.series
+                )
+            ],
+            figures=directory("<reports>/figures"),
+            record=report(
+                "<reports>/provenance.json",
+                caption="../report/provenance.rst",
+                category="Provenance",
+            ),
+        log:
+            "logs/report_series/series.log",
+        benchmark:
+            "logs/benchmarks/report_series/series.tsv"
+        conda:
+            "../../envs/environment.yaml"
+        threads: 1
+        resources:
+            mem_mb=memory(900),
+            runtime=240,
+        params:
+            config=SHOWN_CONFIG,
+            code=code_digest("reports"),
+        script:
+            "../../scripts/report_series.py"
+
+
 rule report:
     """Make every page."""
     input:

@@ -227,7 +227,7 @@ def every_stage(wildcards):
         "report",
     )
     if SERIES_ONLY:
-        stages = ("connectivity",)
+        stages = ("connectivity", "report")
     return [path for stage in stages for path in getattr(rules, stage).input]
 
 

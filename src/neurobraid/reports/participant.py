@@ -94,7 +94,7 @@ def _provenance(section: Section, files: list[dict], weight: int) -> None:
     section.add(
         Note(
             f"Made by neurobraid {__version__} from {len(files)} files. Versions of all software and the settings of the run "
-            f"are in the study report. The figures of this page take {number(weight / 1e6, 1)} MB."
+            f"are in the study report. The figures of this page take {number(round(weight / 1e6, 1), 1)} MB."
         ),
         Fold(
             "Files behind this page, with SHA-256",
@@ -767,11 +767,14 @@ def matrix_picture(inputs: Inputs, gallery: Gallery, path, stem: str, what: str)
         "coherence": ("coherence", "magnitude-squared coherence"),
     }
     label, long = measures.get(measure, (measure, measure))
-    gap = f" {missing} regions without a value are grey." if missing else ""
+    grey = "1 region without a value is" if missing == 1 else f"{missing} regions without a value are"
+    gap = f" {grey} grey." if missing else ""
+    order = "in the order of their table"
+    if known is not None:
+        order = "ordered by structure and hemisphere, within each from front to back"
     return gallery.show(
         figures.matrix(numbers, regions, label=label),
         f"{stem}_atlas-{atlas}_{measure}.png",
         f"Matrix of {long} between {len(nodes)} regions of atlas {atlas}, {what}.",
-        f"{what}, atlas {atlas}: {long} between {len(nodes)} regions, ordered by structure and hemisphere, within each from front "
-        f"to back.{gap} The diagonal is left out.",
+        f"{what}, atlas {atlas}: {long} between {len(nodes)} regions, {order}.{gap} The diagonal is left out.",
     )

@@ -229,6 +229,6 @@ def test_a_lax_cluster_forming_threshold_is_refused(group):
 def test_thresholds_are_written_for_people():
     shown = [
         page._height(v, u)
-        for v, u in ((1.835e11, "TFCE"), (2.0, "voxels"), (81.5, "F x voxels"), (np.nan, "F"))
+        for v, u in ((1.836e11, "TFCE"), (2.0, "voxels"), (81.5, "F x voxels"), (np.nan, "F"))
     ]
     assert shown == ["1.84 × 10¹¹ TFCE", "2 voxels", "81.50 F × voxels", ""]
