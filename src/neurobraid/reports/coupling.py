@@ -115,6 +115,11 @@ def pair_figure(regional: pd.DataFrame, personal: pd.DataFrame) -> Figure:
         return figure
 
 
+def _r(value):
+    """A correlation with two decimals, however small."""
+    return number(value) if abs(value) >= 0.005 or not np.isfinite(value) else "0.00"
+
+
 def _p(value, digits=3) -> str:
     try:
         value = float(value)
@@ -129,10 +134,10 @@ def _row(pair) -> list:
         words(pair["First"]),
         words(pair["Second"]),
         str(pair["Participants"]),
-        number(_real(means.get("R"))),
+        _r(_real(means.get("R"))),
         _p(means.get("PMoran")),
         Cell(_p(means.get("PParametric")), tone="mute"),
-        number(_real(within.get("MeanR"))),
+        _r(_real(within.get("MeanR"))),
         _p(within.get("PSignFlip")),
         str(across["RegionsFWE05"]) if across else "–",
     ]
@@ -257,8 +262,8 @@ def _latent(section, path) -> None:
         Table(
             heads,
             [
-                [str(int(r.component)), number(r.r_held_out), _p(r.p), Cell(number(r.r_in_sample), tone="mute"),
-                 number(r.split_half), number(r.split_half_null)]
+                [str(int(r.component)), _r(r.r_held_out), _p(r.p), Cell(_r(r.r_in_sample), tone="mute"),
+                 _r(r.split_half), _r(r.split_half_null)]
                 for r in rows.itertuples()
             ],
             f"Latent fusion {name} ({LATENT[about['Method']]}) of {blocks}; {about['Participants']} participants. r held out: "
@@ -292,7 +297,7 @@ def _pair(study, section, pair, regional, personal, stem) -> None:
     if len(best):
         heads = ["Region", "n", "df", "partial r", "p", "p(FDR)", "p(FWE)"]
         rows = [
-            [str(r.region), str(int(r.n)), str(int(r.df)), number(r.r), _p(r.p), _p(r.p_fdr), _p(r.p_fwe)]
+            [str(r.region), str(int(r.n)), str(int(r.df)), _r(r.r), _p(r.p), _p(r.p_fdr), _p(r.p_fwe)]
             for r in best.itertuples()
         ]
         section.add(
