@@ -1,20 +1,19 @@
-"""Write the pages of a study of region series."""
+"""Write the study page of a study of region series."""
 
 from typing import TYPE_CHECKING
 
 from neurobraid.jobs import job_log
-from neurobraid.reports.series import write_series
+from neurobraid.reports.series import write_study
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job_log(snakemake.log[0]) as log:
-    write_series(
-        dict(snakemake.input.items()),
+    write_study(
+        {kind: files for kind, files in snakemake.input.items() if kind != "pages"},
         page=snakemake.output.page,
-        pages=snakemake.output.pages,
         figures_dir=snakemake.output.figures,
         record=snakemake.output.record,
         config=snakemake.params.config,
     )
-    log.info("study page and pages of participants written")
+    log.info("study page written")

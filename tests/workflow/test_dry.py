@@ -339,7 +339,8 @@ def test_series_of_other_programs_need_no_raw_data(tmp_path):
     (tmp_path / "study").mkdir()
     options = ("--configfile", EXAMPLES / "series-only/config.yaml", "--config", "adopt={series: ../series}")
     jobs = planned(tmp_path / "study", *options)
-    assert jobs == {"connectivity_adopt_001": 1, "connectivity_adopt_002": 1, "connectivity_adopted": 1, "report_series": 1, "all": 1}
+    batches = {f"{rule}_{n}": 1 for rule in ("connectivity_adopt", "report_pages") for n in ("001", "002")}
+    assert jobs == {**batches, "connectivity_adopted": 1, "report_series": 1, "all": 1}
     files = outputs(tmp_path / "study", *options)
     assert len([path for path in files if path.endswith("_stat-partialcorrelation_relmat.tsv")]) == 71
     for path in files:

@@ -304,6 +304,9 @@ rule report_participant:
         "logs/report_participant/{participant}.log",
     benchmark:
         "logs/benchmarks/report_participant/{participant}.tsv"
+    # region series alone have pages of their own kind
+    wildcard_constraints:
+        participant="none" if SERIES_ONLY else r"sub-[a-zA-Z0-9+]+",
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -528,13 +531,61 @@ rule report_study:
         "../../scripts/report_study.py"
 
 
+# pages of a study of region series: batches of participants, because a page takes less time than the start of a job
+SERIES_PEOPLE = list(dict.fromkeys(row["participant_id"] for row in STUDY.series))
+SERIES_PAGES = {
+    f"{NUMBER:03d}": SERIES_PEOPLE[START : START + 64]
+    for NUMBER, START in enumerate(range(0, len(SERIES_PEOPLE), 64), 1)
+    if SERIES_ONLY
+}
+
+for BATCH, PEOPLE in SERIES_PAGES.items():
+
+    rule:
+        """Write the pages of a batch of participants of a study of region series: matrices, coverage, what was not used."""
+        name:
+            f"report_pages_{BATCH}"
+        input:
+            series_table=f"{SERIES_GROUP}_desc-series_table.tsv",
+            relmat=[
+                f"{stem}_stat-{measure}_relmat.tsv"
+                for stem in SERIES_STEMS
+                for measure in MEASURES
+                if stem.split("/")[1] in PEOPLE
+            ],
+            coverage=[
+                f"{stem}_stat-coverage_bold.tsv"
+                for stem in SERIES_STEMS
+                if stem.split("/")[1] in PEOPLE
+            ],
+        output:
+            pages=[f"<reports>/{person}.html" for person in PEOPLE],
+            figures=[directory(f"<reports>/figures/{person}") for person in PEOPLE],
+        log:
+            f"logs/report_pages/batch-{BATCH}.log",
+        benchmark:
+            f"logs/benchmarks/report_pages/batch-{BATCH}.tsv"
+        conda:
+            "../../envs/environment.yaml"
+        threads: 1
+        resources:
+            mem_mb=memory(900),
+            runtime=60,
+        params:
+            config=SHOWN_CONFIG,
+            code=code_digest("reports"),
+        script:
+            "../../scripts/report_pages.py"
+
+
 if SERIES_ONLY:
 
     ruleorder: report_series > report_study
 
     rule report_series:
-        """Write the study page and the participants' pages of a study of region series: what was read, matrices, coverage."""
+        """Write the study page of a study of region series: what was read, mean matrices, regions that people lack."""
         input:
+            pages=[f"<reports>/{person}.html" for person in SERIES_PEOPLE],
             series_table=f"{SERIES_GROUP}_desc-series_table.tsv",
             group_relmat=[
                 f"{SERIES_GROUP}_stat-{measure}_relmat.tsv" for measure in MEASURES
@@ -551,13 +602,13 @@ if SERIES_ONLY:
             coverage=[f"{stem}_stat-coverage_bold.tsv" for stem in SERIES_STEMS],
         output:
             page="<reports>/index.html",
-            pages=[
-                f"<reports>/{person}.html"
-                for person in dict.fromkeys(
-                    row["participant_id"] for row in STUDY.series
-                )
-            ],
-            figures=directory("<reports>/figures"),
+            figures=report(
+                directory("<reports>/figures/study"),
+                patterns=["{figure}.png"],
+                caption="../report/study_figure.rst",
+                category="Study",
+                labels={"figure": "{figure}"},
+            ),
             record=report(
                 "<reports>/provenance.json",
                 caption="../report/provenance.rst",
@@ -572,7 +623,7 @@ if SERIES_ONLY:
         threads: 1
         resources:
             mem_mb=memory(900),
-            runtime=240,
+            runtime=30,
         params:
             config=SHOWN_CONFIG,
             code=code_digest("reports"),

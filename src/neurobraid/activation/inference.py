@@ -401,8 +401,9 @@ def infer(
             "SimesCalibration": one.scale, "TrueDiscoveriesPermutation": rows[-1]["true_discoveries_permutation"],
         }  # fmt: skip
         if least > alpha:
+            exist = "exist" if null.settings["Complete"] else "were asked for"
             summary["Note"] = (
-                f"{len(null.index) + 1} rearrangements exist: no p below {least:.3g} is possible, so the permutation methods "
+                f"{len(null.index) + 1} rearrangements {exist}: no p below {least:.3g} is possible, so the permutation methods "
                 f"cannot find anything at {alpha:g}"
             )
             log.warning("%s", summary["Note"])

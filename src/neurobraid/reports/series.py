@@ -133,35 +133,47 @@ def _lost_regions(path, people: int) -> list:
     return [block if few else Fold(f"{plural(len(rows), 'region')} that some participants lack", [block])]
 
 
-def write_series(inputs: Mapping, *, page, pages, figures_dir, record, config: Mapping) -> None:
-    """Write the study page and the page of every participant.
+def write_pages(inputs: Mapping, *, pages, figures, config: Mapping) -> None:
+    """Write the pages of some participants.
 
     Parameters
     ----------
     inputs : mapping of str to path or list of paths
-        Kinds ``series_table``, ``group_relmat``, ``group_coverage``, ``group_sidecars``, ``relmat``, ``coverage``.
-    page : path-like
-        Study page.
-    pages : list of path-like
-        ``sub-….html`` of every participant.
-    figures_dir, record : path-like
+        Kinds ``series_table``, and ``relmat`` and ``coverage`` of these participants.
+    pages, figures : list of path-like
+        ``sub-….html`` of every participant, and the folder of its figures.
+    config : mapping
+    """
+    files = Inputs(inputs)
+    frame = table(files.all("series_table")[0])
+    mine = {}
+    for kind in ("relmat", "coverage"):
+        for path in files.all(kind):
+            mine.setdefault(Path(path).name.split("_")[0], {}).setdefault(kind, []).append(path)
+    for place, folder in zip(pages, figures, strict=True):
+        person = Path(place).stem
+        participant_page(
+            person, Inputs(mine.get(person, {})), frame[frame["participant_id"] == person], page=place,
+            figures_dir=folder, config=config,
+        )  # fmt: skip
+
+
+def write_study(inputs: Mapping, *, page, figures_dir, record, config: Mapping) -> None:
+    """Write the study page.
+
+    Parameters
+    ----------
+    inputs : mapping of str to path or list of paths
+        Kinds ``series_table``, ``group_relmat``, ``group_coverage``, ``group_sidecars``, and ``relmat`` and ``coverage`` of everybody,
+        whose checksums are recorded.
+    page, figures_dir, record : path-like
     config : mapping
     """
     files = Inputs(inputs)
     frame = table(files.all("series_table")[0])
     atlas = parse(Path(files.all("series_table")[0]).name).entities.get("atlas", "")
-    mine = {}
-    for kind in ("relmat", "coverage"):
-        for path in files.all(kind):
-            mine.setdefault(Path(path).name.split("_")[0], {}).setdefault(kind, []).append(path)
-    for place in pages:
-        person = Path(place).stem
-        participant_page(
-            person, Inputs(mine.get(person, {})), frame[frame["participant_id"] == person], page=place,
-            figures_dir=Path(figures_dir) / person, config=config,
-        )  # fmt: skip
     frame = frame.loc[sorted(frame.index, key=lambda k: natural(frame.at[k, "scan"]))]
-    gallery = Gallery(Path(figures_dir) / "study", page)
+    gallery = Gallery(figures_dir, page)
     listed = series_table(
         frame, f"Region series of {plural(frame['participant_id'].nunique(), 'participant')}.", link=True
     )

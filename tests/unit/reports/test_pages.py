@@ -104,7 +104,7 @@ def test_participant_page_shows_everything(study, config):
     assert 'alert("x")' in read.text
     assert "1 of 12 volumes are above 0.5 mm" in read.text
     assert "sub-01_trc-RAC: starts late" in read.text
-    assert "1 regions without a value are grey" in read.text
+    assert "1 region without a value is grey" in read.text
     assert "index.html" in read.links
     assert "confounds of the connectivity strategy" not in read.text, "the table lacks the tissue signals"
     assert "Head motion" in read.text

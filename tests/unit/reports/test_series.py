@@ -9,7 +9,7 @@ import pytest
 
 from neurobraid.connectivity import adopted
 from neurobraid.files import read_json, write_json
-from neurobraid.reports.series import write_series
+from neurobraid.reports.series import write_pages, write_study
 
 REGIONS, MEASURES = [f"R{k}" for k in range(6)], ["pearsoncorrelation", "partialcorrelation"]
 
@@ -48,13 +48,16 @@ def study(tmp_path_factory):
     adopted.run_group(SimpleNamespace(tables=[batch.table], matrices=ordered), mean, MEASURES)
     reports = folder / "reports"
     reports.mkdir()
-    write_series(
-        {
-            "series_table": mean.table, "group_relmat": mean.matrices, "group_sidecars": mean.sidecars,
-            "group_coverage": mean.coverage, "relmat": batch.matrices, "coverage": batch.coverage,
-        },
-        page=reports / "index.html", pages=[reports / f"sub-{k:02d}.html" for k in range(3)],
-        figures_dir=reports / "figures", record=reports / "provenance.json", config={"title": "Only series"},
+    everybody = {"series_table": mean.table, "relmat": batch.matrices, "coverage": batch.coverage}
+    people = [f"sub-{k:02d}" for k in range(3)]
+    write_pages(
+        everybody, pages=[reports / f"{p}.html" for p in people], figures=[reports / "figures" / p for p in people],
+        config={"title": "Only series"},
+    )  # fmt: skip
+    write_study(
+        {**everybody, "group_relmat": mean.matrices, "group_sidecars": mean.sidecars, "group_coverage": mean.coverage},
+        page=reports / "index.html", figures_dir=reports / "figures/study", record=reports / "provenance.json",
+        config={"title": "Only series"},
     )  # fmt: skip
     return reports
 
