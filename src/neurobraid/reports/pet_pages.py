@@ -207,6 +207,14 @@ class Scan:
         """File of a kind of this scan."""
         return self.inputs.find(kind, self.name, **entities)
 
+    def confounds(self):
+        """Motion of every frame; of adopted curves that are cut short, of the frames that are left."""
+        found = table(self.find("pet_confounds"))
+        adopted = not str(self.quality.get("preprocessed_by", "neurobraid")).startswith("neurobraid")
+        if adopted and found is not None and self.frames is not None and len(found) > len(self.frames):
+            return found.iloc[: len(self.frames)]
+        return found
+
     def models(self, atlas) -> list[str]:
         """Models with a table for an atlas."""
         paths = [p for p in self.inputs.values("kinpar", "model") if self.find("kinpar", seg=atlas, model=p)]
@@ -287,7 +295,7 @@ class Scan:
 
     def motion(self, section):
         """The reference before and after the correction, profiles through the head, and the estimated motion."""
-        confounds = table(self.find("pet_confounds"))
+        confounds = self.confounds()
         fitting = confounds is not None and self.frames is not None and len(confounds) == len(self.frames)
         if fitting and len(confounds) < 2:
             section.add(Note("A scan of one frame has no motion between frames to be corrected."))
@@ -353,7 +361,7 @@ class Scan:
         """Every frame with its times, folded away."""
         if self.frames is None:
             return
-        confounds = table(self.find("pet_confounds"))
+        confounds = self.confounds()
         fd = None if confounds is None else confounds.get("framewise_displacement")
         weights = table(self.find("pet_weights"))
         start, end = (self.frames[c].to_numpy(float) / 60 for c in ("frame_start", "frame_end"))

@@ -339,7 +339,10 @@ def test_a_prediction_takes_rates_and_further_models_only_by_name(tmp_path):
 def test_the_sidecar_tells_model_and_correction(tmp_path):
     write_tsv(ATLAS, tmp_path / "atlas.tsv")
     paths = models(tmp_path)
-    outputs = {n: tmp_path / "out" / n for n in ("features", "schema", "availability", "availability_json")}
+    outputs = {
+        n: tmp_path / "out" / n
+        for n in ("features", "schema", "wide", "wide_json", "availability", "availability_json")
+    }
     write_fusion(
         tmp_path / "atlas.tsv", ["sub-01"], outputs, kinetics=paths, kinetics_json=[p.with_suffix(".json") for p in paths[::-1]]
     )  # fmt: skip
