@@ -684,6 +684,34 @@ rule activation_fixed_effects:
         ],
 
 
+rule activation_surface:
+    """Model every participant's runs on the cortical surface, where it is asked for."""
+    input:
+        [
+            place(
+                f"{PERSON_FILE}_space-fsaverage5_statmap.json",
+                participant=participant,
+                task=task,
+            )
+            for task in CONTRASTS
+            for participant in participants_with("bold", task=task)
+            if config["activation"]["surface"]
+        ],
+
+
+rule activation_design:
+    """Estimate every group design of every task."""
+    input:
+        [
+            place(
+                f"{DESIGN_FILE}_desc-group_summary.json",
+                task=task,
+                design=node["Name"],
+            )
+            for task, node in DESIGNS
+        ],
+
+
 rule activation:
     """Make the maps and region tables of every participant, and group statistics where there are enough people."""
     input:
@@ -697,29 +725,13 @@ rule activation:
                 f"{GROUP_FILE}_desc-inference_summary.json",
             )
         ],
-        [
-            place(
-                f"{PERSON_FILE}_space-fsaverage5_statmap.json",
-                participant=participant,
-                task=task,
-            )
-            for task in CONTRASTS
-            for participant in participants_with("bold", task=task)
-            if config["activation"]["surface"]
-        ],
+        rules.activation_surface.input,
         [
             place(f"{GROUP_TABLE}.tsv", task=task, atlas=atlas)
             for task in group_tasks()
             for atlas in ATLASES
         ],
-        [
-            place(
-                f"{DESIGN_FILE}_desc-group_summary.json",
-                task=task,
-                design=node["Name"],
-            )
-            for task, node in DESIGNS
-        ],
+        rules.activation_design.input,
         [
             place(
                 f"{DESIGN_INFERENCE}_summary.json",

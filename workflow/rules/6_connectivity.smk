@@ -446,6 +446,12 @@ for BATCH, ROWS in SERIES_BATCHES.items():
             "../../scripts/connectivity_adopt.py"
 
 
+rule connectivity_adopt:
+    """Make the matrices of every series that another program made."""
+    input:
+        [f"{SERIES_GROUP}_desc-batch{batch}_table.tsv" for batch in SERIES_BATCHES],
+
+
 if STUDY.series:
 
     rule connectivity_adopted:

@@ -578,6 +578,16 @@ for BATCH, PEOPLE in SERIES_PAGES.items():
             "../../scripts/report_pages.py"
 
 
+rule report_pages:
+    """Make the page of every participant of a study of region series."""
+    input:
+        [
+            f"<reports>/{person}.html"
+            for people in SERIES_PAGES.values()
+            for person in people
+        ],
+
+
 if SERIES_ONLY:
 
     ruleorder: report_series > report_study
