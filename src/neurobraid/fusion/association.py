@@ -106,8 +106,8 @@ def _pairwise(row, other, method):
 
 
 @numba.njit(cache=True, nogil=True)
-def _sweep(table, k):
-    """Sweep operator on pivot k, in place; its own inverse up to sign, so a map can be taken out again."""
+def _sweep(table, k, sign):
+    """Sweep operator on pivot k, in place: with sign 1 a map enters the model, with -1 it is taken out again."""
     size = table.shape[0]
     pivot = table[k, k]
     for i in range(size):
@@ -118,25 +118,8 @@ def _sweep(table, k):
                     table[i, j] -= factor * table[k, j]
     for i in range(size):
         if i != k:
-            table[i, k] /= pivot
-            table[k, i] /= pivot
-    table[k, k] = -1.0 / pivot
-
-
-@numba.njit(cache=True, nogil=True)
-def _unsweep(table, k):
-    size = table.shape[0]
-    pivot = table[k, k]
-    for i in range(size):
-        if i != k:
-            factor = table[i, k] / pivot
-            for j in range(size):
-                if j != k:
-                    table[i, j] -= factor * table[k, j]
-    for i in range(size):
-        if i != k:
-            table[i, k] /= -pivot
-            table[k, i] /= -pivot
+            table[i, k] /= sign * pivot
+            table[k, i] /= sign * pivot
     table[k, k] = -1.0 / pivot
 
 
@@ -154,16 +137,16 @@ def _all_subsets(correlation, count):
         while not (step >> bit) & 1:
             bit += 1
         if (mask >> bit) & 1:
-            _unsweep(table, bit)
+            _sweep(table, bit, -1.0)
         else:
-            _sweep(table, bit)
+            _sweep(table, bit, 1.0)
         mask ^= 1 << bit
         # rounding grows over many sweeps: start afresh now and then
         if step % 1024 == 0:
             table = correlation.copy()
             for other in range(count):
                 if (mask >> other) & 1:
-                    _sweep(table, other)
+                    _sweep(table, other, 1.0)
         out[mask] = 1.0 - table[count, count]
     return out
 
