@@ -15,7 +15,7 @@ from neurobraid.images.transforms import apply_affine
 from neurobraid.jobs import log
 from neurobraid.provenance import sidecar
 from neurobraid.stats import discovery, graph, permutation
-from neurobraid.stats.exchange import exchange
+from neurobraid.stats.exchange import column_labels, exchange
 
 #: With fewer people nothing can be tested, whatever the config says.
 FEWEST = 2
@@ -81,45 +81,6 @@ def read_group(paths, design=None, contrast=None):
     return model, effect, mask, affine
 
 
-def labels_of(people, table, column):
-    """Labels of participants from a column of the participants table, joined by participant_id.
-
-    Parameters
-    ----------
-    people : list of str
-    table : path-like
-    column : str
-        Empty: no labels.
-
-    Returns
-    -------
-    list of str or None
-
-    Raises
-    ------
-    InputError
-        No such column; a participant without a value.
-    """
-    if not column:
-        return None
-    rows = read_tsv(table, text=[column], index="participant_id")
-    if column not in rows:
-        raise InputError(
-            "participants.tsv",
-            "columns",
-            f"without {column}",
-            ", ".join(rows.columns),
-            "correct activation.inference",
-        )
-    values = rows[column].reindex(people)
-    if values.isna().any():
-        raise InputError(
-            "participants.tsv", column, f"missing for {', '.join(values.index[values.isna()])}", "a label for everyone",
-            "fill in the column, or leave these participants out (index.exclude)",
-        )  # fmt: skip
-    return values.astype(str).to_list()
-
-
 def allowed(model, people, table="", *, units="", blocks=""):
     """Rearrangements that the null hypothesis allows.
 
@@ -139,9 +100,12 @@ def allowed(model, people, table="", *, units="", blocks=""):
         Sign flips for a test of the mean, permutations otherwise.
     """
     flip = model.needs_flips
+    wanted = [column for column in (units, blocks) if column]
+    rows = read_tsv(table, text=wanted, index="participant_id") if wanted else None
+    setting = "activation.inference"
     return exchange(
-        len(people), permute=not flip, flip=flip,
-        units=labels_of(people, table, units), blocks=None if flip else labels_of(people, table, blocks),
+        len(people), permute=not flip, flip=flip, units=column_labels(rows, people, units, setting=setting),
+        blocks=None if flip else column_labels(rows, people, blocks, setting=setting),
     )  # fmt: skip
 
 

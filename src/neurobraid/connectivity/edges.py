@@ -14,7 +14,7 @@ from neurobraid.files import read_json, read_tsv, write_json, write_tsv
 from neurobraid.jobs import log
 from neurobraid.provenance import sidecar
 from neurobraid.stats import permutation
-from neurobraid.stats.exchange import exchange
+from neurobraid.stats.exchange import column_labels, exchange
 from neurobraid.stats.graph import clusters, network
 
 MIN_PEOPLE = 3
@@ -224,9 +224,10 @@ def run(inputs, outputs, *, record, measure="pearsoncorrelation"):
             for k in rows
         ]
     )
-    blocks = None
-    if record.get("block"):
-        blocks = table.set_index("participant_id").reindex([who[k] for k in rows])[record["block"]].to_numpy()
+    blocks = column_labels(
+        table.set_index("participant_id"), [who[k] for k in rows], record.get("block"),
+        setting="connectivity.edges",
+    )  # fmt: skip
     found, info = compare(
         z, x, nuisance, len(names), blocks=blocks, permutations=record["permutations"], threshold=record["threshold_t"],
         seed=record["seed"],

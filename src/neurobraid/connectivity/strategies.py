@@ -21,6 +21,7 @@ from neurobraid.errors import InputError
 from neurobraid.files import read_json, read_tsv, write_json, write_tsv
 from neurobraid.jobs import log
 from neurobraid.provenance import sidecar
+from neurobraid.stats.discovery import benjamini_hochberg
 
 CRITERIA = {
     "stringent": {"mean_fd_mm": 0.25, "fd_mm": 0.2, "share": 0.8},
@@ -118,10 +119,8 @@ def false_discovery(p):
     numpy.ndarray, (E,)
     """
     out = np.full(len(p), np.nan)
-    good = np.flatnonzero(np.isfinite(p))
-    order = good[np.argsort(p[good], kind="stable")]
-    scaled = p[order] * len(order) / np.arange(1, len(order) + 1)
-    out[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
+    good = np.isfinite(p)
+    out[good] = benjamini_hochberg(p[good])
     return out
 
 

@@ -125,9 +125,10 @@ def label_scores(
     for number, (_, _, train, test, inside) in enumerate(folds.splits()):
         one = FoldScores(train, test)
         for name, (table, end, count, *how) in members.items():
-            there = (
-                np.isfinite(table[:, : table.shape[1] - end]).any(axis=1) | indicator | (end == 0 == count)
-            )
+            there = np.isfinite(table[:, : table.shape[1] - end]).any(axis=1)
+            # who lacks a modality is not scored by it; the clinical baseline and the indicator fill in instead
+            if name == "demographics" or how[1]:
+                there = np.ones(len(table), dtype=bool)
             has, tested = there[train], there[test]
             raw, outer = (np.full((test.size, Y.shape[1]), np.nan) for _ in range(2))
             inner = np.full((train.size, Y.shape[1]), np.nan)

@@ -83,6 +83,44 @@ def _labels(labels, rows, name):
     return labels.astype(str)
 
 
+def column_labels(table, people, column, *, setting):
+    """Labels of participants from a column of the participants table.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        ``participants.tsv`` with the index participant_id.
+    people : list of str
+    column : str
+        Empty: no labels.
+    setting : str
+        Key of the config that names the column, for errors.
+
+    Returns
+    -------
+    list of str or None
+
+    Raises
+    ------
+    InputError
+        No such column; a participant without a value.
+    """
+    if not column:
+        return None
+    if column not in table:
+        raise InputError(
+            "participants.tsv", "columns", f"without {column}", ", ".join(table.columns), f"correct {setting}"
+        )
+    values = table[column].reindex(people)
+    missing = values.isna() | values.isin(["n/a", ""])
+    if missing.any():
+        raise InputError(
+            "participants.tsv", column, f"missing for {', '.join(values.index[missing])}", "a label for everyone",
+            "fill in the column, or leave these participants out (index.exclude)",
+        )  # fmt: skip
+    return values.astype(str).to_list()
+
+
 def exchange(rows, *, permute=True, flip=False, units=None, blocks=None):
     """Set up which rows may change places and signs (Winkler et al. 2014, NeuroImage 92:381).
 

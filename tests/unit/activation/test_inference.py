@@ -14,7 +14,7 @@ from neurobraid.images.io import data, load, save
 from neurobraid.reports import inference as page
 from neurobraid.reports.gather import Inputs
 from neurobraid.stats import permutation
-from neurobraid.stats.exchange import exchange
+from neurobraid.stats.exchange import column_labels, exchange
 
 SHAPE, PEOPLE = (13, 14, 12), 14
 AFFINE = np.array([[-3.0, 0, 0, 18], [0, 3, 0, -20], [0, 0, 4, -16], [0, 0, 0, 1]])
@@ -112,7 +112,8 @@ def test_parts_on_disk_merge_to_one_run_and_the_page_shows_it(group):
     for number, part in enumerate(parts, 1):
         inference.permute(inputs, part, number, **SETTINGS, units="family")
     model, _, mask, _ = inference.read_group(group.paths)
-    family = inference.labels_of(group.people, inputs.participants[0], "family")
+    rows = read_tsv(inputs.participants[0], text=["family"], index="participant_id")
+    family = column_labels(rows, group.people, "family", setting="activation.inference")
     assert family == [f"f{(PEOPLE - 1 - n) // 2}" for n in range(PEOPLE)]
     merged = permutation.merge([inference.read_part(p.null, p.reached, p.sidecar, mask) for p in parts])
     whole = permutation.null(
@@ -216,8 +217,9 @@ def test_f_test_over_two_contrasts(group):
 
 @pytest.mark.parametrize(("column", "match"), [("site", "participant_id|family"), ("hole", "sub-13")])
 def test_columns_that_do_not_serve_are_named(group, column, match):
+    model, *_ = inference.read_group(group.paths)
     with pytest.raises(InputError, match=match):
-        inference.labels_of(group.people, group.folder / "participants.tsv", column)
+        inference.allowed(model, group.people, group.folder / "participants.tsv", units=column)
 
 
 def test_a_lax_cluster_forming_threshold_is_refused(group):

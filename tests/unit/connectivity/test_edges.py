@@ -143,6 +143,12 @@ def test_whole_job(tmp_path):
     inputs = SimpleNamespace(matrices=paths, sidecars=notes, participants=tmp_path / "p.tsv")
     outputs = SimpleNamespace(table=tmp_path / "e.tsv", sidecar=tmp_path / "e.json")
     edges.run(inputs, outputs, record=record)
+    write_tsv(PEOPLE.assign(site=["n/a", *PEOPLE["site"][1:]]), tmp_path / "hole.tsv")
+    holed = SimpleNamespace(**{**vars(inputs), "participants": tmp_path / "hole.tsv"})
+    with pytest.raises(InputError, match=r"site.*sub-0"):
+        edges.run(holed, outputs, record=record)
+    with pytest.raises(InputError, match="without scanner"):
+        edges.run(inputs, outputs, record={**record, "block": "scanner"})
     table, note = read_tsv(outputs.table), read_json(outputs.sidecar)
     assert len(table) == 6 and note["EdgesTested"] == 6 and note["NumberOfParticipants"] == 8
     assert note["DegreesOfFreedom"] == 5 and note["Block"] == "site" and note["LeftOut"] == []

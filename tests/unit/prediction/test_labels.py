@@ -54,6 +54,19 @@ def test_scores_equal_the_other_engine(kind):
                 np.testing.assert_allclose(getattr(two, part)[name], getattr(one, part)[name], atol=1e-8)
 
 
+@pytest.mark.parametrize("indicator", [False, True])
+def test_who_lacks_a_modality_is_not_scored_by_it_without_confounds_either(indicator):
+    tables, y, folds, _, settings = study(effect=0.8)
+    bare = {name: table[:, :-2] for name, table in tables.items()}
+    settings = {**settings, "confounds": 0, "indicator": indicator}
+    slow = fold_scores(bare, y, folds, **settings)
+    fast = label_scores(bare, y[:, None], folds, **settings)
+    for one, two in zip(slow, fast, strict=True):
+        for name in bare:
+            np.testing.assert_allclose(two.raw[name], one.raw[name], atol=1e-8)
+    assert any(np.isnan(one.raw["many"]).any() for one in slow) is not indicator
+
+
 def test_p_of_an_effect_and_the_same_null_mean_as_moving_features():
     tables, y, folds, names, settings = study(effect=1.0)
     blocks = np.full(y.size, "a")
