@@ -685,17 +685,10 @@ class _Study:
             anchor = {"PET": "pet", "T1w": "anatomy"}[label]
             row = [Cell(scan, href=f"{scan.split('_')[0]}.html#{anchor}")]
             for key in keys:
-                column = np.array([real(v.get(key)) for v in values.values()])
-                value = real(mine.get(key))
-                middle = np.nanmedian(column) if np.isfinite(column).any() else np.nan
-                spread = (
-                    1.4826 * np.nanmedian(np.abs(column - middle)) if np.isfinite(column).any() else np.nan
-                )
-                odd = len(column) >= 8 and spread > 0 and abs(value - middle) > 4 * spread
                 digits = LABELS.get(key, ("", None))[1]
-                row.append(Cell(number(value, 2 if digits is None else digits), tone="warn" if odd else ""))
+                row.append(number(real(mine.get(key)), 2 if digits is None else digits))
             rows.append(row)
-        caption = f"Quality of the {label} scans. Marked: more than four robust standard deviations from the median."
+        caption = f"Quality of the {label} scans. Which of them stand out among their kind is said apart."
         block = Table(heads, rows, caption, numeric=tuple(heads[1:]), compact=len(rows) > 20)
         section.add(
             block if len(rows) <= LONG else Fold(f"Quality of all {len(rows)} {label} scans", [block])
