@@ -1,7 +1,9 @@
 """A study as the workflow sees it: checked config, analysed scans, pairing. Light: no image is opened here."""
 
+import contextlib
 import copy
 import difflib
+import math
 import os
 import re
 from dataclasses import dataclass, field, replace
@@ -40,6 +42,24 @@ def _fill(schema, value):
             _fill(schema.get("items", {}), item)
 
 
+def _typed(schema, value):
+    """Numbers and booleans that came as text: Snakemake hands nested values of ``--config`` over so."""
+    kind = schema.get("type")
+    if kind == "object" and isinstance(value, dict):
+        inner = schema.get("properties", {})
+        return {key: _typed(inner.get(key, {}), item) for key, item in value.items()}
+    if kind == "array" and isinstance(value, list):
+        return [_typed(schema.get("items", {}), item) for item in value]
+    if kind == "boolean" and isinstance(value, str):
+        return {"true": True, "false": False}.get(value.lower(), value)
+    if kind in ("integer", "number") and isinstance(value, str):
+        for read in (int, float)[: 1 if kind == "integer" else 2]:
+            with contextlib.suppress(ValueError):
+                number = read(value)
+                return number if math.isfinite(number) else value
+    return value
+
+
 def _locate(path):
     return ".".join(str(p) for p in path) or "top level"
 
@@ -68,7 +88,7 @@ def check_config(config, schema_path):
 
     with open(schema_path, encoding="utf-8") as handle:
         schema = yaml.safe_load(handle)
-    config = copy.deepcopy(dict(config))
+    config = _typed(schema, copy.deepcopy(dict(config)))
     problems = ProblemList()
     for error in sorted(
         Draft202012Validator(schema).iter_errors(config), key=lambda e: list(map(str, e.path))

@@ -51,3 +51,21 @@ def test_config_given_is_not_changed():
     given = {"anat": {}}
     check_config(given, SCHEMA)
     assert given == {"anat": {}}
+
+
+def test_numbers_of_the_command_line_are_numbers_and_names_stay_text():
+    given = {
+        "connectivity": {"min_coverage": "0.4", "band_hz": ["0.02", "0.1"]}, "bold": {"fd_threshold_mm": "0.3"},
+        "activation": {"group": {"min_participants": "4"}}, "fusion": {"coupling": {"enabled": "false"}},
+        "index": {"participants": ["01"]},
+    }  # fmt: skip
+    config = check_config(given, SCHEMA)
+    assert config["connectivity"]["min_coverage"] == 0.4 and config["connectivity"]["band_hz"] == [0.02, 0.1]
+    assert config["activation"]["group"]["min_participants"] == 4
+    assert config["fusion"]["coupling"]["enabled"] is False and config["index"]["participants"] == ["01"]
+    for wrong in (
+        {"bold": {"fd_threshold_mm": "much"}},
+        {"activation": {"group": {"min_participants": "2.5"}}},
+    ):
+        with pytest.raises(InputErrors):
+            check_config(wrong, SCHEMA)
