@@ -13,8 +13,10 @@ from neurobraid.prediction.permutation import (
     FoldScores,
     _sets,
     exchange_units,
+    fold_scores,
     gains,
     measure,
+    moved_gains,
     p_values,
     permuted_rows,
     questions,
@@ -157,9 +159,10 @@ def label_test(tables, y, folds, units, blocks, *, count, seed, **settings):
     Returns
     -------
     dict
-        The same, without permutation p of added value (labels move for all modalities together). Folds stay as
-        they were made for the real labels, so classes of a permuted study are balanced over folds on average only;
-        the score per fold does not depend on that balance.
+        The same. Folds stay as they were made for the real labels, so classes of a permuted study are balanced over
+        folds on average only; the score per fold does not depend on that balance. Labels move for all modalities
+        together, which says nothing about what one adds to the others: for that the added modality changes places, as in
+        `permutation_test`, where it has at most `MANY` columns (whether PET adds to edges); of larger ones p is NaN.
     """
     kind = settings["kind"]
     settings = {**settings, "early": False}
@@ -176,10 +179,22 @@ def label_test(tables, y, folds, units, blocks, *, count, seed, **settings):
     clinical = settings.get("clinical")
     asked = questions(list(tables), clinical is not None and clinical.shape[1] > 0)
     gain = {n: float(v[0]) for n, v in gains(done, Y, kind, asked).items()}
-    nothing = {name: np.full(1, np.nan) for name in gain}
+    added = {name: np.full(count, np.nan) for name in gain}
+    small = [name for name, table in tables.items() if table.shape[1] <= MANY]
+    wanted = {name: pair for name, pair in asked.items() if set(pair[1]) <= set(small)}
+    if wanted and turns:
+        real = fold_scores(tables, y, folds, **settings)
+        moving = {n: tables[n] for n in tables if any(n in extra for _, extra in wanted.values())}
+        for turn in range(turns):
+            rows = permuted_rows(gathered, y.size, rng)
+            moved = fold_scores(
+                {n: t[rows] for n, t in moving.items()}, y, folds, **{**settings, "clinical": None}
+            )
+            for name, value in moved_gains(real, moved, y, kind, wanted).items():
+                added[name][turn] = value
     return {
         **p_values(observed, null),
         "null": null,
         "movable": int(movable),
-        "added": {**p_values(gain, nothing), "null": nothing},
+        "added": {**p_values(gain, added), "null": added},
     }

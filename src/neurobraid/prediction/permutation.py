@@ -366,6 +366,30 @@ def gains(folds, y, kind, asked):
     return out
 
 
+def moved_gains(observed, moved, y, kind, asked):
+    """Gain of every addition when only what is added has changed places.
+
+    Parameters
+    ----------
+    observed, moved : list of FoldScores
+        Of the data as they are, and of a permutation; `moved` needs the added members only.
+    y : numpy.ndarray, (rows,)
+    kind : {'classification', 'regression'}
+    asked : dict
+        From `questions`.
+
+    Returns
+    -------
+    dict of str to float
+    """
+    out = {}
+    for name, (without, extra) in asked.items():
+        sets = {"with": [*without, *extra], "without": without}
+        both = measure(_mixed(observed, moved, extra), y[:, None], kind, sets)
+        out[name] = float(both["with"][0] - both["without"][0])
+    return out
+
+
 def permutation_test(tables, y, folds, units, blocks, *, count, seed, **settings):
     """Permutation p of every feature set, and of what every modality adds to the others.
 
@@ -407,11 +431,8 @@ def permutation_test(tables, y, folds, units, blocks, *, count, seed, **settings
             moved = fold_scores({n: t[rows] for n, t in tables.items()}, y, folds, **settings_here)
             for name, value in measure(moved, target, kind, sets).items():
                 null[name][turn] = value[0]
-            for name, (without, extra) in asked.items():
-                both = measure(
-                    _mixed(real, moved, extra), target, kind, {"w": [*without, *extra], "o": without}
-                )
-                added[name][turn] = both["w"][0] - both["o"][0]
+            for name, value in moved_gains(real, moved, y, kind, asked).items():
+                added[name][turn] = value
     return {
         **p_values(observed, null),
         "null": null,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from neurobraid.prediction import labels
 from neurobraid.prediction.estimators import ridge_path
 from neurobraid.prediction.folds import make_folds
 from neurobraid.prediction.labels import label_scores, label_test, ridge_columns
@@ -76,6 +77,19 @@ def test_p_of_an_effect_and_the_same_null_mean_as_moving_features():
     assert done["observed"]["fused"] == pytest.approx(slow["observed"]["fused"])
     assert abs(done["null_mean"]["many"] - slow["null_mean"]["many"]) < 0.06
     assert abs(done["null_mean"]["many"] - 0.5) < 0.04
+
+
+def test_what_a_small_modality_adds_to_a_large_one_has_a_p_of_its_own(monkeypatch):
+    monkeypatch.setattr(labels, "MANY", 50)
+    tables, y, folds, names, settings = study(n=80, effect=0.0, seed=3)
+    tables["few"][:, :6] += 0.9 * y[:, None]
+    blocks = np.full(y.size, "a")
+    done = label_test(tables, y, folds, names, blocks, count=39, seed=2, **settings)["added"]
+    slow = permutation_test(tables, y, folds, names, blocks, count=39, seed=5, **settings)["added"]
+    assert done["observed"]["few"] == pytest.approx(slow["observed"]["few"])
+    assert done["p"]["few"] == pytest.approx(1 / 40) and slow["p"]["few"] == pytest.approx(1 / 40)
+    assert abs(done["null_mean"]["few"] - slow["null_mean"]["few"]) < 0.03
+    assert np.isnan(done["p"]["many"]) and np.isnan(done["p"]["images"])
 
 
 def test_p_without_an_effect_is_spread_out():
