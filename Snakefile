@@ -27,6 +27,7 @@ wildcard_constraints:
     task=r"[a-zA-Z0-9]+",
     contrast=r"[a-zA-Z0-9]+",
     measure=r"[a-zA-Z0-9]+",
+    network=r"(task-[a-zA-Z0-9]+_)?atlas-[a-zA-Z0-9]+",
     model=r"[a-zA-Z0-9]+",
 
 

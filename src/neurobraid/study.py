@@ -129,6 +129,7 @@ def check_config(config, schema_path):
             CONFIG, "connectivity.band_hz", [low, high], "low < high, in Hz", "swap or correct the two"
         )
     _check_strategies(config["connectivity"], problems)
+    _check_series(config, problems)
     for n, record in enumerate(config["fusion"]["latent"]):
         if record["method"] == "pls" and len(record["blocks"]) != 2:
             problems.add(
@@ -214,6 +215,32 @@ def _check_strategies(connectivity, problems):
                 "every name once",
                 "rename one of the records",
             )
+
+
+def _check_series(config, problems):
+    """What a study of region series alone can and cannot do."""
+    people, alone = config["adopt"]["participants"], config["adopt"]["series"] and not config["bids"]
+    if people and not alone:
+        problems.add(
+            CONFIG, "adopt.participants", people, "empty, but in a study of region series alone",
+            "leave it out: the dataset has its own participants.tsv",
+        )  # fmt: skip
+    if not alone:
+        return
+    if people and not Path(people).is_file():
+        problems.add(
+            CONFIG, "adopt.participants", people, "a file below the study folder", "correct the path"
+        )
+    if config["connectivity"]["edges"] and not people:
+        problems.add(
+            CONFIG, "adopt.participants", "empty", "participants.tsv, for connectivity.edges",
+            "name the table of the people who are compared",
+        )  # fmt: skip
+    if "dynamic" in config["connectivity"]["networks"]:
+        problems.add(
+            CONFIG, "connectivity.networks", "dynamic", "graph, gradients, for series of another program",
+            "take dynamic out: whether their volumes follow each other is not known",
+        )  # fmt: skip
 
 
 def _check_pet(pet, problems):

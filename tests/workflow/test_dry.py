@@ -348,6 +348,35 @@ def test_series_of_other_programs_need_no_raw_data(tmp_path):
             assert name_problems(Path(path).name) == [], path
 
 
+def test_people_of_adopted_series_are_compared(tmp_path):
+    for k in range(6):
+        # the last has a matrix of the other program and no series
+        kind = "stat-mean_timeseries" if k < 5 else "stat-pearsoncorrelation_relmat"
+        path = tmp_path / f"series/sub-{k:02d}/func/sub-{k:02d}_task-rest_space-MNI_atlas-4S156Parcels_{kind}.tsv"
+        path.parent.mkdir(parents=True)
+        path.write_text("a\tb\n0.1\t0.2\n")
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study/people.tsv").write_text("participant_id\tgroup\n")
+    (tmp_path / "edges.yaml").write_text(
+        "adopt: {series: ../series, participants: people.tsv}\n"
+        "connectivity: {networks: [graph, gradients], edges: [{name: groups, variable: group}]}\n"
+    )
+    options = ("--configfile", EXAMPLES / "series-only/config.yaml", tmp_path / "edges.yaml")
+    jobs = planned(tmp_path / "study", *options)
+    for rule in ("connectivity_graph", "connectivity_gradients", "connectivity_edges"):
+        assert jobs[rule] == 1, rule
+    assert jobs["connectivity_adopt_001"] == 1
+    files = outputs(tmp_path / "study", *options)
+    assert "results/derivatives/group/atlas-4S156Parcels_contrast-groups_desc-edges_table.tsv" in files
+    for wrong, match in (
+        ("adopt: {participants: ''}", "adopt.participants"), ("adopt: {participants: none.tsv}", "below the study folder"),
+        ("connectivity: {networks: [dynamic]}", "dynamic"),
+    ):  # fmt: skip
+        (tmp_path / "wrong.yaml").write_text(wrong)
+        done = snakemake("-n", "--directory", tmp_path / "study", *options, tmp_path / "wrong.yaml", check=False)
+        assert done.returncode != 0 and match in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("connectivity", "parts"),
     [

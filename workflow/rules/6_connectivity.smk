@@ -5,6 +5,8 @@ REST_REGIONS = f"{REST_FILE}_atlas-{{atlas}}"
 REST_MATRIX = f"{REST_REGIONS}_stat-{{measure}}_relmat"
 MEAN_MATRIX = "<derivatives>/group/task-{task}_atlas-{atlas}_stat-{measure}_relmat"
 GROUP_REGIONS = "<derivatives>/group/task-{task}_atlas-{atlas}"
+# whose matrices a group analysis reads: of a task and atlas, or of adopted series, which may have no task
+GROUP_NETWORK = "<derivatives>/group/{network}"
 # strategies are compared on the series before denoising, which are kept only for that
 COMPARED = config["connectivity"]["compare_strategies"]
 RAW_REGIONS = [f"{REST_REGIONS}_stat-mean_desc-raw_timeseries.tsv"] if COMPARED else []
@@ -41,10 +43,32 @@ MAP_NAMES = [f"stat-{kind}" for kind in config["connectivity"]["maps"]] + [
 ] or ["stat-none"]
 FIRST_ATLAS = (ATLASES or ["none"])[0]
 EDGE_RECORDS = {record["name"]: record for record in config["connectivity"]["edges"]}
+# region series that another program made: batches of scans, because a job costs three seconds before it does anything
+SERIES_BATCHES = {
+    f"{NUMBER:03d}": STUDY.series[START : START + 64]
+    for NUMBER, START in enumerate(range(0, len(STUDY.series), 64), 1)
+}
+SERIES_ATLAS = STUDY.series[0]["atlas"] if STUDY.series else ""
+SERIES_GROUP = f"<derivatives>/group/atlas-{SERIES_ATLAS}"
+SERIES_FILES = {
+    batch: [
+        f"<derivatives>/{row['participant_id']}/"
+        + (f"{row['session_id']}/" if row["session_id"] != "n/a" else "")
+        + f"func/{row['scan']}_atlas-{SERIES_ATLAS}"
+        for row in rows
+    ]
+    for batch, rows in SERIES_BATCHES.items()
+}
+SERIES_STEMS = sum(SERIES_FILES.values(), [])
+NETWORK_KINDS = [
+    kind for kind in config["connectivity"]["networks"] if kind != "dynamic"
+]
+# the table of people who are compared
+PEOPLE_TABLE = config["adopt"]["participants"] or f"{RAW}/participants.tsv"
 PEARSON_MATRICES, PEARSON_SIDECARS = (
     {
-        task: {
-            atlas: scans(
+        **{
+            f"task-{task}_atlas-{atlas}": scans(
                 "bold",
                 place(
                     f"{REST_MATRIX}.{ending}",
@@ -53,9 +77,17 @@ PEARSON_MATRICES, PEARSON_SIDECARS = (
                 ),
                 task=task,
             )
+            for task in REST_TASKS
             for atlas in ATLASES
-        }
-        for task in REST_TASKS
+        },
+        **{
+            f"atlas-{SERIES_ATLAS}": [
+                f"{stem}_stat-pearsoncorrelation_relmat.{ending}"
+                for stem in SERIES_STEMS
+            ]
+            for _ in STUDY.series[:1]
+            if "pearsoncorrelation" in MEASURES
+        },
     }
     for ending in ("tsv", "json")
 )
@@ -247,16 +279,16 @@ rule connectivity_maps:
 rule connectivity_graph:
     """Measure the graphs of every scan and of the group over a range of densities, against networks of the same degrees."""
     input:
-        matrices=lookup(dpath="{task}/{atlas}", within=PEARSON_MATRICES),
-        group=f"{GROUP_REGIONS}_stat-pearsoncorrelation_relmat.tsv",
+        matrices=lookup(dpath="{network}", within=PEARSON_MATRICES),
+        group=f"{GROUP_NETWORK}_stat-pearsoncorrelation_relmat.tsv",
     output:
-        table=f"{GROUP_REGIONS}_desc-graph_table.tsv",
-        nodes=f"{GROUP_REGIONS}_desc-graphnodes_table.tsv",
-        sidecar=f"{GROUP_REGIONS}_desc-graph_table.json",
+        table=f"{GROUP_NETWORK}_desc-graph_table.tsv",
+        nodes=f"{GROUP_NETWORK}_desc-graphnodes_table.tsv",
+        sidecar=f"{GROUP_NETWORK}_desc-graph_table.json",
     log:
-        "logs/connectivity_graph/task-{task}_atlas-{atlas}.log",
+        "logs/connectivity_graph/{network}.log",
     benchmark:
-        "logs/benchmarks/connectivity_graph/task-{task}_atlas-{atlas}.tsv"
+        "logs/benchmarks/connectivity_graph/{network}.tsv"
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -272,15 +304,15 @@ rule connectivity_graph:
 rule connectivity_gradients:
     """Map the gradients of the group's connectivity and align those of every participant."""
     input:
-        matrices=lookup(dpath="{task}/{atlas}", within=PEARSON_MATRICES),
+        matrices=lookup(dpath="{network}", within=PEARSON_MATRICES),
     output:
-        group=f"{GROUP_REGIONS}_desc-gradients_table.tsv",
-        people=f"{GROUP_REGIONS}_desc-gradientpeople_table.tsv",
-        sidecar=f"{GROUP_REGIONS}_desc-gradients_table.json",
+        group=f"{GROUP_NETWORK}_desc-gradients_table.tsv",
+        people=f"{GROUP_NETWORK}_desc-gradientpeople_table.tsv",
+        sidecar=f"{GROUP_NETWORK}_desc-gradients_table.json",
     log:
-        "logs/connectivity_gradients/task-{task}_atlas-{atlas}.log",
+        "logs/connectivity_gradients/{network}.log",
     benchmark:
-        "logs/benchmarks/connectivity_gradients/task-{task}_atlas-{atlas}.tsv"
+        "logs/benchmarks/connectivity_gradients/{network}.tsv"
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -357,16 +389,16 @@ rule connectivity_components:
 rule connectivity_edges:
     """Compare the edges of all participants: a linear model at every edge, FDR, network-based statistic."""
     input:
-        matrices=lookup(dpath="{task}/{atlas}", within=PEARSON_MATRICES),
-        sidecars=lookup(dpath="{task}/{atlas}", within=PEARSON_SIDECARS),
-        participants="<raw>/participants.tsv",
+        matrices=lookup(dpath="{network}", within=PEARSON_MATRICES),
+        sidecars=lookup(dpath="{network}", within=PEARSON_SIDECARS),
+        participants=PEOPLE_TABLE,
     output:
-        table=f"{GROUP_REGIONS}_contrast-{{contrast}}_desc-edges_table.tsv",
-        sidecar=f"{GROUP_REGIONS}_contrast-{{contrast}}_desc-edges_table.json",
+        table=f"{GROUP_NETWORK}_contrast-{{contrast}}_desc-edges_table.tsv",
+        sidecar=f"{GROUP_NETWORK}_contrast-{{contrast}}_desc-edges_table.json",
     log:
-        "logs/connectivity_edges/task-{task}_atlas-{atlas}_contrast-{contrast}.log",
+        "logs/connectivity_edges/{network}_contrast-{contrast}.log",
     benchmark:
-        "logs/benchmarks/connectivity_edges/task-{task}_atlas-{atlas}_contrast-{contrast}.tsv"
+        "logs/benchmarks/connectivity_edges/{network}_contrast-{contrast}.tsv"
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -378,25 +410,6 @@ rule connectivity_edges:
         code=code_digest("connectivity"),
     script:
         "../../scripts/connectivity_edges.py"
-
-
-# region series that another program made: batches of scans, because a job costs three seconds before it does anything
-SERIES_BATCHES = {
-    f"{NUMBER:03d}": STUDY.series[START : START + 64]
-    for NUMBER, START in enumerate(range(0, len(STUDY.series), 64), 1)
-}
-SERIES_ATLAS = STUDY.series[0]["atlas"] if STUDY.series else ""
-SERIES_GROUP = f"<derivatives>/group/atlas-{SERIES_ATLAS}"
-SERIES_FILES = {
-    batch: [
-        f"<derivatives>/{row['participant_id']}/"
-        + (f"{row['session_id']}/" if row["session_id"] != "n/a" else "")
-        + f"func/{row['scan']}_atlas-{SERIES_ATLAS}"
-        for row in rows
-    ]
-    for batch, rows in SERIES_BATCHES.items()
-}
-SERIES_STEMS = sum(SERIES_FILES.values(), [])
 
 
 for BATCH, ROWS in SERIES_BATCHES.items():
@@ -517,15 +530,18 @@ rule connectivity:
             )
         ],
         collect(
-            f"{GROUP_REGIONS}_desc-{{kind}}_table.tsv",
-            task=REST_TASKS,
+            f"{GROUP_REGIONS}_desc-dynamic_table.tsv",
+            task=REST_TASKS if "dynamic" in config["connectivity"]["networks"] else [],
             atlas=ATLASES,
-            kind=config["connectivity"]["networks"],
         ),
         collect(
-            f"{GROUP_REGIONS}_contrast-{{contrast}}_desc-edges_table.tsv",
-            task=REST_TASKS,
-            atlas=ATLASES,
+            f"{GROUP_NETWORK}_desc-{{kind}}_table.tsv",
+            network=PEARSON_MATRICES,
+            kind=NETWORK_KINDS,
+        ),
+        collect(
+            f"{GROUP_NETWORK}_contrast-{{contrast}}_desc-edges_table.tsv",
+            network=PEARSON_MATRICES,
             contrast=EDGE_RECORDS,
         ),
         collect(

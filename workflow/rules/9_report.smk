@@ -595,6 +595,7 @@ if SERIES_ONLY:
     rule report_series:
         """Write the study page of a study of region series: what was read, mean matrices, regions that people lack."""
         input:
+            **{kind: f"{SERIES_GROUP}_desc-{kind}_table.tsv" for kind in NETWORK_KINDS},
             pages=[f"<reports>/{person}.html" for person in SERIES_PEOPLE],
             series_table=f"{SERIES_GROUP}_desc-series_table.tsv",
             group_relmat=[
@@ -604,6 +605,10 @@ if SERIES_ONLY:
                 f"{SERIES_GROUP}_stat-{measure}_relmat.json" for measure in MEASURES
             ],
             group_coverage=f"{SERIES_GROUP}_stat-coverage_bold.tsv",
+            edges=[
+                f"{SERIES_GROUP}_contrast-{contrast}_desc-edges_table.tsv"
+                for contrast in EDGE_RECORDS
+            ],
             relmat=[
                 f"{stem}_stat-{measure}_relmat.tsv"
                 for stem in SERIES_STEMS

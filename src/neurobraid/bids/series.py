@@ -1,7 +1,8 @@
-"""Region series that another program made: one reader for XCP-D, giga-connectome, C-PAC and plain tables.
+"""Region series and matrices that another program made: one reader for XCP-D, giga-connectome, C-PAC and plain tables.
 
 What tells the programs apart is small: how the atlas is called in the name (``atlas-`` or ``seg-``), whether there is a
 header, and which files stand beside the series. Only names are read to find the files; a series is read when it is used.
+Where a scan has a correlation matrix but no series, the matrix is taken.
 """
 
 import re
@@ -17,7 +18,21 @@ from neurobraid.files import read_json
 #: Where the folder is reached inside a study.
 LINK = "derivatives/series"
 ENDINGS = (".tsv", ".tsv.gz", ".csv", ".1D")
-COLUMNS = ("scan", "participant_id", "session_id", "task", "atlas", "path", "coverage", "outliers", "sidecar")
+COLUMNS = (
+    "scan",
+    "participant_id",
+    "session_id",
+    "task",
+    "atlas",
+    "path",
+    "kind",
+    "coverage",
+    "outliers",
+    "sidecar",
+)
+SERIES, MATRIX = "series", "matrix"
+#: What a matrix must be, in the words of XCP-D (``stat-``) or of giga-connectome (``meas-``).
+CORRELATION = "pearsoncorrelation"
 MISSING = "n/a"
 #: Names of C-PAC's extracts: ``Pitt_0050003_rois_ho.1D``.
 _CPAC = re.compile(r"(?:.*_)?(?P<sub>[0-9]{4,})_rois_(?P<atlas>[A-Za-z0-9]+)(?:\.1D|\.csv)$")
@@ -28,7 +43,7 @@ _MEANS = (None, "mean", "median")
 def _entry(root, path):
     """Row of one file, or None where its name is not that of a region series."""
     relative = path.relative_to(root)
-    cpac = _CPAC.match(path.name)
+    cpac, kind = _CPAC.match(path.name), SERIES
     if cpac:
         entities, atlas = {"sub": cpac["sub"]}, cpac["atlas"]
     else:
@@ -37,10 +52,19 @@ def _entry(root, path):
         except ValueError:
             return None
         entities = name.entities
-        if name.suffix != "timeseries" or name.extension not in ENDINGS or "sub" not in entities:
+        if (
+            name.suffix not in ("timeseries", "relmat")
+            or name.extension not in ENDINGS
+            or "sub" not in entities
+        ):
             return None
         atlas = entities.get("atlas") or entities.get("seg")
-        if atlas is None or entities.get("stat") not in _MEANS:
+        if name.suffix == "relmat":
+            kind = MATRIX
+            fits = (entities.get("stat") or entities.get("meas", "")).lower() == CORRELATION
+        else:
+            fits = entities.get("stat") in _MEANS
+        if atlas is None or not fits:
             return None
         scale = entities.get("scale")
         atlas = re.sub(r"[^A-Za-z0-9]", "", atlas + (f"scale{scale}" if scale else ""))
@@ -52,6 +76,7 @@ def _entry(root, path):
         "task": entities.get("task", MISSING),
         "atlas": atlas,
         "path": relative.as_posix(),
+        "kind": kind,
     }
 
 
@@ -87,7 +112,7 @@ def _beside(root, folder, rows):
 
 
 def find_series(root, atlas=""):
-    """List the region series of a folder.
+    """List the region series of a folder, and the correlation matrices of scans without a series.
 
     Parameters
     ----------
@@ -98,7 +123,8 @@ def find_series(root, atlas=""):
     Returns
     -------
     pandas.DataFrame of str
-        Columns `COLUMNS`; paths relative to `root`, ``n/a`` where there is none. One row per scan, in natural order.
+        Columns `COLUMNS`; paths relative to `root`, ``n/a`` where there is none; ``kind`` is series or matrix. One row per
+        scan, in natural order.
 
     Raises
     ------
@@ -123,6 +149,8 @@ def find_series(root, atlas=""):
         raise InputError(
             LINK, "atlases", ", ".join(present), "one at a time", "name one of them in adopt.series_atlas"
         )
+    with_series = {row["scan"] for row in rows if row["kind"] == SERIES}
+    rows = [row for row in rows if row["kind"] == SERIES or row["scan"] not in with_series]
     doubled = {}
     for row in rows:
         doubled.setdefault(row["scan"], []).append(row["path"])
@@ -130,7 +158,7 @@ def find_series(root, atlas=""):
     for scan, paths in doubled.items():
         if len(paths) > 1:
             raise InputError(
-                paths[1], "scan", f"{scan} twice", "one series of every scan",
+                paths[1], "scan", f"{scan} twice", "one series, or one matrix, of every scan",
                 f"keep one denoising, space or resolution of each scan in the folder (also there: {paths[0]})",
             )  # fmt: skip
     for folder, mine in folders.items():
@@ -235,9 +263,79 @@ def region_names(root, paths):
         except (OSError, EOFError, UnicodeDecodeError):
             continue
         if lines:
-            headers.setdefault(tuple(_header(lines)[0]))
+            names = _header(lines)[0]
+            headers.setdefault(tuple(names[1:] if _first_is_label(names) else names))
     longest = max(headers, key=len, default=())
     return list(dict.fromkeys([*longest, *(name for header in headers for name in header)]))
+
+
+#: First column of a matrix: names of the rows. ``column1`` is a cell without text.
+_LABEL = ("Node", "node", "name", "column1")
+
+
+def _first_is_label(names):
+    return bool(names) and names[0] in _LABEL
+
+
+def read_correlations(path):
+    """Read a correlation matrix of another program.
+
+    Parameters
+    ----------
+    path : path-like
+        Tab or comma separated, region names in the header; with or without a first column of names.
+
+    Returns
+    -------
+    pandas.DataFrame, (R, R), float64
+        Symmetric, unit diagonal; a region without data (n/a, or 0 with every other) is NaN throughout.
+
+    Raises
+    ------
+    InputError
+        See `read_table`; not square, other names in rows than in columns, not symmetric, values beyond 1.
+    """
+    path = Path(path)
+    with open(path, encoding="utf-8-sig") as handle:
+        lines = [line.rstrip("\r\n") for line in handle if line.strip()]
+    names, _, separator = _header(lines) if lines else ([], 0, "\t")
+    if _first_is_label(names):
+        body = [line.split(separator) for line in lines[1:]]
+        rows = [_region(row[0].strip(), k) for k, row in enumerate(body)]
+        names = names[1:]
+        if rows != names:
+            odd = next((r for r, n in zip(rows, names, strict=False) if r != n), f"{len(rows)} rows")
+            raise InputError(
+                path, "rows", odd, "the regions of the header, in its order", "make the file again"
+            )
+        try:
+            values = np.array([[_value(c) for c in row[1:]] for row in body], np.float64).reshape(
+                len(body), -1
+            )
+        except ValueError as error:
+            raise InputError(path, "values", str(error), "numbers or n/a", "correct the file") from None
+    else:
+        table = read_table(path)
+        names, values = list(table), table.to_numpy()
+    size = len(names)
+    if values.shape != (size, size):
+        raise InputError(
+            path, "shape", f"{values.shape[0]} rows, {values.shape[1]} columns", f"{size} x {size}", "make the file again"
+        )  # fmt: skip
+    off = values[~np.eye(size, dtype=bool)]
+    gap = np.nanmax(np.abs(values - values.T), initial=0.0)
+    if gap > 1e-3:
+        raise InputError(path, "matrix", f"values that differ by {gap:.3g} across the diagonal", "symmetric", "make it again")  # fmt: skip
+    if np.nanmax(np.abs(off), initial=0.0) > 1 + 1e-6:
+        raise InputError(
+            path, "values", f"{np.nanmax(np.abs(off)):.3g}", "-1 to 1", "give correlations, not Fisher z or covariances"
+        )  # fmt: skip
+    values = np.clip((values + values.T) / 2, -1, 1)
+    np.fill_diagonal(values, np.nan)
+    lost = ~(np.isfinite(values) & (values != 0)).any(1)
+    values[lost] = values[:, lost] = np.nan
+    np.fill_diagonal(values, np.where(lost, np.nan, 1.0))
+    return pd.DataFrame(values, index=names, columns=names)
 
 
 def _number(text):

@@ -1,11 +1,11 @@
-"""Matrices from region series that another program made, many scans per job."""
+"""Matrices from region series that another program made, or its own matrices, many scans per job."""
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from neurobraid.bids.series import MISSING, read_series, region_names
+from neurobraid.bids.series import CORRELATION, MATRIX, MISSING, read_correlations, read_series, region_names
 from neurobraid.connectivity.group import WEIGHTING, weighted_mean
 from neurobraid.connectivity.matrix import (
     BOUNDED,
@@ -17,7 +17,7 @@ from neurobraid.connectivity.matrix import (
     write_matrix,
 )
 from neurobraid.errors import InputError
-from neurobraid.files import read_tsv, write_json, write_tsv
+from neurobraid.files import read_json, read_tsv, write_json, write_tsv
 from neurobraid.jobs import log
 from neurobraid.provenance import sidecar
 
@@ -80,6 +80,8 @@ def one_scan(root, row, regions, measures, *, min_coverage):
         "regions": len(regions),
     }
     empty = pd.Series(0.0, index=regions)
+    if row.get("kind") == MATRIX:
+        return _own_matrix(root, row, regions, note)
     try:
         series, info = read_series(root, row)
     except InputError as error:
@@ -102,6 +104,26 @@ def one_scan(root, row, regions, measures, *, min_coverage):
             return {}, coverage, {**note, "reason": f"{error.problem.field}: {error.problem.found}"}
     lost = found[measures[0]][1]["ExcludedRegions"]
     return found, coverage, {**note, "regions_without_data": len(lost), "used": "yes"}
+
+
+def _own_matrix(root, row, regions, note):
+    """The correlation matrix that the other program made, as it is; see `one_scan`."""
+    try:
+        matrix = read_correlations(Path(root) / row["path"]).reindex(index=regions, columns=regions)
+    except InputError as error:
+        empty = pd.Series(0.0, index=regions)
+        return {}, empty, {**note, "reason": f"{error.problem.field}: {error.problem.found}"}
+    seen = matrix.notna().any(axis=1)
+    lost = [name for name in regions if not seen[name]]
+    info = {"ExcludedRegions": lost, "MadeBy": "another program, as it is"}
+    notes = read_json(Path(root) / row["sidecar"]) if row["sidecar"] != MISSING else {}
+    fd = notes.get("MeanFramewiseDisplacement")
+    note |= {
+        "regions_without_data": len(lost), "used": "yes", "volumes": np.nan, "kept_volumes": np.nan,
+        "repetition_time_s": np.nan, "clean_minutes": np.nan,
+        "mean_fd_mm": float(fd) if isinstance(fd, int | float) else np.nan,
+    }  # fmt: skip
+    return {CORRELATION: (matrix, info)}, seen.astype(float), note
 
 
 def run_batch(outputs, *, root, rows, paths, measures, min_coverage):
@@ -131,9 +153,15 @@ def run_batch(outputs, *, root, rows, paths, measures, min_coverage):
             # a scan that cannot be used has its files all the same: the reason stands in the sidecar and the table
             matrix, info = found.get(measure, (nothing, {"ExcludedRegions": regions}))
             write_matrix(matrix, next(matrices))
+            reason = None
+            if measure not in found:
+                reason = "the other program gave a correlation matrix only" if found else note["reason"]
+            text = "Correlation matrix of another program" if row.get("kind") == MATRIX else (
+                f"Region-by-region matrix of a series that another program made: {NOTES[measure]}"
+            )  # fmt: skip
             content = sidecar(
-                f"Region-by-region matrix of a series that another program made: {NOTES[measure]}.", [source],
-                Measure=measure, MinCoverage=min_coverage, CleanMinutes=note["clean_minutes"], NotUsed=None if found else note["reason"], **info,
+                f"{text}.", [source], Measure=measure, MinCoverage=min_coverage, CleanMinutes=note["clean_minutes"],
+                MeanFramewiseDisplacement=None if note["mean_fd_mm"] == MISSING else note["mean_fd_mm"], NotUsed=reason, **info,
             )  # fmt: skip
             write_json(content, next(sidecars))
         write_tsv(pd.DataFrame({"Node": regions, "coverage": coverage.to_numpy()}), cover)
@@ -161,6 +189,12 @@ def run_group(inputs, outputs, measures):
     used = (table["used"] == "yes").to_numpy()
     known = table.loc[used, "clean_minutes"].notna().all()
     weights = table["clean_minutes" if known else "kept_volumes"].astype(float)
+    weighting = WEIGHTING if known else WEIGHTING.replace("minutes of clean data", "volumes kept")
+    if weights[used].isna().any():  # matrices of another program do not say how much data made them
+        weights, weighting = (
+            pd.Series(1.0, index=table.index),
+            WEIGHTING.replace("by minutes of clean data", "alike"),
+        )
     per_measure = len(table)
     names, count = None, None
     for place, measure in enumerate(measures):
@@ -187,7 +221,7 @@ def run_group(inputs, outputs, measures):
         off = ~np.eye(len(mean), dtype=bool)
         content = sidecar(
             "Group mean of matrices of adopted region series.", [], Measure=measure,
-            Weighting=WEIGHTING if known else WEIGHTING.replace("minutes of clean data", "volumes kept"),
+            Weighting=weighting,
             NumberOfParticipants=int(table.loc[used, "participant_id"].nunique()), NumberOfScans=int(used.sum()),
             NumberOfScansNotUsed=int((~used).sum()), ParticipantsPerEdge=[int(count[off].min()), int(count[off].max())],
         )  # fmt: skip

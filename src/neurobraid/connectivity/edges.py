@@ -201,16 +201,19 @@ def run(inputs, outputs, *, record, measure="pearsoncorrelation"):
     """
     participants_of = [re.match(r"sub-[A-Za-z0-9+]+", Path(path).name)[0] for path in inputs.matrices]
     matrices = [read_matrix(path) for path in inputs.matrices]
-    minutes = [float(read_json(path)["CleanMinutes"]) for path in inputs.sidecars]
+    minutes = [read_json(path).get("CleanMinutes") for path in inputs.sidecars]
+    if any(m is None for m in minutes):  # adopted matrices do not all say it
+        minutes = [1.0] * len(minutes)
     _, people, _ = average(matrices, participants_of, minutes, bounded=measure in BOUNDED)
     names = list(matrices[0].index)
     table = read_tsv(inputs.participants, text=read_header(inputs.participants))
-    who = list(people)
+    # a scan that could not be used has an empty matrix: nobody else must lose edges for it
+    empty = [person for person, matrix in people.items() if matrix.isna().all(axis=None)]
+    who = [person for person in people if person not in empty]
     covariates = list(record["covariates"])
     if "mean_fd_mm" in covariates:
-        motion = pd.Series(
-            [float(read_json(p).get("MeanFramewiseDisplacement", np.nan)) for p in inputs.sidecars]
-        )
+        said = [read_json(p).get("MeanFramewiseDisplacement") for p in inputs.sidecars]
+        motion = pd.Series([np.nan if fd is None else float(fd) for fd in said])
         by = motion.groupby(pd.Series(participants_of)).mean()
         table["mean_fd_mm"] = table["participant_id"].map(by)
     x, nuisance, rows, words = design(table, who, record["variable"], covariates)
@@ -244,7 +247,7 @@ def run(inputs, outputs, *, record, measure="pearsoncorrelation"):
         "whole and its null comes from the permutations alone, not from random field theory.",
         [*inputs.matrices, inputs.participants], Measure=measure, Variable=record["variable"], Positive=words, Covariates=covariates,
         Block=record.get("block") or "none", Permutations=record["permutations"], ComponentThresholdT=record["threshold_t"],
-        Seed=record["seed"], NumberOfParticipants=len(rows), LeftOut=[p for k, p in enumerate(who) if k not in set(rows)], **info,
+        Seed=record["seed"], NumberOfParticipants=len(rows), LeftOut=[*(p for k, p in enumerate(who) if k not in set(rows)), *empty], **info,
     )  # fmt: skip
     write_json(content, outputs.sidecar)
     log.info(

@@ -147,6 +147,9 @@ def measure(matrices, components=COMPONENTS, *, sparsity=SPARSITY, alpha=ALPHA, 
     """
     import pandas as pd
 
+    matrices = {person: table for person, table in matrices.items() if not table.isna().all(axis=None)}
+    if not matrices:
+        raise InputError("matrices", "people with data", 0, "1 or more", "see why no scan could be used")
     names = next(iter(matrices.values())).index
     stack = {}
     for person, table in matrices.items():

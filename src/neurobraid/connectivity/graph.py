@@ -490,7 +490,11 @@ def run(inputs, outputs):
     for path in [inputs.group, *inputs.matrices]:
         name = Path(path).name
         label = name.split("_atlas-")[0] if name.startswith("sub-") else "group"
-        table, regions = measure(read_matrix(path))
+        matrix = read_matrix(path)
+        if matrix.isna().all(axis=None):
+            log.warning("%s: no data, no graph", label)
+            continue
+        table, regions = measure(matrix)
         tables.append(table.assign(scan=label))
         nodes.append(regions.rename_axis("Node").reset_index().assign(scan=label))
     for found, path in ((tables, outputs.table), (nodes, outputs.nodes)):

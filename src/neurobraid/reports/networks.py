@@ -96,12 +96,17 @@ def dynamic_figure(found):
 
 
 def _places(path):
-    labels = {key: entities_of(path).get(key) for key in ("task", "atlas")}
-    return (
-        labels,
-        f"study_task-{labels['task']}_atlas-{labels['atlas']}",
-        f"task {labels['task']}, atlas {labels['atlas']}",
-    )
+    found = entities_of(path)
+    # adopted series need not have a task
+    labels = {key: found[key] for key in ("task", "atlas") if key in found}
+    stem = "_".join(["study", *(f"{key}-{value}" for key, value in labels.items())])
+    return labels, stem, ", ".join(f"{key} {value}" for key, value in labels.items())
+
+
+def _regions(inputs, labels):
+    """Table of the atlas, or None: adopted series bring none."""
+    path = inputs.find("atlas_tables", atlas=labels["atlas"])
+    return table(path) if path else None
 
 
 def _by_mass(row):
@@ -119,7 +124,7 @@ def _edges(inputs, gallery, path):
     values = np.full((len(nodes), len(nodes)), np.nan)
     rows, columns = found["node1"].map(at).to_numpy(), found["node2"].map(at).to_numpy()
     values[rows, columns] = values[columns, rows] = found["t"].to_numpy(float)
-    regions = table(inputs.find("atlas_tables", atlas=labels["atlas"]))
+    regions = _regions(inputs, labels)
     import pandas as pd
 
     frame = pd.DataFrame({"name": nodes})
@@ -217,7 +222,7 @@ def _graph(inputs, gallery, path):
 def _gradients(inputs, gallery, path):
     labels, stem, where = _places(path)
     found, note = table(path), sidecar_of(inputs, "gradients", **labels)
-    regions = table(inputs.find("atlas_tables", atlas=labels["atlas"]))
+    regions = _regions(inputs, labels)
     if regions is not None and "structure" in regions:
         found = found.merge(
             regions.drop_duplicates("name")[["name", "structure"]],

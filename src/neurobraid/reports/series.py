@@ -10,7 +10,7 @@ import numpy as np
 from neurobraid import __version__
 from neurobraid.bids.entities import natural, parse
 from neurobraid.files import read_json, write_json
-from neurobraid.reports import run_record
+from neurobraid.reports import networks, run_record
 from neurobraid.reports.gather import Inputs, scan_of, table
 from neurobraid.reports.pages import Cell, Fold, Gallery, Note, Numbers, Page, Section, Table, number, write
 from neurobraid.reports.participant import _provenance, matrix_picture
@@ -164,8 +164,8 @@ def write_study(inputs: Mapping, *, page, figures_dir, record, config: Mapping) 
     Parameters
     ----------
     inputs : mapping of str to path or list of paths
-        Kinds ``series_table``, ``group_relmat``, ``group_coverage``, ``group_sidecars``, and ``relmat`` and ``coverage`` of everybody,
-        whose checksums are recorded.
+        Kinds ``series_table``, ``group_relmat``, ``group_coverage``, ``group_sidecars``, ``graph``, ``gradients``, ``edges`` (see
+        `networks.blocks`), and ``relmat`` and ``coverage`` of everybody, whose checksums are recorded.
     page, figures_dir, record : path-like
     config : mapping
     """
@@ -191,6 +191,7 @@ def write_study(inputs: Mapping, *, page, figures_dir, record, config: Mapping) 
         edges = "" if low == high else f" ({low} to {high} by edge)"
         what = f"Mean over {plural(people, 'participant')}{edges}"
         connectivity.add(matrix_picture(files, gallery, path, "study", what))
+    connectivity.add(*networks.blocks(files, gallery))
     connectivity.add(*_lost_regions(files.all("group_coverage")[0], people))
     if not np.isfinite(frame["mean_fd_mm"].astype(float)).any():
         connectivity.add(Note("The program that made the series wrote no head motion: relations with age or diagnosis may be those of motion.", "warn"))  # fmt: skip

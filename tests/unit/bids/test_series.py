@@ -136,3 +136,71 @@ def test_broken_tables(tmp_path, text, match):
     path.write_text(text)
     with pytest.raises(InputError, match=match):
         series.read_table(path)
+
+
+NAMES = ["roi300", "roi7", "roi12"]
+R = np.array([[1, 0.4, -0.2], [0.4, 1, 0.1], [-0.2, 0.1, 1]])
+
+
+def write_matrix(path, values=R, names=NAMES, label="Node"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    head = [label, *names] if label is not None else names
+    rows = [
+        [*([name] if label is not None else []), *(f"{v:.3f}" for v in row)]
+        for name, row in zip(names, values, strict=True)
+    ]
+    path.write_text("\n".join("\t".join(r) for r in [head, *rows]).replace("nan", "n/a") + "\n")
+    return path
+
+
+@pytest.mark.parametrize("label", ["Node", "", None])
+def test_correlation_matrices_of_every_dialect(tmp_path, label):
+    values = R.copy()
+    np.fill_diagonal(values, 0.0 if label is None else 1.0)
+    found = series.read_correlations(write_matrix(tmp_path / "a_relmat.tsv", values, label=label))
+    assert list(found.index) == list(found.columns) == NAMES
+    np.testing.assert_allclose(found, R)
+    lost = R.copy()
+    lost[1] = lost[:, 1] = 0.0 if label is None else np.nan
+    found = series.read_correlations(write_matrix(tmp_path / "b_relmat.tsv", lost, label=label))
+    assert (
+        found["roi7"].isna().all()
+        and found.loc["roi300", "roi12"] == -0.2
+        and found.loc["roi12", "roi12"] == 1
+    )
+
+
+def test_matrices_that_are_none_are_refused(tmp_path):
+    crooked, beyond = R.copy(), R.copy()
+    crooked[0, 1] = 0.5
+    beyond[0, 2] = beyond[2, 0] = 1.4
+    for values, match in (
+        (crooked, "symmetric"),
+        (beyond, "Fisher z"),
+        (R[:, :2], "3 x 3|3 rows|values|2 columns"),
+    ):
+        with pytest.raises(InputError, match=match):
+            series.read_correlations(write_matrix(tmp_path / "x_relmat.tsv", values))
+    path = write_matrix(tmp_path / "y_relmat.tsv")
+    path.write_text(path.read_text().replace("\nroi7", "\nroi8"))
+    with pytest.raises(InputError, match="roi8"):
+        series.read_correlations(path)
+
+
+def test_a_matrix_is_taken_only_where_there_is_no_series(tmp_path):
+    write(tmp_path / "sub-01/func/sub-01_task-rest_atlas-odd_stat-mean_timeseries.tsv")
+    write_matrix(tmp_path / "sub-01/func/sub-01_task-rest_atlas-odd_stat-pearsoncorrelation_relmat.tsv")
+    write_matrix(
+        tmp_path / "sub-02/func/sub-02_task-rest_seg-odd_meas-PearsonCorrelation_desc-simple_relmat.tsv"
+    )
+    write_matrix(tmp_path / "sub-02/func/sub-02_task-rest_seg-odd_meas-Covariance_desc-simple_relmat.tsv")
+    rows = series.find_series(tmp_path).set_index("participant_id")
+    assert rows["kind"].to_dict() == {"sub-01": "series", "sub-02": "matrix"}
+    assert "PearsonCorrelation" in rows.loc["sub-02", "path"]
+    paths = rows.loc[["sub-02"], "path"].to_list()
+    assert series.region_names(tmp_path, paths) == NAMES
+    write_matrix(
+        tmp_path / "sub-02/func/sub-02_task-rest_seg-odd_meas-PearsonCorrelation_desc-scrubbing_relmat.tsv"
+    )
+    with pytest.raises(InputError, match="twice"):
+        series.find_series(tmp_path)

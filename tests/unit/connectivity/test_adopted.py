@@ -10,7 +10,7 @@ import pytest
 from neurobraid.bids.series import find_series
 from neurobraid.connectivity import adopted, matrix
 from neurobraid.errors import InputError
-from neurobraid.files import read_json, read_tsv, write_tsv
+from neurobraid.files import read_json, read_tsv, write_json, write_tsv
 
 #: Labels above 255, with gaps, in the order of an atlas.
 NAMES = ["roi300", "roi7", "roi65000", "roi12"]
@@ -106,3 +106,57 @@ def test_coverage_of_the_other_program_counts():
     series["c"] = 1.0
     own = adopted.with_coverage(series, pd.Series({"a": 0.3, "c": 0.9}))
     assert own.to_dict() == {"a": 0.3, "b": 0.0, "c": 0.0}
+
+
+def test_a_matrix_of_another_program_joins_those_made_here(tmp_path):
+    rng = np.random.default_rng(1)
+    table = pd.DataFrame(rng.standard_normal((40, 4)), columns=NAMES)
+    write_tsv(table, tmp_path / "in/sub-01_atlas-odd_timeseries.tsv", float_format="%.12g")
+    # of another person, in another order and without one region
+    own = pd.DataFrame(np.eye(3), index=NAMES[:0:-1], columns=NAMES[:0:-1])
+    own.loc["roi12", "roi7"] = own.loc["roi7", "roi12"] = 0.5
+    own.loc["roi12", "roi65000"] = own.loc["roi65000", "roi12"] = 0.1
+    matrix.write_matrix(own, tmp_path / "in/sub-02_atlas-odd_stat-pearsoncorrelation_relmat.tsv")
+    write_json(
+        {"MeanFramewiseDisplacement": 0.17},
+        tmp_path / "in/sub-02_atlas-odd_stat-pearsoncorrelation_relmat.json",
+    )
+    rows = find_series(tmp_path / "in").to_dict("records")
+    outputs = SimpleNamespace(
+        matrices=[tmp_path / f"{k}{m}.tsv" for k in range(2) for m in MEASURES], sidecars=[tmp_path / f"{k}{m}.json" for k in range(2) for m in MEASURES],
+        coverage=[tmp_path / f"{k}c.tsv" for k in range(2)], table=tmp_path / "t.tsv",
+    )  # fmt: skip
+    adopted.run_batch(
+        outputs,
+        root=tmp_path / "in",
+        rows=rows,
+        paths=[r["path"] for r in rows],
+        measures=MEASURES,
+        min_coverage=0.5,
+    )
+    found = matrix.read_matrix(outputs.matrices[2])
+    assert list(found) == NAMES and found.loc["roi12", "roi7"] == 0.5 and found["roi300"].isna().all()
+    assert matrix.read_matrix(outputs.matrices[3]).isna().all().all()
+    assert "correlation matrix only" in read_json(outputs.sidecars[3])["NotUsed"]
+    listed = read_tsv(outputs.table).set_index("participant_id")
+    assert (
+        read_json(outputs.sidecars[2])["MeanFramewiseDisplacement"]
+        == listed.loc["sub-02", "mean_fd_mm"]
+        == 0.17
+    )
+    assert listed["used"].eq("yes").all() and listed.loc["sub-02", "regions_without_data"] == 1
+    out = SimpleNamespace(
+        matrices=[tmp_path / "g.tsv"],
+        sidecars=[tmp_path / "g.json"],
+        table=tmp_path / "s.tsv",
+        coverage=tmp_path / "c.tsv",
+    )
+    adopted.run_group(
+        SimpleNamespace(tables=[outputs.table], matrices=[outputs.matrices[0], outputs.matrices[2]]),
+        out,
+        MEASURES[:1],
+    )
+    mean = matrix.read_matrix(out.matrices[0])
+    expected = np.tanh((np.arctanh(0.5) + np.arctanh(table["roi12"].corr(table["roi7"]))) / 2)
+    assert mean.loc["roi12", "roi7"] == pytest.approx(expected)
+    assert read_json(out.sidecars[0])["Weighting"].startswith("scans of a participant alike")
