@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator
 
 from neurobraid.errors import InputError
 from neurobraid.prediction.folds import Unavailable, check_folds, make_folds
+from neurobraid.prediction.learners import flexible
 from neurobraid.prediction.metrics import auc, corrected_interval, cramers_v
 from neurobraid.prediction.permutation import (
     exchange_units,
@@ -415,6 +416,37 @@ def shuffled_features(score, features, rest, y, kind, runs=10, seed=0):
     return finding(name, "flag" if mean > limit else "ok", text, _json(mean), limit)
 
 
+def flexible_controls(data, controls, model):
+    """The shuffled-feature control with the model's own flexible learner, one finding per modality.
+
+    Parameters
+    ----------
+    data : neurobraid.prediction.dataset.Dataset
+    controls : dict of str to callable or None
+        See `neurobraid.prediction.learners.controls`; None when no confound is removed.
+    model : dict
+
+    Returns
+    -------
+    list of dict
+        With ``shown``: a page tells these findings whether they are flagged or not.
+    """
+    name = "shuffled features after removal of confounds"
+    if controls is None:
+        text = f"No confounds are removed from the features, so {model['estimator']} cannot read any back."
+        return [finding(name, "not needed", text, shown=True)]
+    out = []
+    for modality, score in controls.items():
+        table = data.tables[modality]
+        cut = table.shape[1] - data.last
+        found = shuffled_features(
+            score, table[:, :cut], table[:, cut:], data.y, model["kind"], runs=5, seed=model["seed"]
+        )
+        found["text"] = f"{modality}, {model['estimator']}: {found['text']}"
+        out.append({**found, "shown": True})
+    return out
+
+
 def within_site(y, score, rows, sites, kind):
     """Pooled AUC (or correlation) of held-out scores among people of the same site.
 
@@ -475,7 +507,7 @@ def schemes(data, model, settings, own, predictions, main):
     return out
 
 
-def audit(data, folds, model, *, metrics, predictions, permuted, settings, main, fit=None):
+def audit(data, folds, model, *, metrics, predictions, permuted, settings, main, fit=None, controls=None):
     """All checks of one model.
 
     Parameters
@@ -495,6 +527,8 @@ def audit(data, folds, model, *, metrics, predictions, permuted, settings, main,
         Feature set the model stands for.
     fit : tuple of (callable, numpy.ndarray), optional
         For `probe_fit`: the fit and its table.
+    controls : dict of str to callable, optional
+        Of a flexible learner; see `neurobraid.prediction.learners.controls`. A linear one is stood for by ridge.
 
     Returns
     -------
@@ -558,7 +592,9 @@ def audit(data, folds, model, *, metrics, predictions, permuted, settings, main,
         )
     else:
         checks.append(shuffled_labels(permuted["null"][main], kind))
-    if data.confounds:
+    if flexible(model):
+        checks += flexible_controls(data, controls, model)
+    elif data.confounds:
         table = next(iter(data.tables.values()))
         cut = table.shape[1] - data.confounds
         name = next(iter(data.tables))

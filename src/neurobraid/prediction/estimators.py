@@ -1,7 +1,7 @@
 """Linear learners that fit a whole grid of penalties at once, and the models built from them.
 
-Only linear learners: a flexible learner after linear removal of confounds can find signal that the removal made
-(Hamdan et al. 2023, GigaScience 12:giad071; reproduced in design/stats.md 3.1).
+Flexible learners stand apart (`neurobraid.prediction.learners`): after linear removal of confounds they can find signal
+that the removal made (Hamdan et al. 2023, GigaScience 12:giad071; reproduced in design/stats.md 3.1).
 """
 
 import numpy as np
@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
+from neurobraid.prediction import learners
 from neurobraid.prediction.harmonize import HarmonizeTable
 from neurobraid.prediction.metrics import column_auc, platt, platt_apply
 from neurobraid.prediction.steps import ConfoundRemover, FillMedian, KeepCovered, Standardize, trailing
@@ -18,6 +19,7 @@ GRIDS = {
     "ridge": (100.0, 10.0, 1.0, 0.1, 0.01),
     "ridge-logistic": (0.001, 0.01, 0.1, 1.0, 10.0),
     "svm": (0.001, 0.01, 0.1, 1.0),
+    **learners.GRIDS,
 }
 
 
@@ -166,6 +168,7 @@ def make_pipeline(blocks, confounds, estimator, min_present, *, harmonize=None, 
             *([("harmonize", HarmonizeTable(c, **harmonize))] if harmonize else []),
             ("confounds", ConfoundRemover(c)),
             ("scale", Standardize()),
+            *([estimator.block_step()] if hasattr(estimator, "block_step") else []),
         ]
         parts.append((name, Pipeline(steps), [*columns, *confounds]))
     return Pipeline([("blocks", ColumnTransformer(parts)), ("estimator", estimator)])

@@ -7,6 +7,7 @@ import numpy as np
 from neurobraid.errors import InputError
 from neurobraid.files import read_tsv, write_json, write_tsv
 from neurobraid.jobs import log
+from neurobraid.prediction import learners
 from neurobraid.prediction.audit import SITE_LIMIT, association, audit, refuse_association
 from neurobraid.prediction.dataset import build
 from neurobraid.prediction.estimators import (
@@ -55,6 +56,7 @@ DEFAULTS = {
     "site": "site",
     "estimator": "ridge",
     "grid": [],
+    "kernels": ["linear"],
     "fusion": ["late"],
     "missing_modality": "complete",
     "harmonize": None,
@@ -136,7 +138,7 @@ def complete(model, **general):
         raise InputError(where, "key", unknown[0], ", ".join(DEFAULTS), "remove or correct the key")
     full = {**DEFAULTS, **{k: v for k, v in general.items() if v is not None}, **model}
     full["folds"] = {**DEFAULTS["folds"], **(general.get("folds") or {}), **(model.get("folds") or {})}
-    allowed = ("ridge", "svm") if full["kind"] == "regression" else tuple(GRIDS)
+    allowed = learners.estimators(full["kind"])
     for key, options in (
         ("kind", tuple(PRIMARY)),
         ("table", ("study", "cohort")),
@@ -164,6 +166,7 @@ def complete(model, **general):
     full["grid"] = [float(v) for v in (full["grid"] or GRIDS[full["estimator"]])]
     if min(full["grid"]) <= 0:
         raise InputError(where, "grid", full["grid"], "positive numbers", "correct the grid")
+    learners.check(full, where)
     return full
 
 
@@ -171,6 +174,8 @@ def _estimator(model):
     # strongest regularisation first: `choose` settles ties in favour of the first
     if model["estimator"] == "ridge":
         return RidgePath(tuple(sorted(model["grid"], reverse=True)), model["kind"])
+    if model["estimator"] in learners.GRIDS:
+        return learners.make_learner(model)
     return GridPath(model["estimator"], model["kind"], tuple(sorted(model["grid"])))
 
 
@@ -298,9 +303,10 @@ def run_folds(data, folds, model):
 
 def _pattern(fitted, X, features):
     """Correlation of every feature, as the estimator saw it, with the score on the training people."""
-    prepared = fitted.pipeline_[:-1].transform(X)
-    score = fitted.pipeline_[-1].scores(prepared)[:, fitted.choice_]
-    steps = fitted.pipeline_[0].transformers_[0][1]
+    score = fitted.score_of(X)
+    _, steps, columns = fitted.pipeline_[0].transformers_[0]
+    # a kernel may come after the scaling: patterns are of features
+    prepared = steps[: list(steps.named_steps).index("scale") + 1].transform(X[:, columns])
     keep = steps["covered"].keep_[:features]
     prepared = prepared[:, -int(keep.sum()) :] if keep.any() else prepared[:, :0]
     out = np.full(features, np.nan)
@@ -309,6 +315,23 @@ def _pattern(fitted, X, features):
         covariance = (prepared - prepared.mean(axis=0)).T @ (score - score.mean()) / max(len(score), 1)
         out[keep] = np.where(spread > 1e-15, covariance / spread, 0.0)
     return out
+
+
+def _controls(data, folds, model, chosen):
+    """Shuffled-feature control of a flexible learner, modality by modality; None for a linear one."""
+    if not learners.flexible(model) or not data.confounds:
+        return None
+    indicator, grid = model["missing_modality"] == "impute", _estimator(model).grid
+    made, place = {}, {}
+    for name, table in data.tables.items():
+        p = table.shape[1] - data.last
+        made[name] = make_pipeline(
+            {name: list(range(p))}, list(range(p, table.shape[1])), _estimator(model), model["min_present"],
+            harmonize=data.harmonize, indicator=indicator,
+        )  # fmt: skip
+        taken = chosen.get(name) or [grid[0]]
+        place[name] = grid.index(max(grid, key=taken.count))
+    return learners.controls(data, folds, model, made, place)
 
 
 def _probe(data, folds, model):
@@ -487,7 +510,10 @@ def _warnings(data, model, permuted):
             f"Leave sites out (groups: {model['site']}) or report within-site accuracy."
         )
     if model["estimator"] != "ridge" and model["permutations"]:
-        found.append("The permutation test uses ridge for the real and for the permuted studies.")
+        text = "The permutation test uses ridge for the real and for the permuted studies."
+        if learners.flexible(model):
+            text += f" Its p is of the linear signal, not of what {model['estimator']} found."
+        found.append(text)
     if permuted is not None and permuted["movable"] < data.y.size:
         found.append(
             f"{data.y.size - permuted['movable']} of {data.y.size} rows could not change places within their block "
@@ -635,6 +661,7 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
             settings=engine,
             main=main,
             fit=_probe(data, folds, model),
+            controls=_controls(data, folds, model, chosen),
         ),
         **_honest(predictions, data, model, main),
         learning_curve=learning_curve(
