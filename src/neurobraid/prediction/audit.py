@@ -9,6 +9,8 @@ from sklearn.base import BaseEstimator
 
 from neurobraid.errors import InputError
 from neurobraid.prediction.folds import Unavailable, check_folds, make_folds
+from neurobraid.prediction.kinds import CHANCE, ORDERED, PRIMARY, WORD, plain, rank_metric, strength
+from neurobraid.prediction.learners import flexible
 from neurobraid.prediction.metrics import auc, corrected_interval, cramers_v
 from neurobraid.prediction.permutation import (
     exchange_units,
@@ -18,8 +20,6 @@ from neurobraid.prediction.permutation import (
     statistics,
 )
 
-#: Value of the primary metric without any information.
-CHANCE = {"classification": 0.5, "regression": 0.0}
 #: Association of site and target (Cramer's V, correlation ratio) above which a confirmatory model is stopped.
 SITE_LIMIT = 0.3
 #: Correlation of two rows above which they are called duplicates.
@@ -27,7 +27,7 @@ DUPLICATE = 0.999
 #: AUC or absolute correlation of a single feature with the target that no brain measure has.
 TARGET_LIKE = 0.98
 #: What the baseline must exceed chance by, with its whole interval above chance, to be named.
-MARGIN = {"classification": 0.05, "regression": 0.05}
+MARGIN = {"classification": 0.05, "regression": 0.05, "ordinal": 0.1, "survival": 0.05}
 
 
 def finding(name, status, text, value=None, limit=None, **more):
@@ -146,14 +146,10 @@ def target_like(tables, names, y, kind):
             known = np.isfinite(values)
             if known.sum() < 8 or np.ptp(values[known]) == 0 or np.ptp(y[known]) == 0:
                 continue
-            if kind == "classification":
-                score = auc(y[known], values[known])
-                score = max(score, 1 - score)
-            else:
-                score = abs(np.corrcoef(y[known], values[known])[0, 1])
+            score = strength(y[known], values[known], kind)
             if score > best:
                 best, where = float(score), f"{name}: {label}"
-    word = "AUC" if kind == "classification" else "correlation"
+    word = {"classification": "AUC", "survival": WORD["survival"]}.get(kind, "correlation")
     if best > TARGET_LIKE:
         text = f"{where} alone has {word} {best:.3f} with the target: it is the target in other words. Remove it."
         return finding("feature that is the target", "flag", text, best, TARGET_LIKE, feature=where)
@@ -172,7 +168,7 @@ def identifier_order(y, kind):
         z = (rankdata(place)[y > 0].sum() - n1 * (y.size + 1) / 2) / np.sqrt(n1 * n0 * (y.size + 1) / 12)
         value = auc(y, place)
     else:
-        value = float(spearmanr(place, y).statistic)
+        value = float(spearmanr(place, plain(y, kind)[0]).statistic)
         z = value * np.sqrt(max(y.size - 1, 1))
     text = f"{'AUC' if kind == 'classification' else 'Rank correlation'} of the order of identifiers: {value:.2f}."
     if abs(z) > 4:
@@ -181,7 +177,8 @@ def identifier_order(y, kind):
 
 
 def association(sites, y, kind):
-    """Association of site and target: Cramer's V, or the correlation ratio eta of a number."""
+    """Association of site and target: Cramer's V, or the correlation ratio eta of a number, rank or log-rank score."""
+    y = plain(y, kind)[0]
     if kind == "classification":
         return cramers_v(sites, y)
     total = np.sum((y - y.mean()) ** 2)
@@ -334,7 +331,7 @@ def baseline(name, columns, y, folds, kind, grid, text):
     values = [fold_metric(y[f.test][:, None], f.raw["x"], y[f.train].mean(), kind)[0] for f in done]
     found = corrected_interval(values, folds.test_share)
     tells = found["low"] > CHANCE[kind] and found["mean"] > CHANCE[kind] + MARGIN[kind]
-    word = "AUC" if kind == "classification" else "R2"
+    word = WORD[kind]
     shown = f"{word} {found['mean']:.2f} (95 % {found['low']:.2f} to {found['high']:.2f}). {text if tells else ''}"
     limit = CHANCE[kind] + MARGIN[kind]
     return finding(f"{name} only", "flag" if tells else "ok", shown.strip(), _json(found["mean"]), limit, **{
@@ -415,8 +412,39 @@ def shuffled_features(score, features, rest, y, kind, runs=10, seed=0):
     return finding(name, "flag" if mean > limit else "ok", text, _json(mean), limit)
 
 
+def flexible_controls(data, controls, model):
+    """The shuffled-feature control with the model's own flexible learner, one finding per modality.
+
+    Parameters
+    ----------
+    data : neurobraid.prediction.dataset.Dataset
+    controls : dict of str to callable or None
+        See `neurobraid.prediction.learners.controls`; None when no confound is removed.
+    model : dict
+
+    Returns
+    -------
+    list of dict
+        With ``shown``: a page tells these findings whether they are flagged or not.
+    """
+    name = "shuffled features after removal of confounds"
+    if controls is None:
+        text = f"No confounds are removed from the features, so {model['estimator']} cannot read any back."
+        return [finding(name, "not needed", text, shown=True)]
+    out = []
+    for modality, score in controls.items():
+        table = data.tables[modality]
+        cut = table.shape[1] - data.last
+        found = shuffled_features(
+            score, table[:, :cut], table[:, cut:], data.y, model["kind"], runs=5, seed=model["seed"]
+        )
+        found["text"] = f"{modality}, {model['estimator']}: {found['text']}"
+        out.append({**found, "shown": True})
+    return out
+
+
 def within_site(y, score, rows, sites, kind):
-    """Pooled AUC (or correlation) of held-out scores among people of the same site.
+    """Pooled AUC (correlation, Harrell's C) of held-out scores among people of the same site.
 
     Parameters
     ----------
@@ -438,6 +466,9 @@ def within_site(y, score, rows, sites, kind):
         if kind == "classification":
             pairs = float(np.sum(target > 0) * np.sum(target <= 0))
             value = auc(target, values) if pairs else np.nan
+        elif kind in ORDERED:
+            pairs = float(here.sum())
+            value = rank_metric(target, values[:, None], kind)[0] if pairs >= 5 else np.nan
         else:
             pairs = float(here.sum())
             good = pairs >= 5 and np.std(target) > 0 and np.std(values) > 0
@@ -475,7 +506,7 @@ def schemes(data, model, settings, own, predictions, main):
     return out
 
 
-def audit(data, folds, model, *, metrics, predictions, permuted, settings, main, fit=None):
+def audit(data, folds, model, *, metrics, predictions, permuted, settings, main, fit=None, controls=None):
     """All checks of one model.
 
     Parameters
@@ -495,13 +526,15 @@ def audit(data, folds, model, *, metrics, predictions, permuted, settings, main,
         Feature set the model stands for.
     fit : tuple of (callable, numpy.ndarray), optional
         For `probe_fit`: the fit and its table.
+    controls : dict of str to callable, optional
+        Of a flexible learner; see `neurobraid.prediction.learners.controls`. A linear one is stood for by ridge.
 
     Returns
     -------
     dict
         ``checks``, ``flags`` (names), ``schemes``, ``site_association``.
     """
-    kind, primary = model["kind"], "auc" if model["kind"] == "classification" else "r2"
+    kind, primary = model["kind"], PRIMARY[model["kind"]]
     grid, y = settings["grid"], data.y
     identities = {"participant_id": data.participants, "group": data.groups}
     if data.families is not None and np.any(data.families != data.participants):
@@ -558,7 +591,9 @@ def audit(data, folds, model, *, metrics, predictions, permuted, settings, main,
         )
     else:
         checks.append(shuffled_labels(permuted["null"][main], kind))
-    if data.confounds:
+    if flexible(model):
+        checks += flexible_controls(data, controls, model)
+    elif data.confounds:
         table = next(iter(data.tables.values()))
         cut = table.shape[1] - data.confounds
         name = next(iter(data.tables))
@@ -581,7 +616,7 @@ def audit(data, folds, model, *, metrics, predictions, permuted, settings, main,
     lost = found["leave_one_site_out"]
     if lost is not None and np.isfinite(metrics[main][primary]["mean"]) and y.size >= 100:
         gap = metrics[main][primary]["mean"] - lost
-        limit = 0.05 if kind == "classification" else 0.1
+        limit = 0.05 if kind in ("classification", "survival") else 0.1
         text = f"Within the pool {metrics[main][primary]['mean']:.2f}, with sites left out {lost:.2f}."
         if gap > limit:
             text += " The model does worse on a new site: report the score with sites left out."

@@ -4,10 +4,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from neurobraid.errors import InputError
+from neurobraid.errors import InputError, ProblemList
 from neurobraid.fusion.table import wide
 from neurobraid.prediction.folds import Unavailable, check_groups
 from neurobraid.prediction.steps import trailing
+from neurobraid.prediction.survival import encode as signed
 
 
 @dataclass
@@ -24,9 +25,9 @@ class Dataset:
         Confound columns.
     demographics : numpy.ndarray, (rows, columns)
     y : numpy.ndarray, (rows,)
-        -1 and 1, or numbers.
+        -1 and 1, numbers, ranks from 1, or times (negative without the event).
     classes : list of str
-        Names of -1 and 1; empty for a regression.
+        Names of -1 and 1, or of the ranks; empty for numbers and times.
     participants, sessions, groups, sites : numpy.ndarray of str, (rows,)
     flow : list of dict
         How many people were left out and why, in order.
@@ -124,7 +125,19 @@ def _target(people, model, file):
                 file, column, wrong.iloc[0], "a number or n/a", "correct it, or choose classification"
             )
         return numbers.to_numpy(dtype=np.float64), []
+    if model["kind"] == "survival":
+        return _times(people, model, file), []
     text = values.astype("object").where(values.notna())
+    if model["kind"] == "ordinal":
+        classes = [str(c) for c in model["classes"]]
+        absent = [c for c in classes if c not in set(text.dropna().astype(str))]
+        if absent:
+            found = sorted({str(v) for v in text.dropna()})
+            raise InputError(
+                file, f"{column}, classes", absent, f"values of the column: {found}", "correct classes"
+            )
+        ranks = {name: rank for rank, name in enumerate(classes, start=1)}
+        return np.array([ranks.get(str(v), np.nan) for v in text], dtype=np.float64), classes
     found = sorted({str(v) for v in text.dropna()})
     classes = [str(c) for c in model.get("classes") or []]
     unknown = [c for c in classes if c not in found]
@@ -146,6 +159,30 @@ def _target(people, model, file):
         )
     )
     return codes.to_numpy(dtype=np.float64), classes
+
+
+def _times(people, model, file):
+    """Times and events as one number; see `neurobraid.prediction.survival.encode`."""
+    import pandas as pd
+
+    if model["event"] not in people:
+        raise InputError(file, "event", model["event"], ", ".join(people.columns), f"name a column of {file}")
+    times, events = (pd.to_numeric(people[c], errors="coerce") for c in (model["target"], model["event"]))
+    text = people[model["event"]].astype(object).where(people[model["event"]].notna())
+    events = events.where(events.notna(), text.map({"True": 1.0, "False": 0.0, True: 1.0, False: 0.0}))
+    problems = ProblemList()
+    for column, found, allowed, fix in (
+        (model["event"], people[model["event"]][text.notna() & ~events.isin([0, 1])], "0, 1 or n/a",
+         "write 1 where the event was seen and 0 where observation ended without it"),
+        (model["target"], people[model["target"]][people[model["target"]].notna() & ~(times > 0)],
+         "a time above 0, or n/a", "write the time from the start of observation to the event or to its end"),
+    ):  # fmt: skip
+        if len(found):
+            problems.add(file, f"{column} of {found.index[0]}", found.iloc[0], allowed, fix)
+    problems.raise_errors()
+    return signed(times.to_numpy(dtype=np.float64), events.to_numpy(dtype=np.float64) > 0) * np.where(
+        events.isna(), np.nan, 1.0
+    )
 
 
 def _bare(name):
@@ -253,10 +290,9 @@ def build(features, participants, model, *, file="participants.tsv"):
     Unavailable
         No rows, or a single class.
     """
-    if model["target"] in [*model["confounds"], *model["demographics"]]:
-        raise InputError(
-            file, "confounds", model["target"], "columns other than the target", "remove the target"
-        )
+    for own in filter(None, (model["target"], model.get("event"))):
+        if own in [*model["confounds"], *model["demographics"]]:
+            raise InputError(file, "confounds", own, "columns other than the target", "remove the target")
     people = participants.drop_duplicates("participant_id").set_index("participant_id", drop=False)
     if len(people) < len(participants):
         twice = participants["participant_id"][participants["participant_id"].duplicated()].iloc[0]
@@ -305,6 +341,8 @@ def build(features, participants, model, *, file="participants.tsv"):
     index, ids, matched, y = index[use], ids[use], matched[use], y[use]
     if not len(index):
         raise Unavailable(f"no participant has the target {model['target']}")
+    if model["kind"] == "survival" and not np.any(y > 0):
+        raise Unavailable(f"nobody left has the event {model['event']}")
     if not classes and np.ptp(y) == 0:
         raise Unavailable(f"the target {model['target']} is the same for everybody")
     if classes and np.unique(y).size < 2:

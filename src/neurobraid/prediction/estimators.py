@@ -1,7 +1,7 @@
 """Linear learners that fit a whole grid of penalties at once, and the models built from them.
 
-Only linear learners: a flexible learner after linear removal of confounds can find signal that the removal made
-(Hamdan et al. 2023, GigaScience 12:giad071; reproduced in design/stats.md 3.1).
+Flexible learners stand apart (`neurobraid.prediction.learners`): after linear removal of confounds they can find signal
+that the removal made (Hamdan et al. 2023, GigaScience 12:giad071; reproduced in design/stats.md 3.1).
 """
 
 import numpy as np
@@ -9,7 +9,9 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
+from neurobraid.prediction import learners
 from neurobraid.prediction.harmonize import HarmonizeTable
+from neurobraid.prediction.kinds import CALIBRATORS, ORDERED, rank_metric, respond
 from neurobraid.prediction.metrics import column_auc, platt, platt_apply
 from neurobraid.prediction.steps import ConfoundRemover, FillMedian, KeepCovered, Standardize, trailing
 
@@ -18,6 +20,7 @@ GRIDS = {
     "ridge": (100.0, 10.0, 1.0, 0.1, 0.01),
     "ridge-logistic": (0.001, 0.01, 0.1, 1.0, 10.0),
     "svm": (0.001, 0.01, 0.1, 1.0),
+    **learners.GRIDS,
 }
 
 
@@ -32,7 +35,8 @@ def ridge_path(X, y, penalties, kind="classification"):
     penalties : sequence of float
         In units of the mean non-zero eigenvalue of the Gram matrix, so that one grid suits any number of
         people and features. Towards infinity the direction becomes the difference of the group means.
-    kind : {'classification', 'regression'}
+    kind : {'classification', 'regression', 'ordinal', 'survival'}
+        The last two are regressions of `neurobraid.prediction.kinds.respond`.
 
     Returns
     -------
@@ -42,6 +46,8 @@ def ridge_path(X, y, penalties, kind="classification"):
         of the labels would not do: it differs from fold to fold against the class of the people held out, and
         where the penalty is strong it would swamp the scores that are pooled over inner folds.
     """
+    if kind in ORDERED:
+        y, kind = respond(y, kind), "regression"
     n, p = X.shape
     mean = y.mean()
     if p == 0:
@@ -166,6 +172,7 @@ def make_pipeline(blocks, confounds, estimator, min_present, *, harmonize=None, 
             *([("harmonize", HarmonizeTable(c, **harmonize))] if harmonize else []),
             ("confounds", ConfoundRemover(c)),
             ("scale", Standardize()),
+            *([estimator.block_step()] if hasattr(estimator, "block_step") else []),
         ]
         parts.append((name, Pipeline(steps), [*columns, *confounds]))
     return Pipeline([("blocks", ColumnTransformer(parts)), ("estimator", estimator)])
@@ -190,11 +197,14 @@ def choose(scores, y, inner, kind):
     -------
     int
         Classification: largest mean AUC over inner folds (folds with one class are left out). Regression:
-        smallest squared error. Ties go to the first, the strongest regularisation.
+        smallest squared error. Ordinal, survival: largest mean rank correlation, Harrell's C. Ties go to the first, the strongest regularisation.
     """
     if kind == "regression":
         return int(np.argmin(((scores - y[:, None]) ** 2).mean(axis=0)))
-    folds = [column_auc(y[inner == k], scores[inner == k]) for k in np.unique(inner)]
+    if kind in ORDERED:
+        folds = [rank_metric(y[inner == k], scores[inner == k], kind) for k in np.unique(inner)]
+    else:
+        folds = [column_auc(y[inner == k], scores[inner == k]) for k in np.unique(inner)]
     folds = [f for f in folds if np.isfinite(f).all()]
     # rounding keeps a tie a tie whatever the order of summation
     return int(np.argmax(np.round(np.mean(folds, axis=0), 12))) if folds else 0
@@ -260,7 +270,7 @@ class TunedModel(BaseEstimator):
 
 
 class Calibrator:
-    """Scores to probabilities (Platt 1999) or, for a regression, to themselves; from inner scores only.
+    """Scores to probabilities (Platt 1999), expected ranks or survival, or themselves; from inner scores only.
 
     Parameters
     ----------
@@ -275,7 +285,9 @@ class Calibrator:
 
     def fit(self, scores, y):
         """Learn the map from inner out-of-fold scores."""
-        if self.kind == "classification":
+        if self.kind in ORDERED:
+            self.map_ = CALIBRATORS[self.kind]().fit(scores, y)
+        elif self.kind == "classification":
             self.map_ = platt(scores, y > 0)
         elif self.linear:
             spread = scores.var()
@@ -289,6 +301,8 @@ class Calibrator:
 
     def apply(self, scores):
         """Map scores, (people,)."""
+        if self.kind in ORDERED:
+            return self.map_.apply(scores)
         if self.kind == "classification":
             return platt_apply(scores, self.map_)
         return self.map_[0] * scores + self.map_[1]

@@ -128,7 +128,12 @@ def strata(y, kind, site=None, *, folds=5, group_of_site=False):
     -------
     numpy.ndarray of int, (rows,)
     """
-    if kind == "regression":
+    if kind == "ordinal":
+        codes = np.unique(y, return_inverse=True)[1]
+        if np.bincount(codes).max() >= folds:
+            return codes
+    if kind != "classification":
+        # times carry a sign: people without the event are spread over folds apart from those with it
         bins = max(2, min(5, y.size // max(folds, 1)))
         rank = np.argsort(np.argsort(y, kind="stable"), kind="stable")
         return rank * bins // y.size
@@ -166,10 +171,10 @@ def make_folds(
     Parameters
     ----------
     y : numpy.ndarray, (rows,)
-        -1 and 1, or numbers.
+        -1 and 1, numbers, ranks, or times with the sign of `neurobraid.prediction.survival.encode`.
     groups : numpy.ndarray of str, (rows,)
         Rows that must stay together.
-    kind : {'classification', 'regression'}
+    kind : {'classification', 'regression', 'ordinal', 'survival'}
     site : numpy.ndarray of str, optional
     outer, inner, repeats : int
         Fewer folds are made when a class has fewer groups.

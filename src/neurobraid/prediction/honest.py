@@ -3,7 +3,7 @@
 import numpy as np
 
 from neurobraid.prediction.folds import Folds
-from neurobraid.prediction.metrics import auc
+from neurobraid.prediction.kinds import PRIMARY, rank_metric
 from neurobraid.prediction.permutation import statistics
 
 #: Fewest people of a subgroup that is reported (small cells also identify people).
@@ -77,22 +77,22 @@ def subgroups(y, value, slices, kind, *, draws=500, seed=0):
     Parameters
     ----------
     y, value : numpy.ndarray, (people,)
-        Target, and held-out score (classification) or prediction (regression).
+        Target, and held-out prediction (regression) or score (other kinds).
     slices : dict of str to numpy.ndarray of str, (people,)
-    kind : {'classification', 'regression'}
+    kind : {'classification', 'regression', 'ordinal', 'survival'}
     draws, seed : int
 
     Returns
     -------
     list of dict
-        column, level, people, metric (auc or mae), value, low, high; groups below ten people are left out.
+        column, level, people, metric (auc, spearman, cindex, or mae), value, low, high; groups below ten people are left out.
     """
     rng = np.random.default_rng(seed)
     out = []
 
     def score(rows):
-        if kind == "classification":
-            return float(auc(y[rows], value[rows]))
+        if kind != "regression":
+            return float(rank_metric(y[rows], value[rows][:, None], kind)[0])
         return float(np.mean(np.abs(y[rows] - value[rows])))
 
     for column, levels in slices.items():
@@ -108,7 +108,7 @@ def subgroups(y, value, slices, kind, *, draws=500, seed=0):
                     "column": column,
                     "level": str(level),
                     "people": int(rows.size),
-                    "metric": "auc" if kind == "classification" else "mae",
+                    "metric": "mae" if kind == "regression" else PRIMARY[kind],
                     "value": score(rows),
                     "low": float(low),
                     "high": float(high),

@@ -8,7 +8,7 @@ then gives ridge weights for every penalty and every permutation by matrix produ
 import numpy as np
 
 from neurobraid.jobs import log
-from neurobraid.prediction.metrics import paired_auc
+from neurobraid.prediction.kinds import ORDERED, rank_metric, respond
 from neurobraid.prediction.permutation import (
     FoldScores,
     _sets,
@@ -42,6 +42,8 @@ def ridge_columns(train, tests, Y, penalties, kind):
     -------
     numpy.ndarray, (penalties, others, targets)
     """
+    if kind in ORDERED:
+        Y, kind = respond(Y, kind), "regression"
     n, p = train.shape
     mean = Y.mean(axis=0)
     if p == 0:
@@ -93,7 +95,7 @@ def choose_columns(scores, Y, inner, kind):
     total = np.zeros((len(scores), Y.shape[1]))
     for k in np.unique(inner):
         rows = inner == k
-        found = np.stack([paired_auc(Y[rows], one[rows]) for one in scores])
+        found = np.stack([rank_metric(Y[rows], one[rows], kind) for one in scores])
         total += np.nan_to_num(found)
     return np.argmax(np.round(total / max(np.unique(inner).size, 1), 12), axis=0)
 

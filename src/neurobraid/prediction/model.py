@@ -7,10 +7,12 @@ import numpy as np
 from neurobraid.errors import InputError
 from neurobraid.files import read_tsv, write_json, write_tsv
 from neurobraid.jobs import log
+from neurobraid.prediction import learners
 from neurobraid.prediction.audit import SITE_LIMIT, association, audit, refuse_association
 from neurobraid.prediction.dataset import build
 from neurobraid.prediction.estimators import (
     GRIDS,
+    Calibrator,
     GridPath,
     LateFusion,
     RidgePath,
@@ -27,6 +29,7 @@ from neurobraid.prediction.honest import (
     pattern_summary,
     subgroups,
 )
+from neurobraid.prediction.kinds import LACKS, ORDERED, PATHS, PRIMARY, fold_metrics, plain, rank_metric
 from neurobraid.prediction.labels import MANY, label_test
 from neurobraid.prediction.metrics import (
     classification_metrics,
@@ -36,7 +39,9 @@ from neurobraid.prediction.metrics import (
     regression_metrics,
 )
 from neurobraid.prediction.permutation import FoldScores, fold_metric, fuse, permutation_test, questions
+from neurobraid.prediction.stacking import Stacking
 from neurobraid.prediction.steps import FillMedian, KeepCovered
+from neurobraid.prediction.survival import risk_groups, split
 from neurobraid.provenance import sidecar
 
 #: Every key of a record of ``prediction.models`` with its default; the schema says the same.
@@ -47,6 +52,7 @@ DEFAULTS = {
     "target": None,
     "kind": "classification",
     "classes": [],
+    "event": "",
     "features": [],
     "rows": "participant",
     "confounds": [],
@@ -55,6 +61,7 @@ DEFAULTS = {
     "site": "site",
     "estimator": "ridge",
     "grid": [],
+    "kernels": ["linear"],
     "fusion": ["late"],
     "missing_modality": "complete",
     "harmonize": None,
@@ -71,25 +78,28 @@ DEFAULTS = {
     "permutations": 99,
     "seed": 1,
 }
-PRIMARY = {"classification": "auc", "regression": "r2"}
+#: Feature sets made of several modalities; the first there is stands for the model.
+FUSIONS = ("fused", "early", "stacking")
 #: Below this many people a summary says that it is a demonstration (Varoquaux 2018: +-10 points at n = 100).
 ENOUGH = 100
 
 PREDICTION_COLUMNS = {
     "participant_id": "Person",
     "session_id": "Visit; n/a where a row is a person",
-    "feature_set": "Modality, fused (mean of standardised scores), early (block-scaled), dummy or demographics",
+    "feature_set": "Modality, fused (mean of standardised scores), early (block-scaled), stacking, dummy or demographics",
     "repeat": "Repeat of the cross-validation, from 1",
     "fold": "Outer fold in which the row was tested, from 1",
-    "target": "True class or value",
+    "target": "True class or value; a time with + where the event had not happened",
     "score": "Out-of-fold score, standardised by the training people's inner out-of-fold scores",
-    "prediction": "Probability of the second class, or the predicted value",
+    "prediction": "Probability of the second class, the predicted value, the expected rank of ordered classes (from 1), "
+    "or the expected time without the event up to the 90 % quantile of the training people's times",
 }
 SCORE_COLUMNS = {
     "feature_set": "As in the predictions",
     "repeat": "Repeat, from 1",
     "fold": "Outer fold, from 1",
-    "metric": "auc, balanced_accuracy, brier; or mae, r2 (by sums of squares against the training mean), r",
+    "metric": "auc, balanced_accuracy, brier; mae, r2 (by sums of squares against the training mean), r; spearman, "
+    "kappa (quadratic weights), mae_rank; or cindex (Harrell), ibs (integrated Brier score)",
     "value": "Value on the fold's test people; n/a where it is not defined (one class, fewer than three people)",
 }
 FOLD_COLUMNS = {
@@ -136,7 +146,7 @@ def complete(model, **general):
         raise InputError(where, "key", unknown[0], ", ".join(DEFAULTS), "remove or correct the key")
     full = {**DEFAULTS, **{k: v for k, v in general.items() if v is not None}, **model}
     full["folds"] = {**DEFAULTS["folds"], **(general.get("folds") or {}), **(model.get("folds") or {})}
-    allowed = ("ridge", "svm") if full["kind"] == "regression" else tuple(GRIDS)
+    allowed = learners.estimators(full["kind"])
     for key, options in (
         ("kind", tuple(PRIMARY)),
         ("table", ("study", "cohort")),
@@ -149,7 +159,7 @@ def complete(model, **general):
         if full[key] not in options:
             raise InputError(where, key, full[key], ", ".join(options), f"choose one of them for {key}")
     names = [record.get("name") for record in full["features"]]
-    reserved = {"fused", "early", "dummy", "demographics"}
+    reserved = {"fused", "early", "stacking", "dummy", "demographics"}
     if not names or len(set(names)) < len(names) or set(names) & reserved:
         raise InputError(
             where, "features", names, f"different names, none of {sorted(reserved)}", "rename them"
@@ -161,16 +171,45 @@ def complete(model, **general):
         if full["harmonize"]["unseen"] not in UNSEEN:
             found = full["harmonize"]["unseen"]
             raise InputError(where, "harmonize.unseen", found, ", ".join(UNSEEN), "choose a policy")
+    _check_kind(full, where)
     full["grid"] = [float(v) for v in (full["grid"] or GRIDS[full["estimator"]])]
     if min(full["grid"]) <= 0:
         raise InputError(where, "grid", full["grid"], "positive numbers", "correct the grid")
+    learners.check(full, where)
     return full
+
+
+def _check_kind(full, where):
+    """Refuse a target that lacks what its kind needs, and fusions that do not exist."""
+    if full["kind"] == "survival" and not full["event"]:
+        raise InputError(
+            where, "event", "missing", "a column of 0 and 1 (the event was seen)", "name the column in event"
+        )
+    if full["kind"] != "survival" and full["event"]:
+        raise InputError(where, "event", full["event"], "kind: survival", "remove event, or choose the kind")
+    if full["kind"] == "ordinal":
+        classes = [str(c) for c in full["classes"]]
+        if len(set(classes)) < 3 or len(set(classes)) < len(classes):
+            raise InputError(
+                where,
+                "classes",
+                classes,
+                "three or more different classes, lowest first",
+                "name them in order",
+            )
+    wrong = [name for name in full["fusion"] if name not in ("late", "early", "stacking")]
+    if wrong:
+        raise InputError(where, "fusion", wrong[0], "late, early, stacking", "choose one or more of them")
 
 
 def _estimator(model):
     # strongest regularisation first: `choose` settles ties in favour of the first
     if model["estimator"] == "ridge":
         return RidgePath(tuple(sorted(model["grid"], reverse=True)), model["kind"])
+    if model["estimator"] in learners.GRIDS:
+        return learners.make_learner(model)
+    if model["kind"] in PATHS:
+        return PATHS[model["kind"]](tuple(sorted(model["grid"])))
     return GridPath(model["estimator"], model["kind"], tuple(sorted(model["grid"])))
 
 
@@ -215,6 +254,8 @@ def run_folds(data, folds, model):
         `neurobraid.prediction.permutation.questions`.
     patterns : dict of str to list of numpy.ndarray, (features,)
         Haufe pattern of every modality and fold.
+    weights : numpy.ndarray, (folds, modalities)
+        Of stacking, sum 1; empty without it.
     """
     kind, estimator = model["kind"], _estimator(model)
     X, blocks, confounds = _joined(data)
@@ -229,10 +270,11 @@ def run_folds(data, folds, model):
     singles = {name: tuned({name: columns}, confounds) for name, columns in blocks.items()}
     present = {name: np.isfinite(X[:, columns]).any(axis=1) | indicator for name, columns in blocks.items()}
     predictions, scores, chosen, nested, patterns = [], [], {}, {}, {}
+    weights = []
     reference = X[data.extra]
     asked = questions(list(singles), bool(extra))
 
-    def record(name, repeat, fold, rows, train, score, predicted):
+    def record(name, repeat, fold, rows, train, score, predicted, curve=None):
         known = np.isfinite(predicted)
         rows, score, predicted = rows[known], score[known], predicted[known]
         predictions.extend(
@@ -242,7 +284,10 @@ def run_folds(data, folds, model):
         if not rows.size:
             return
         y = data.y[rows]
-        if kind == "classification":
+        if kind in ORDERED:
+            shown = None if curve is None else lambda times: curve(times)[known]
+            values = fold_metrics(y, score, predicted, data.y[train], kind, shown)
+        elif kind == "classification":
             values = classification_metrics(y, score, predicted, float(np.mean(data.y[train] > 0)))
         else:
             values = regression_metrics(y, predicted, float(data.y[train].mean()))
@@ -252,7 +297,11 @@ def run_folds(data, folds, model):
         y = data.y[train]
         base = float(np.mean(y > 0)) if kind == "classification" else float(y.mean())
         flat = np.zeros(test.size)
-        record("dummy", repeat, fold, test, train, flat, flat + base)
+        if kind in ORDERED:
+            guess = Calibrator(kind).fit(np.zeros(train.size), y)
+            record("dummy", repeat, fold, test, train, flat, guess.apply(flat), _curve(guess, flat))
+        else:
+            record("dummy", repeat, fold, test, train, flat, flat + base)
         if extra:
             clinical = tuned({"demographics": extra}, []).fit(X[train], y, inside)
             _take(record, "demographics", clinical, repeat, fold, test, train, X[test], chosen, None)
@@ -282,7 +331,26 @@ def run_folds(data, folds, model):
                 raw = fused.score_of(X[test], available, reference)
                 spread = fused.inner_scores_.std() or 1.0
                 score = (raw - fused.inner_scores_.mean()) / spread
-                record("fused", repeat, fold, test, train, score, fused.calibrator_.apply(raw))
+                record(
+                    "fused",
+                    repeat,
+                    fold,
+                    test,
+                    train,
+                    score,
+                    fused.calibrator_.apply(raw),
+                    _curve(fused.calibrator_, raw),
+                )
+            if "stacking" in model["fusion"]:
+                second = Stacking(kind).fit(_together(fused.members_), y, inside)
+                weights.append(second.weights_ / second.weights_.sum())
+                one = _members(fused, None, X, train, test, present, reference)
+                raw = second.score_of(_together({n: one.outer[n][:, 0] for n in singles}))
+                center, spread = standard(second.inner_scores_)
+                record(
+                    "stacking", repeat, fold, test, train, (raw - center) / spread, second.calibrator_.apply(raw),
+                    _curve(second.calibrator_, raw),
+                )  # fmt: skip
             if "early" in model["fusion"]:
                 fitted = tuned(blocks, confounds).fit(X[train], y, inside, reference)
                 _take(record, "early", fitted, repeat, fold, test, train, X[test], chosen, reference)
@@ -293,14 +361,26 @@ def run_folds(data, folds, model):
                     score = fuse(one, members, data.y[:, None], kind)
                     value = fold_metric(data.y[test][:, None], score, data.y[train].mean(), kind)
                     nested.setdefault(key, []).append(float(value[0]))
-    return predictions, scores, chosen, nested, patterns
+    return predictions, scores, chosen, nested, patterns, np.array(weights)
+
+
+def _together(members):
+    return np.stack(list(members.values()), axis=1)
+
+
+def _curve(calibrator, raw):
+    """Predicted survival of people with these raw scores, as a function of times; None for other kinds."""
+    if calibrator.kind != "survival":
+        return None
+    return lambda times: calibrator.map_.curve(raw, times)
 
 
 def _pattern(fitted, X, features):
     """Correlation of every feature, as the estimator saw it, with the score on the training people."""
-    prepared = fitted.pipeline_[:-1].transform(X)
-    score = fitted.pipeline_[-1].scores(prepared)[:, fitted.choice_]
-    steps = fitted.pipeline_[0].transformers_[0][1]
+    score = fitted.score_of(X)
+    _, steps, columns = fitted.pipeline_[0].transformers_[0]
+    # a kernel may come after the scaling: patterns are of features
+    prepared = steps[: list(steps.named_steps).index("scale") + 1].transform(X[:, columns])
     keep = steps["covered"].keep_[:features]
     prepared = prepared[:, -int(keep.sum()) :] if keep.any() else prepared[:, :0]
     out = np.full(features, np.nan)
@@ -309,6 +389,23 @@ def _pattern(fitted, X, features):
         covariance = (prepared - prepared.mean(axis=0)).T @ (score - score.mean()) / max(len(score), 1)
         out[keep] = np.where(spread > 1e-15, covariance / spread, 0.0)
     return out
+
+
+def _controls(data, folds, model, chosen):
+    """Shuffled-feature control of a flexible learner, modality by modality; None for a linear one."""
+    if not learners.flexible(model) or not data.confounds:
+        return None
+    indicator, grid = model["missing_modality"] == "impute", _estimator(model).grid
+    made, place = {}, {}
+    for name, table in data.tables.items():
+        p = table.shape[1] - data.last
+        made[name] = make_pipeline(
+            {name: list(range(p))}, list(range(p, table.shape[1])), _estimator(model), model["min_present"],
+            harmonize=data.harmonize, indicator=indicator,
+        )  # fmt: skip
+        taken = chosen.get(name) or [grid[0]]
+        place[name] = grid.index(max(grid, key=taken.count))
+    return learners.controls(data, folds, model, made, place)
 
 
 def _probe(data, folds, model):
@@ -357,12 +454,15 @@ def _honest(predictions, data, model, main):
     """Calibration, net benefit and subgroups of the main feature set, predictions averaged over repeats."""
     part = predictions[predictions["feature_set"] == main].groupby("row")[["score", "prediction"]].mean()
     rows, classes = part.index.to_numpy(), model["kind"] == "classification"
-    y, value = data.y[rows], part["score" if classes else "prediction"].to_numpy()
+    y, value = data.y[rows], part["prediction" if model["kind"] == "regression" else "score"].to_numpy()
     slices = {name: levels[rows] for name, levels in data.slices.items()}
     out = {"main_set": main, "slices": subgroups(y, value, slices, model["kind"], seed=model["seed"])}
     if classes:
         probability = part["prediction"].to_numpy()
         out |= {"calibration": calibration(y, probability), "decision_curve": decision_curve(y, probability)}
+    if model["kind"] == "survival":
+        out["risk_groups"] = risk_groups(y, value)
+    out["not_for_this_kind"] = LACKS.get(model["kind"], {})
     return out
 
 
@@ -389,8 +489,26 @@ def _take(record, name, fitted, repeat, fold, test, train, X, chosen, reference)
     raw = fitted.score_of(X, reference)
     spread = fitted.inner_scores_.std()
     score = (raw - fitted.inner_scores_.mean()) / (spread if spread > 1e-12 else 1.0)
-    record(name, repeat, fold, test, train, score, fitted.calibrator_.apply(raw))
+    calibrator = fitted.calibrator_
+    record(name, repeat, fold, test, train, score, calibrator.apply(raw), _curve(calibrator, raw))
     chosen.setdefault(name, []).append(fitted.pipeline[-1].grid[fitted.choice_])
+
+
+def _counts(data, kind):
+    if kind == "survival":
+        return {"event": int(np.sum(data.y > 0)), "censored": int(np.sum(data.y < 0))}
+    values = range(1, len(data.classes) + 1) if kind == "ordinal" else (-1, 1)
+    return {c: int(np.sum(data.y == v)) for c, v in zip(data.classes, values, strict=False)}
+
+
+def _weights(weights, names):
+    """Mean, smallest and largest weight of every modality over folds; None without stacking."""
+    if not weights.size:
+        return None
+    return {
+        name: {"mean": float(w.mean()), "low": float(w.min()), "high": float(w.max())}
+        for name, w in zip(names, weights.T, strict=True)
+    }
 
 
 def _shares(values):
@@ -417,6 +535,9 @@ def _paired(predictions, data, model, first, second):
         y = data.y[rows]
         if model["kind"] == "classification":
             differences.append(auc(y, part["score"].to_numpy()) - auc(y, part["score_b"].to_numpy()))
+        elif model["kind"] in ORDERED:
+            one, two = rank_metric(y, part[["score", "score_b"]].to_numpy(), model["kind"])
+            differences.append(one - two)
         else:
             spread = np.sum((y - np.delete(data.y, rows).mean()) ** 2)
             error = [np.sum((y - part[c].to_numpy()) ** 2) for c in ("prediction", "prediction_b")]
@@ -429,9 +550,10 @@ def _compare(predictions, data, model, folds, metrics):
     primary = PRIMARY[model["kind"]]
     singles = [n for n in data.tables if n in metrics]
     ranked = sorted(singles, key=lambda n: -np.nan_to_num(metrics[n][primary]["mean"], nan=-np.inf))
-    main = next((n for n in ("fused", "early") if n in metrics), ranked[0])
+    main = next((n for n in FUSIONS if n in metrics), ranked[0])
     pairs = [(main, ranked[0])] if main not in singles else []
     pairs += [("early", ranked[0])] if "early" in metrics and main != "early" else []
+    pairs += [("stacking", main)] if "stacking" in metrics and main != "stacking" else []
     pairs += [(main, "demographics")] if "demographics" in metrics else []
     out = []
     for first, second in pairs:
@@ -474,7 +596,8 @@ def _posthoc(predictions, data, model, metrics):
             continue
         mean = predictions[predictions["feature_set"] == name].groupby("row")["score"].mean()
         rows = mean.index.to_numpy()
-        out["sets"][name] = posthoc_confounds(data.y[rows], mean.to_numpy(), columns[rows], model["kind"])
+        target, kind = plain(data.y[rows], model["kind"])
+        out["sets"][name] = posthoc_confounds(target, mean.to_numpy(), columns[rows], kind)
     return out
 
 
@@ -487,7 +610,10 @@ def _warnings(data, model, permuted):
             f"Leave sites out (groups: {model['site']}) or report within-site accuracy."
         )
     if model["estimator"] != "ridge" and model["permutations"]:
-        found.append("The permutation test uses ridge for the real and for the permuted studies.")
+        text = "The permutation test uses ridge for the real and for the permuted studies."
+        if learners.flexible(model):
+            text += f" Its p is of the linear signal, not of what {model['estimator']} found."
+        found.append(text)
     if permuted is not None and permuted["movable"] < data.y.size:
         found.append(
             f"{data.y.size - permuted['movable']} of {data.y.size} rows could not change places within their block "
@@ -558,7 +684,7 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
         return Result(*empty, summary)
 
     table, digest = manifest(folds, data.participants, data.sessions, data.groups)
-    rows, scores, chosen, nested, patterns = run_folds(data, folds, model)
+    rows, scores, chosen, nested, patterns, weights = run_folds(data, folds, model)
     scores = pd.DataFrame(scores, columns=list(SCORE_COLUMNS))
     predictions = pd.DataFrame(rows, columns=["feature_set", "repeat", "fold", "row", "score", "prediction"])
     grid = model["grid"] if model["estimator"] == "ridge" else GRIDS["ridge"]
@@ -584,10 +710,11 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
             data.sites,
             count=model["permutations"],
             seed=model["seed"],
+            **({"stacking": "stacking" in model["fusion"]} if run is permutation_test else {}),
             **engine,
         )
     metrics = _summaries(scores, folds)
-    main = next((n for n in ("fused", "early") if n in metrics), next(n for n in data.tables if n in metrics))
+    main = next((n for n in FUSIONS if n in metrics), next(n for n in data.tables if n in metrics))
     notes = _warnings(data, model, permuted)
     if people < ENOUGH:
         summary["status"] = "DEMONSTRATION"
@@ -598,7 +725,8 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
     first = next(folds.splits())
     summary.update(
         classes=data.classes,
-        class_counts={c: int(np.sum(data.y == v)) for c, v in zip(data.classes, (-1, 1), strict=False)},
+        class_counts=_counts(data, model["kind"]),
+        stacking_weights=_weights(weights, list(data.tables)),
         rows=int(data.y.size),
         flow=flow,
         features={name: len(columns) for name, columns in data.names.items()},
@@ -635,6 +763,7 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
             settings=engine,
             main=main,
             fit=_probe(data, folds, model),
+            controls=_controls(data, folds, model, chosen),
         ),
         **_honest(predictions, data, model, main),
         learning_curve=learning_curve(
@@ -660,16 +789,21 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
     )
     place = predictions["row"].to_numpy()
     target = data.y[place]
-    if data.classes:
+    if model["kind"] == "ordinal":
+        target = np.array(data.classes, dtype=object)[target.astype(int) - 1]
+    elif model["kind"] == "survival":
+        times, events = split(target)
+        target = np.array(
+            [f"{t:g}{'' if e else '+'}" for t, e in zip(times, events, strict=True)], dtype=object
+        )
+    elif data.classes:
         target = np.where(target > 0, data.classes[1], data.classes[0])
     predictions = predictions.assign(
         participant_id=data.participants[place],
         session_id=pd.Series(data.sessions[place]).replace("", np.nan),
         target=target,
     )
-    order = {
-        name: number for number, name in enumerate(["dummy", "demographics", *data.tables, "fused", "early"])
-    }
+    order = {name: number for number, name in enumerate(["dummy", "demographics", *data.tables, *FUSIONS])}
     predictions = predictions.iloc[
         np.lexsort((place, predictions["repeat"], predictions["feature_set"].map(order)))
     ].reset_index(drop=True)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from neurobraid.prediction.estimators import Calibrator, choose, ridge_path, standard
-from neurobraid.prediction.metrics import paired_auc
+from neurobraid.prediction.kinds import rank_metric
+from neurobraid.prediction.stacking import Stacking
 from neurobraid.prediction.steps import prepare, trailing
 
 
@@ -135,6 +136,8 @@ class FoldScores:
     outer, inner : dict of str to numpy.ndarray, (test, columns), (train, columns)
         The same standardised by the training people's inner out-of-fold scores, and those.
     early : numpy.ndarray, (test, columns), or None
+    inside : numpy.ndarray of int, (train,), or None
+        Inner folds of the training rows.
     """
 
     train: np.ndarray
@@ -143,6 +146,7 @@ class FoldScores:
     outer: dict = field(default_factory=dict)
     inner: dict = field(default_factory=dict)
     early: object = None
+    inside: object = None
 
 
 def fold_scores(
@@ -176,7 +180,7 @@ def fold_scores(
         members["demographics"] = (clinical, 0, (grid, kind, min_present), 0)
     out = []
     for _, _, train, test, inside in folds.splits():
-        one = FoldScores(train, test)
+        one = FoldScores(train, test, inside=inside)
         for name, (table, count, how, end) in members.items():
             there = np.isfinite(table[:, : table.shape[1] - end]).any(axis=1)
             if indicator or name == "demographics":
@@ -218,7 +222,7 @@ def fuse(fold, names, y, kind):
         A regression is brought to the unit of the target by a line through the inner scores.
     """
     outer, inner = (_mean([side[n] for n in names]) for side in (fold.outer, fold.inner))
-    if kind == "classification":
+    if kind != "regression":
         return outer
     out = np.empty_like(outer)
     for column in range(outer.shape[1]):
@@ -239,16 +243,32 @@ def _mean(parts):
 
 
 def fold_metric(y, scores, train_mean, kind):
-    """AUC, or R2 by sums of squares, of every column on the rows that have a score, (columns,)."""
+    """Primary metric (R2 by sums of squares) of every column on the rows that have a score, (columns,)."""
     known = np.isfinite(scores[:, 0])
     y, scores = y[known], scores[known]
-    if kind == "classification":
-        return paired_auc(np.broadcast_to(y, scores.shape), scores)
+    if kind != "regression":
+        return rank_metric(y, scores, kind)
     if not known.any():
         return np.full(scores.shape[1], np.nan)
     spread = np.sum((y - train_mean) ** 2, axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(spread > 0, 1 - np.sum((y - scores) ** 2, axis=0) / spread, np.nan)
+
+
+def stacked(fold, y, kind):
+    """Scores of `neurobraid.prediction.stacking.Stacking` on the test rows of one fold, one target; (test, 1).
+
+    Parameters
+    ----------
+    fold : FoldScores
+    y : numpy.ndarray, (rows, 1)
+    kind : str
+    """
+    names = [n for n in fold.inner if n != "demographics"]
+    inner, outer = (np.concatenate([side[n] for n in names], axis=1) for side in (fold.inner, fold.outer))
+    second = Stacking(kind).fit(inner, y[fold.train, 0], fold.inside)
+    score = second.score_of(outer)
+    return (second.calibrator_.apply(score) if kind == "regression" else score)[:, None]
 
 
 def _nanmean(values):
@@ -279,6 +299,8 @@ def measure(folds, y, kind, sets):
         for fold in folds:
             if members == "early":
                 scores = fold.early
+            elif members == "stacking":
+                scores = stacked(fold, y, kind)
             elif isinstance(members, str):
                 scores = fold.raw[members]
             else:
@@ -293,12 +315,14 @@ def measure(folds, y, kind, sets):
     return found
 
 
-def _sets(names, early):
+def _sets(names, early, stacking=False):
     sets = {name: name for name in names}
     if len(names) > 1:
         sets["fused"] = list(names)
         if early:
             sets["early"] = "early"
+        if stacking:
+            sets["stacking"] = "stacking"
     return sets
 
 
@@ -390,7 +414,7 @@ def moved_gains(observed, moved, y, kind, asked):
     return out
 
 
-def permutation_test(tables, y, folds, units, blocks, *, count, seed, **settings):
+def permutation_test(tables, y, folds, units, blocks, *, count, seed, stacking=False, **settings):
     """Permutation p of every feature set, and of what every modality adds to the others.
 
     Parameters
@@ -402,6 +426,8 @@ def permutation_test(tables, y, folds, units, blocks, *, count, seed, **settings
     count : int
         Permutations; the smallest p is ``1 / (1 + count)``.
     seed : int
+    stacking : bool
+        Also test the stacked modalities.
 
     Returns
     -------
@@ -415,7 +441,7 @@ def permutation_test(tables, y, folds, units, blocks, *, count, seed, **settings
     gathered = exchange_units(units, blocks)
     movable = sum(rows.size for members in gathered if len(members) > 1 for rows in members)
     real, target = fold_scores(tables, y, folds, **settings), y[:, None]
-    sets = _sets(list(tables), settings.get("early"))
+    sets = _sets(list(tables), settings.get("early"), stacking)
     clinical = settings.get("clinical")
     asked = questions(list(tables), clinical is not None and clinical.shape[1] > 0)
     observed = {n: float(v[0]) for n, v in measure(real, target, kind, sets).items()}
