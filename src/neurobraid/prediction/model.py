@@ -1,6 +1,6 @@
 """One declared model from tables to scores: nested grouped cross-validation, baselines, permutation, comparison."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,6 +26,15 @@ from neurobraid.prediction.honest import (
     learning_curve,
     pattern_summary,
     subgroups,
+)
+from neurobraid.prediction.importance import (
+    IMPORTANCE_COLUMNS,
+    PATTERN_COLUMNS,
+    RELIABLE,
+    Importance,
+    null_patterns,
+    pattern_table,
+    summarise,
 )
 from neurobraid.prediction.labels import MANY, label_test
 from neurobraid.prediction.metrics import (
@@ -61,6 +70,7 @@ DEFAULTS = {
     "splits": "kfold",
     "motion": "mean_fd",
     "learning_curve": False,
+    "importance": {"repeats": 10, "conditional": False, "nulls": 199},
     "accept_association": False,
     "profile": "exploratory",
     "min_coverage": 0.5,
@@ -105,12 +115,13 @@ FOLD_COLUMNS = {
 
 @dataclass
 class Result:
-    """Tables and summary of one model (pandas.DataFrame x 3, dict)."""
+    """Tables and summary of one model (pandas.DataFrame x 3, dict), and further tables by name."""
 
     predictions: object
     scores: object
     folds: object
     summary: dict
+    extra: dict = field(default_factory=dict)
 
 
 def complete(model, **general):
@@ -136,6 +147,7 @@ def complete(model, **general):
         raise InputError(where, "key", unknown[0], ", ".join(DEFAULTS), "remove or correct the key")
     full = {**DEFAULTS, **{k: v for k, v in general.items() if v is not None}, **model}
     full["folds"] = {**DEFAULTS["folds"], **(general.get("folds") or {}), **(model.get("folds") or {})}
+    full["importance"] = {**DEFAULTS["importance"], **(model.get("importance") or {})}
     allowed = ("ridge", "svm") if full["kind"] == "regression" else tuple(GRIDS)
     for key, options in (
         ("kind", tuple(PRIMARY)),
@@ -192,7 +204,7 @@ def cross_validate(data, folds, model):
     return run_folds(data, folds, model)[:3]
 
 
-def run_folds(data, folds, model):
+def run_folds(data, folds, model, watch=None):
     """Out-of-fold predictions of every feature set, and of the nested comparisons, on the same folds.
 
     Parameters
@@ -201,6 +213,8 @@ def run_folds(data, folds, model):
     folds : neurobraid.prediction.folds.Folds
     model : dict
         From `complete`.
+    watch : neurobraid.prediction.importance.Importance, optional
+        Sees the models of every fold.
 
     Returns
     -------
@@ -251,7 +265,7 @@ def run_folds(data, folds, model):
     for repeat, fold, train, test, inside in folds.splits():
         y = data.y[train]
         base = float(np.mean(y > 0)) if kind == "classification" else float(y.mean())
-        flat = np.zeros(test.size)
+        flat, early = np.zeros(test.size), None
         record("dummy", repeat, fold, test, train, flat, flat + base)
         if extra:
             clinical = tuned({"demographics": extra}, []).fit(X[train], y, inside)
@@ -284,8 +298,10 @@ def run_folds(data, folds, model):
                 score = (raw - fused.inner_scores_.mean()) / spread
                 record("fused", repeat, fold, test, train, score, fused.calibrator_.apply(raw))
             if "early" in model["fusion"]:
-                fitted = tuned(blocks, confounds).fit(X[train], y, inside, reference)
-                _take(record, "early", fitted, repeat, fold, test, train, X[test], chosen, reference)
+                early = tuned(blocks, confounds).fit(X[train], y, inside, reference)
+                _take(record, "early", early, repeat, fold, test, train, X[test], chosen, reference)
+        if watch is not None:
+            watch.fold(train, test, X, fused, None if "late" in model["fusion"] else early, present)
         if asked:
             one = _members(fused, clinical if extra else None, X, train, test, present, reference)
             for name, (without, added) in asked.items():
@@ -496,7 +512,7 @@ def _warnings(data, model, permuted):
     return found
 
 
-def fit_model(features, participants, model, *, file="participants.tsv"):
+def fit_model(features, participants, model, *, networks=None, file="participants.tsv"):
     """Fit one declared model.
 
     Parameters
@@ -506,6 +522,8 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
     participants : pandas.DataFrame
     model : dict
         From `complete`.
+    networks : dict of str to str, optional
+        Network of every region, for the importance of networks.
     file : str
         Name of the participants table for messages.
 
@@ -554,11 +572,13 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
             status="UNAVAILABLE", reason=str(reason), flow=flow, metrics={}, comparisons=[], warnings=[]
         )
         empty = [pd.DataFrame({c: pd.Series(dtype="object") for c in names}) for names in
-                 (PREDICTION_COLUMNS, SCORE_COLUMNS, FOLD_COLUMNS)]  # fmt: skip
-        return Result(*empty, summary)
+                 (PREDICTION_COLUMNS, SCORE_COLUMNS, FOLD_COLUMNS, IMPORTANCE_COLUMNS, PATTERN_COLUMNS)]  # fmt: skip
+        return Result(*empty[:3], summary, dict(zip(("importance", "pattern"), empty[3:], strict=True)))
 
     table, digest = manifest(folds, data.participants, data.sessions, data.groups)
-    rows, scores, chosen, nested, patterns = run_folds(data, folds, model)
+    units = data.participants if by_site else data.groups
+    watch = Importance(data, model, networks, units)
+    rows, scores, chosen, nested, patterns = run_folds(data, folds, model, watch)
     scores = pd.DataFrame(scores, columns=list(SCORE_COLUMNS))
     predictions = pd.DataFrame(rows, columns=["feature_set", "repeat", "fold", "row", "score", "prediction"])
     grid = model["grid"] if model["estimator"] == "ridge" else GRIDS["ridge"]
@@ -580,7 +600,7 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
             data.tables,
             data.y,
             folds,
-            data.participants if by_site else data.groups,
+            units,
             data.sites,
             count=model["permutations"],
             seed=model["seed"],
@@ -588,6 +608,13 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
         )
     metrics = _summaries(scores, folds)
     main = next((n for n in ("fused", "early") if n in metrics), next(n for n in data.tables if n in metrics))
+    explained, nulls = watch.table(folds.test_share), None
+    if model["importance"]["nulls"] and model["kind"] in ("classification", "regression"):
+        nulls = null_patterns(
+            data.tables, data.y, folds, units, data.sites, count=model["importance"]["nulls"], seed=model["seed"],
+            **engine,
+        )  # fmt: skip
+    described = pattern_table(dict(sorted(patterns.items())), data.names, nulls)
     notes = _warnings(data, model, permuted)
     if people < ENOUGH:
         summary["status"] = "DEMONSTRATION"
@@ -651,10 +678,13 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
         patterns={
             name: {
                 **pattern_summary(np.array(values), data.names[name]),
-                "reliable": people >= 500,
+                **{k: ((nulls or {}).get(name) or {}).get(k) for k in ("null_stability", "stability_p")},
+                "nulls": model["importance"]["nulls"] if nulls else 0,
+                "reliable": people >= RELIABLE,
             }
             for name, values in sorted(patterns.items())
         },
+        importance=summarise(explained, model, main, people),
         site_association=cramers_v(data.sites, data.y) if model["kind"] == "classification" else None,
         warnings=notes,
     )
@@ -676,10 +706,11 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
     scores = scores.iloc[
         np.lexsort((np.arange(len(scores)), scores["repeat"], scores["feature_set"].map(order)))
     ].reset_index(drop=True)
-    return Result(predictions[list(PREDICTION_COLUMNS)], scores, table, summary)
+    extra = {"importance": explained, "pattern": described}
+    return Result(predictions[list(PREDICTION_COLUMNS)], scores, table, summary, extra)
 
 
-def write_model(features, participants, model, outputs, **general):
+def write_model(features, participants, model, outputs, *, regions=None, **general):
     """Fit one declared model and write its tables, sidecars and summary.
 
     Parameters
@@ -689,7 +720,10 @@ def write_model(features, participants, model, outputs, **general):
     model : dict
         One record of ``prediction.models``.
     outputs : dict
-        Mapping: paths ``predictions``, ``scores``, ``folds``, each with ``…_json`` beside it, and ``summary``.
+        Mapping: paths ``predictions``, ``scores``, ``folds``, ``importance``, ``pattern``, each with ``…_json`` beside
+        it, and ``summary``.
+    regions : path-like, optional
+        Table of the atlas; its column ``network`` groups the regions.
     **general
         See `complete`.
     """
@@ -704,7 +738,11 @@ def write_model(features, participants, model, outputs, **general):
         )
     people = read_tsv(participants)
     table = read_tsv(features, text=("modality", "measure", "unit", "source"))
-    result = fit_model(table, people, full, file=str(participants).rsplit("/", 1)[-1])
+    networks = {}
+    if regions:
+        known = read_tsv(regions, text=("name", "network"))
+        networks = dict(zip(known["name"], known["network"], strict=True)) if "network" in known else {}
+    result = fit_model(table, people, full, networks=networks, file=str(participants).rsplit("/", 1)[-1])
     sources = [features, participants]
     for key, columns, text in (
         ("predictions", PREDICTION_COLUMNS, "Out-of-fold predictions of every feature set."),
@@ -714,8 +752,18 @@ def write_model(features, participants, model, outputs, **general):
             FOLD_COLUMNS,
             "Who was trained on and tested in which fold; the same for all feature sets.",
         ),
+        (
+            "importance",
+            IMPORTANCE_COLUMNS,
+            f"Loss of {PRIMARY[full['kind']]} with groups of features permuted among the people tested.",
+        ),
+        (
+            "pattern",
+            PATTERN_COLUMNS,
+            "Haufe patterns of every feature, with null patterns of permuted labels.",
+        ),
     ):
-        write_tsv(getattr(result, key), outputs[key])
+        write_tsv(result.extra[key] if key in result.extra else getattr(result, key), outputs[key])
         content = sidecar(text, sources, Columns={c: {"Description": d} for c, d in columns.items()})
         write_json(content, outputs[f"{key}_json"])
     write_json(sidecar("Result of one declared model.", sources, **result.summary), outputs["summary"])
