@@ -61,7 +61,7 @@ def parts_of(feature):
     >>> parts_of("anat volume Left Thalamus")
     ('anat', 'volume', ('Left Thalamus',))
     """
-    modality, measure, region = (str(feature).split(" ", 2) + ["", ""])[:3]
+    modality, measure, region = [*str(feature).split(" ", 2), "", ""][:3]
     return modality, measure, tuple(dict.fromkeys(region.split(EDGE)))
 
 
@@ -160,8 +160,10 @@ class _Member:
             self.places[name] = (start, known)
             start += 0 if known is None else known.size
 
-    def transform(self, X):
-        return np.asarray(self.before.transform(X), dtype=np.float64)
+    def transform(self, X, reference=None):
+        """What the estimator sees of the rows of X; reference rows accompany those of an unseen site."""
+        rows = X if reference is None or not len(reference) else np.concatenate([X, reference])
+        return np.asarray(self.before.transform(rows), dtype=np.float64)[: len(X)]
 
     def score(self, Z):
         return (self.estimator.scores(Z)[:, self.choice] - self.center) / self.spread
@@ -244,7 +246,7 @@ class Importance:
             rows = has[place][test]
             if not rows.any():
                 continue
-            Z = member.transform(X[test[rows]])
+            Z = member.transform(X[test[rows]], X[self.data.extra])
             tables[name] = (rows, Z)
             total[rows] += member.score(Z) / share[rows]
         pattern = np.array(["".join("1" if one else "0" for one in column) for column in has[:, test].T])
@@ -440,12 +442,16 @@ def summarise(table, model, main, people):
 # ------------------------------------------------------------------ null patterns
 
 
-def _fold_patterns(table, Y, train, inside, last, confounds, grid, kind, min_present, harmonize, indicator):
+def _fold_patterns(
+    table, Y, train, inside, last, confounds, grid, kind, min_present, harmonize=None, indicator=False, extra=()
+):
     """Patterns of one fold and modality for many targets, (features, targets), NaN for features not kept."""
 
     def fit(fitted, others):
-        ready = prepare(table[fitted], table[others], confounds, min_present, harmonize, indicator)
-        return ready[0], ridge_columns(*ready, Y[fitted], grid, kind)
+        # reference people accompany the people of an unseen site
+        rows = np.r_[others, np.asarray(extra, dtype=int)]
+        ready = prepare(table[fitted], table[rows], confounds, min_present, harmonize, indicator)
+        return ready[0], ridge_columns(*ready, Y[fitted], grid, kind)[:, : others.size]
 
     inner = np.empty((len(grid), train.size, Y.shape[1]))
     for k in np.unique(inside):
@@ -466,13 +472,13 @@ def _fold_patterns(table, Y, train, inside, last, confounds, grid, kind, min_pre
 
 def null_patterns(
     tables, y, folds, units, blocks, *, count, seed, confounds, grid, kind, min_present, harmonize=None,
-    indicator=False, **_,
+    indicator=False, extra=(), **_,
 ):  # fmt: skip
     """Haufe patterns of the ridge model against those of models refitted to labels permuted within blocks.
 
     Parameters
     ----------
-    tables, y, folds, confounds, grid, kind, min_present, harmonize, indicator
+    tables, y, folds, confounds, grid, kind, min_present, harmonize, indicator, extra
         See `neurobraid.prediction.permutation.fold_scores`.
     units, blocks : numpy.ndarray of str, (rows,)
         See `neurobraid.prediction.permutation.exchange_units`.
@@ -507,18 +513,9 @@ def null_patterns(
             if has.sum() < 4:
                 continue
             one = _fold_patterns(
-                table,
-                Y,
-                train[has],
-                inside[has],
-                last,
-                confounds,
-                grid,
-                kind,
-                min_present,
-                harmonize,
-                indicator,
-            )
+                table, Y, train[has], inside[has], last, confounds, grid, kind, min_present, harmonize, indicator,
+                extra,
+            )  # fmt: skip
             kept = np.isfinite(one[:, :1])
             one = np.where(kept, one, 0.0)
             total += one

@@ -22,6 +22,7 @@ from neurobraid.prediction.folds import Unavailable, make_folds, manifest
 from neurobraid.prediction.harmonize import UNSEEN, HarmonizeTable, posthoc_confounds
 from neurobraid.prediction.honest import (
     calibration,
+    curves,
     decision_curve,
     learning_curve,
     pattern_summary,
@@ -69,6 +70,7 @@ DEFAULTS = {
     "harmonize": None,
     "splits": "kfold",
     "motion": "mean_fd",
+    "acquisition": "acq_time",
     "learning_curve": False,
     "importance": {"repeats": 10, "conditional": False, "nulls": 199},
     "accept_association": False,
@@ -328,26 +330,53 @@ def _pattern(fitted, X, features):
 
 
 def _probe(data, folds, model):
-    """What `audit.probe_fit` changes: the first modality's whole pipeline, fitted by row numbers."""
+    """What `audit.probe_fit` changes: every modality's whole pipeline, tuning, fusion and calibration of the first fold."""
+    X, blocks, nuisance = _joined(data)
+    indicator = model["missing_modality"] == "impute"
+    has = {name: np.isfinite(X[:, columns]).any(axis=1) | indicator for name, columns in blocks.items()}
+    inside = next(folds.splits())[4]
+
+    def fit(X, y, train):
+        members = {
+            name: TunedModel(
+                make_pipeline(
+                    {name: columns}, nuisance, _estimator(model), model["min_present"], harmonize=data.harmonize,
+                    indicator=indicator,
+                ),
+                model["kind"],
+            )
+            for name, columns in blocks.items()
+        }  # fmt: skip
+        there = {name: rows[train] for name, rows in has.items()}
+        return LateFusion(members, model["kind"]).fit(X[train], y[train], inside, there, X[data.extra])
+
+    return fit, X
+
+
+def _own_score(data, folds, model):
+    """Score of the model's own learner on its first modality, first repeat: for controls of a flexible learner."""
+    if model["estimator"] == "ridge":
+        return None
     name, table = next(iter(data.tables.items()))
     columns = list(range(table.shape[1] - data.last))
     nuisance = list(range(table.shape[1] - data.last, table.shape[1]))
-    indicator = model["missing_modality"] == "impute"
-    there = np.isfinite(table[:, columns]).any(axis=1) | indicator
 
-    def fit(X, y, train):
-        pipeline = make_pipeline(
-            {name: columns},
-            nuisance,
-            _estimator(model),
-            model["min_present"],
-            harmonize=data.harmonize,
-            indicator=indicator,
-        )
-        rows = train[there[train]]
-        return pipeline.fit(X[rows], y[rows])
+    def own(X, y):
+        values = []
+        for repeat, _, train, test, inside in folds.splits():
+            has = np.isfinite(X[:, columns]).any(axis=1)
+            rows, tested = train[has[train]], test[has[test]]
+            if repeat or not tested.size:
+                continue
+            pipeline = make_pipeline(
+                {name: columns}, nuisance, _estimator(model), model["min_present"], harmonize=data.harmonize
+            )
+            fitted = TunedModel(pipeline, model["kind"]).fit(X[rows], y[rows], inside[has[train]], X[data.extra])
+            score = fitted.score_of(X[tested], X[data.extra])[:, None]
+            values.append(fold_metric(y[tested][:, None], score, y[rows].mean(axis=0), model["kind"])[0])
+        return float(np.nanmean(values))
 
-    return fit, table
+    return own
 
 
 def _harmonization(data, model):
@@ -379,6 +408,7 @@ def _honest(predictions, data, model, main):
     if classes:
         probability = part["prediction"].to_numpy()
         out |= {"calibration": calibration(y, probability), "decision_curve": decision_curve(y, probability)}
+        out["curves"] = curves(y, value)
     return out
 
 
@@ -649,6 +679,7 @@ def fit_model(features, participants, model, *, networks=None, file="participant
             "blocks": model["site"] if np.unique(data.sites).size > 1 else "none",
             "units": "participant_id" if by_site else model["groups"],
             **{k: permuted[k] for k in ("observed", "p", "null_mean", "movable")},
+            "null": np.round(permuted["null"][main], 6) if main in permuted["null"] else None,
         },
         added_value=_added_value(data, model, folds, nested, permuted),
         posthoc_confounds=_posthoc(predictions, data, model, metrics),
@@ -662,6 +693,7 @@ def fit_model(features, participants, model, *, networks=None, file="participant
             settings=engine,
             main=main,
             fit=_probe(data, folds, model),
+            own=_own_score(data, folds, model),
         ),
         **_honest(predictions, data, model, main),
         learning_curve=learning_curve(
