@@ -14,5 +14,6 @@ with job_log(snakemake.log[0]):
         snakemake.input.participants,
         snakemake.params.model,
         snakemake.output,
+        regions=next(iter(snakemake.input.regions), None),
         **snakemake.params.general,
     )

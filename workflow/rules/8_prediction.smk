@@ -7,6 +7,7 @@ MODEL_TABLES = {
         {
             "features": f"{DERIVATIVES}/cohort/desc-cohort_features.tsv",
             "participants": f"{DERIVATIVES}/cohort/participants.tsv",
+            "regions": [],
         }
         if record["table"] == "cohort"
         else {
@@ -16,10 +17,28 @@ MODEL_TABLES = {
                 if BUILTIN or Path(f"{RAW}/participants.tsv").exists()
                 else []
             ),
+            "regions": [
+                f"{DERIVATIVES}/atlases/tpl-{MNI}_atlas-{atlas}_dseg.tsv"
+                for atlas in [record["atlas"] or SEGMENTATIONS[0]]
+                if atlas in ATLASES
+            ],
         }
     )
     for record in config["prediction"]["models"]
 }
+# patterns of models whose regions have a place in the brain
+MODEL_ATLASES = {
+    record["name"]: record["atlas"] or SEGMENTATIONS[0]
+    for record in config["prediction"]["models"]
+    if record["table"] == "study"
+    and (record["atlas"] or SEGMENTATIONS[0]) in ATLASES
+}
+MODEL_MAP = (
+    f"<derivatives>/group/space-{MNI}_atlas-{{atlas}}_model-{{model}}_desc-pattern"
+)
+MODEL_REGIONS = (
+    "<derivatives>/group/atlas-{atlas}_model-{model}_desc-patternregions_table"
+)
 
 
 rule prediction_model:
@@ -27,6 +46,7 @@ rule prediction_model:
     input:
         features=lookup(dpath="{model}/features", within=MODEL_TABLES),
         participants=lookup(dpath="{model}/participants", within=MODEL_TABLES),
+        regions=lookup(dpath="{model}/regions", within=MODEL_TABLES),
     output:
         predictions="<derivatives>/group/model-{model}_desc-predictions_predictions.tsv",
         predictions_json="<derivatives>/group/model-{model}_desc-predictions_predictions.json",
@@ -34,6 +54,10 @@ rule prediction_model:
         scores_json="<derivatives>/group/model-{model}_scores.json",
         folds="<derivatives>/group/model-{model}_folds.tsv",
         folds_json="<derivatives>/group/model-{model}_folds.json",
+        importance="<derivatives>/group/model-{model}_desc-importance_table.tsv",
+        importance_json="<derivatives>/group/model-{model}_desc-importance_table.json",
+        pattern="<derivatives>/group/model-{model}_desc-pattern_table.tsv",
+        pattern_json="<derivatives>/group/model-{model}_desc-pattern_table.json",
         summary="<derivatives>/group/model-{model}_summary.json",
     log:
         "logs/prediction_model/{model}.log",
@@ -56,7 +80,39 @@ rule prediction_model:
         "../../scripts/prediction_model.py"
 
 
+rule prediction_map:
+    """Paint the pattern of a model, and what each region is worth to it, into the regions of its atlas."""
+    input:
+        pattern="<derivatives>/group/model-{model}_desc-pattern_table.tsv",
+        importance="<derivatives>/group/model-{model}_desc-importance_table.tsv",
+        image=f"<derivatives>/atlases/tpl-{MNI}_atlas-{{atlas}}_dseg.nii.gz",
+        regions=f"<derivatives>/atlases/tpl-{MNI}_atlas-{{atlas}}_dseg.tsv",
+    output:
+        map=f"{MODEL_MAP}_statmap.nii.gz",
+        sidecar=f"{MODEL_MAP}_statmap.json",
+        table=f"{MODEL_REGIONS}.tsv",
+        table_json=f"{MODEL_REGIONS}.json",
+    log:
+        "logs/prediction_map/{model}_{atlas}.log",
+    benchmark:
+        "logs/benchmarks/prediction_map/{model}_{atlas}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(600, 20),
+        runtime=15,
+    params:
+        code=code_digest("prediction"),
+    script:
+        "../../scripts/prediction_map.py"
+
+
 rule prediction:
     """Fit all declared models."""
     input:
         collect("<derivatives>/group/model-{model}_summary.json", model=MODELS),
+        [
+            place(f"{MODEL_MAP}_statmap.nii.gz", model=model, atlas=atlas)
+            for model, atlas in MODEL_ATLASES.items()
+        ],

@@ -4,10 +4,13 @@ Every check has a name, a value, a limit and a sentence. A flag does not prove a
 the score besides the brain.
 """
 
+import re
+
 import numpy as np
 from sklearn.base import BaseEstimator
 
 from neurobraid.errors import InputError
+from neurobraid.prediction import traces
 from neurobraid.prediction.folds import Unavailable, check_folds, make_folds
 from neurobraid.prediction.kinds import CHANCE, ORDERED, PRIMARY, WORD, plain, rank_metric, strength
 from neurobraid.prediction.learners import flexible
@@ -22,12 +25,24 @@ from neurobraid.prediction.permutation import (
 
 #: Association of site and target (Cramer's V, correlation ratio) above which a confirmatory model is stopped.
 SITE_LIMIT = 0.3
+#: Association of the letters of identifiers with the target above which they are named.
+FORM_LIMIT = 0.5
 #: Correlation of two rows above which they are called duplicates.
 DUPLICATE = 0.999
 #: AUC or absolute correlation of a single feature with the target that no brain measure has.
 TARGET_LIKE = 0.98
 #: What the baseline must exceed chance by, with its whole interval above chance, to be named.
 MARGIN = {"classification": 0.05, "regression": 0.05, "ordinal": 0.1, "survival": 0.05}
+
+
+#: Why a score of something that is no brain cannot be tried.
+ABSENT = {
+    "site": "There is one site, or no column names it.",
+    "motion": "No column of head motion: name it in motion.",
+    "missing": "Everybody has the same values: nothing is missing that could tell.",
+    "demographics": "The model names no demographics.",
+    "acquisition": "No column of the date of the scan: name it in acquisition.",
+}
 
 
 def finding(name, status, text, value=None, limit=None, **more):
@@ -157,6 +172,37 @@ def target_like(tables, names, y, kind):
     return finding("feature that is the target", "ok", text, best, TARGET_LIKE)
 
 
+def identifier_form(names, y, kind):
+    """Do the letters of the identifiers tell the target (``P01`` and ``C01``)?
+
+    Parameters
+    ----------
+    names : numpy.ndarray of str, (rows,)
+    y : numpy.ndarray, (rows,)
+    kind : {'classification', 'regression'}
+
+    Returns
+    -------
+    dict
+    """
+    name = "form of identifiers"
+    letters = np.array([re.match(r"[A-Za-z]*", str(n).removeprefix("sub-")).group() for n in names])
+    found, counts = np.unique(letters, return_counts=True)
+    if found.size < 2 or found.size > y.size / 5:
+        return finding(
+            name,
+            "ok",
+            "The letters of identifiers are the same for everybody, or differ for all.",
+            0.0,
+            FORM_LIMIT,
+        )
+    value = association(letters, y, kind)
+    text = f"Association of the letters of identifiers ({', '.join(found[np.argsort(-counts)][:5])}) with the target: {value:.2f}."
+    if value > FORM_LIMIT:
+        text += " Who knows the name knows the target: was the order of files, or a blind rating, made with these names?"
+    return finding(name, "flag" if value > FORM_LIMIT else "ok", text, value, FORM_LIMIT)
+
+
 def identifier_order(y, kind):
     """Does the order of the names tell the target? Rows are sorted by participant."""
     from scipy.stats import rankdata, spearmanr
@@ -206,8 +252,17 @@ def fitted_state(model, path=""):
     found = {}
     for name, value in sorted(vars(model).items()):
         label = f"{path}.{name}".lstrip(".")
-        if isinstance(value, BaseEstimator):
+        if isinstance(value, BaseEstimator) or (name.endswith("_") and _learned(value)):
             found.update(fitted_state(value, label))
+        elif isinstance(value, dict) and name.endswith("_"):
+            for key, part in sorted(value.items()):
+                if isinstance(part, BaseEstimator) or _learned(part):
+                    found.update(fitted_state(part, f"{label}.{key}"))
+                else:
+                    found[f"{label}.{key}"] = part
+        elif isinstance(value, list) and name.endswith("_") and value and isinstance(value[0], BaseEstimator):
+            for place, part in enumerate(value):
+                found.update(fitted_state(part, f"{label}.{place}"))
         elif isinstance(value, (list, tuple)) and value and isinstance(value[0], tuple):
             for item in value:
                 step = next((part for part in item if isinstance(part, BaseEstimator)), None)
@@ -216,6 +271,11 @@ def fitted_state(model, path=""):
         elif name.endswith("_") and not name.startswith("_"):
             found[label] = value
     return found
+
+
+def _learned(value):
+    """Is this an object of the project that keeps what it learned (a calibrator), and no array, number or text?"""
+    return type(value).__module__.startswith("neurobraid") and any(n.endswith("_") for n in vars(value))
 
 
 def _same(first, second):
@@ -506,7 +566,9 @@ def schemes(data, model, settings, own, predictions, main):
     return out
 
 
-def audit(data, folds, model, *, metrics, predictions, permuted, settings, main, fit=None, controls=None):
+def audit(
+    data, folds, model, *, metrics, predictions, permuted, settings, main, fit=None, controls=None, more=()
+):
     """All checks of one model.
 
     Parameters
@@ -528,6 +590,8 @@ def audit(data, folds, model, *, metrics, predictions, permuted, settings, main,
         For `probe_fit`: the fit and its table.
     controls : dict of str to callable, optional
         Of a flexible learner; see `neurobraid.prediction.learners.controls`. A linear one is stood for by ridge.
+    more : sequence of dict
+        Findings of other modules, such as ``time travel`` of a longitudinal model.
 
     Returns
     -------
@@ -546,6 +610,10 @@ def audit(data, folds, model, *, metrics, predictions, permuted, settings, main,
                 checks.append({**found, "text": f"{name}: {found['text']}"})
     checks.append(target_like(data.tables, data.names, y, kind))
     checks.append(identifier_order(y, kind))
+    checks.append(identifier_form(data.participants, y, kind))
+    taken = {k: v for k, v in data.nuisance.items() if k in ("site", "demographics", "motion")}
+    for name, trace, text, value in traces.find(data.tables, data.last, y, taken):
+        checks.append(finding(name, "flag" if trace else "ok", text, _json(value)))
     v = association(data.sites, y, kind) if np.unique(data.sites).size > 1 else 0.0
     word = "Cramer's V" if kind == "classification" else "Correlation ratio"
     text = f"{word} of site and target: {v:.2f}."
@@ -561,6 +629,7 @@ def audit(data, folds, model, *, metrics, predictions, permuted, settings, main,
         "motion": "Head motion alone predicts the target.",
         "missing": "What is missing predicts the target: who has which scan is not random.",
         "demographics": "Demographics alone predict the target; images must add to them.",
+        "acquisition": "The date of the scan alone predicts the target: what changes at the scanner will be used.",
     }
     for name, columns in data.nuisance.items():
         used = folds
@@ -576,6 +645,9 @@ def audit(data, folds, model, *, metrics, predictions, permuted, settings, main,
     if fit is not None:
         train, test = next((tr, te) for _, _, tr, te, _ in folds.splits())
         checks.append(probe_fit(fit[0], fit[1], y, train, test, model["seed"]))
+    for column in ("site", "motion", "missing", "demographics", "acquisition"):
+        if column not in data.nuisance:
+            checks.append(finding(f"{column} only", "not possible", ABSENT[column]))
     if data.harmonize and data.harmonize["unseen"] == "unlabelled":
         text = (
             "An unseen site is harmonised by the people tested, without their labels (transductive): say so."
@@ -597,12 +669,16 @@ def audit(data, folds, model, *, metrics, predictions, permuted, settings, main,
         table = next(iter(data.tables.values()))
         cut = table.shape[1] - data.confounds
         name = next(iter(data.tables))
+
+        def engine(t, target):
+            return statistics({name: t}, target, single, **quick)[name]
+
         quick = {**quiet, "indicator": False}
         one = next(iter([*folds.splits()]))[0]
         single = type(folds)(folds.outer[one : one + 1], folds.inner[one : one + 1])
         checks.append(
             shuffled_features(
-                lambda t, target: statistics({name: t}, target, single, **quick)[name],
+                engine,
                 table[:, :cut],
                 table[:, cut:],
                 y,
@@ -612,6 +688,10 @@ def audit(data, folds, model, *, metrics, predictions, permuted, settings, main,
             )
         )
     checks.append(below_chance(metrics, primary, kind))
+    checks.extend(more)
+    if not any(c["check"] == "time travel" for c in more):
+        text = "No dates of features and target are known: that features were measured before the outcome is for you to say."
+        checks.append(finding("time travel", "not possible", text))
     found = schemes(data, model, settings, metrics[main][primary]["mean"], predictions, main)
     lost = found["leave_one_site_out"]
     if lost is not None and np.isfinite(metrics[main][primary]["mean"]) and y.size >= 100:

@@ -36,7 +36,7 @@ class Dataset:
     reference : numpy.ndarray of bool, (rows,)
         People from whom an unseen site may be harmonised; never trained on, never tested.
     nuisance : dict of str to numpy.ndarray, (rows, columns)
-        ``site``, ``demographics``, ``motion`` and ``missing`` as far as they are known: what the audit tries instead
+        ``site``, ``demographics``, ``motion``, ``acquisition`` and ``missing`` as far as they are known: what the audit tries instead
         of images.
     slices : dict of str to numpy.ndarray of str, (rows,)
         Site, and every demographic column (numbers in bands): groups for whom results are reported apart.
@@ -249,6 +249,17 @@ def _bands(values):
     return np.where(numbers.isna(), "n/a", np.array(names)[place])
 
 
+def _days(values):
+    """Dates as days since the first, numbers as they are; (rows, 1)."""
+    import pandas as pd
+
+    numbers = pd.to_numeric(values, errors="coerce")
+    if numbers.notna().sum() < values.notna().sum():
+        dates = pd.to_datetime(values, errors="coerce", format="ISO8601", utc=True)
+        numbers = (dates - dates.min()) / pd.Timedelta(days=1)
+    return numbers.to_numpy(dtype=np.float64)[:, None]
+
+
 def _nuisance(matched, views, index, model, sites, file):
     found = {}
     if np.unique(sites).size > 1:
@@ -257,6 +268,8 @@ def _nuisance(matched, views, index, model, sites, file):
         found["demographics"] = encode(matched, model["demographics"], file=file)
     if model["motion"] in matched:
         found["motion"] = encode(matched, [model["motion"]], file=file)
+    if model["acquisition"] in matched:
+        found["acquisition"] = _days(matched[model["acquisition"]])
     missing = np.concatenate(
         [~np.isfinite(v.reindex(index).to_numpy(dtype=np.float64)) for v in views.values()], axis=1
     )

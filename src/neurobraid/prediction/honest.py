@@ -4,10 +4,13 @@ import numpy as np
 
 from neurobraid.prediction.folds import Folds
 from neurobraid.prediction.kinds import PRIMARY, rank_metric
-from neurobraid.prediction.permutation import statistics
+from neurobraid.prediction.metrics import auc, corrected_interval
+from neurobraid.prediction.permutation import fold_metric, fold_scores, fuse
 
 #: Fewest people of a subgroup that is reported (small cells also identify people).
 SMALLEST = 10
+#: Most points of a curve in a summary.
+POINTS = 200
 
 
 def calibration(y, probability):
@@ -69,6 +72,42 @@ def decision_curve(y, probability, thresholds=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7
             }
         )
     return out
+
+
+def curves(y, score):
+    """ROC and precision-recall curves of held-out scores, one score per person.
+
+    Parameters
+    ----------
+    y : numpy.ndarray, (people,)
+        -1 and 1.
+    score : numpy.ndarray, (people,)
+
+    Returns
+    -------
+    dict
+        ``false_positive``, ``true_positive`` (ROC, from 0 to 1), ``recall``, ``precision``; ``auc``; ``average_precision``
+        (the area under the second curve by steps) and ``prevalence``, what it is without information. None with one class.
+    """
+    positive = y > 0
+    if positive.all() or not positive.any():
+        return None
+    order = np.argsort(-score, kind="stable")
+    # people of equal score are called together
+    last = np.r_[np.flatnonzero(np.diff(score[order]) != 0), y.size - 1]
+    hits = np.cumsum(positive[order])[last]
+    called = last + 1
+    recall, precision = hits / positive.sum(), hits / called
+    shown = np.unique(np.linspace(0, last.size - 1, min(last.size, POINTS)).round().astype(int))
+    return {
+        "false_positive": np.r_[0.0, ((called - hits) / (~positive).sum())[shown]].round(6).tolist(),
+        "true_positive": np.r_[0.0, recall[shown]].round(6).tolist(),
+        "recall": recall[shown].round(6).tolist(),
+        "precision": precision[shown].round(6).tolist(),
+        "auc": float(auc(y, score)),
+        "average_precision": float(np.sum(np.diff(np.r_[0.0, recall]) * precision)),
+        "prevalence": float(positive.mean()),
+    }
 
 
 def subgroups(y, value, slices, kind, *, draws=500, seed=0):
@@ -148,32 +187,50 @@ def learning_curve(tables, y, folds, groups, *, shares=(0.25, 0.5, 0.75, 1.0), s
     Returns
     -------
     dict
-        ``points`` (training rows, score) of the fused set or the only one; ``ceiling`` of the fit
-        ``ceiling - b n^-c`` and ``needed``, the n at which half of what is left to the ceiling is gained; None where
+        ``points`` (training rows, score with its corrected interval) of the fused set or the only one; ``ceiling``, ``b``
+        and ``c`` of the fit ``ceiling - b n^-c`` and ``needed``, the n at which half of what is left to the ceiling is gained; None where
         the curve does not rise. A fit through few points: an order of magnitude, no more.
     """
-    points = []
+    kind, points = settings["kind"], []
     for share in shares:
         part = fewer(folds, groups, share, seed)
         size = np.mean([train.size for _, _, train, _, _ in part.splits()])
-        found = statistics(tables, y, part, **settings)
-        points.append((float(size), float(found.get("fused", next(iter(found.values()))))))
-    n, score = np.array(points).T
+        values = []
+        for fold in fold_scores(tables, y, part, **settings):
+            only = next(iter(tables))
+            scores = fuse(fold, list(tables), y[:, None], kind) if len(tables) > 1 else fold.raw[only]
+            values.append(float(fold_metric(y[fold.test][:, None], scores, y[fold.train].mean(), kind)[0]))
+        found = corrected_interval(values, part.test_share)
+        points.append(
+            {"people": float(size), "score": found["mean"], **{k: found[k] for k in ("low", "high")}}
+        )
+    return {"points": points, **rising([q["people"] for q in points], [q["score"] for q in points])}
+
+
+def rising(people, score):
+    """Fit ``ceiling - b n^-c`` to a learning curve.
+
+    Parameters
+    ----------
+    people, score : sequence of float
+
+    Returns
+    -------
+    dict
+        ``ceiling``, ``needed`` (see `learning_curve`), ``b``, ``c``; all None where the curve does not rise.
+    """
+    n, score = np.asarray(people, dtype=float), np.asarray(score, dtype=float)
     best = None
-    for c in np.linspace(0.2, 1.5, 27):
+    for c in np.linspace(0.2, 1.5, 27) if np.isfinite(score).all() and n.size > 2 else ():
         design = np.column_stack([np.ones(n.size), -(n**-c)])
         fit = np.linalg.lstsq(design, score, rcond=None)[0]
         error = np.sum((score - design @ fit) ** 2)
         if fit[1] > 0 and (best is None or error < best[0]):
             best = (error, fit, c)
-    ceiling = needed = None
-    if best is not None and best[1][0] <= 1.05:
-        ceiling, needed = float(best[1][0]), float(n[-1] * 2 ** (1 / best[2]))
-    return {
-        "points": [{"people": a, "score": b} for a, b in points],
-        "ceiling": ceiling,
-        "needed": needed,
-    }
+    if best is None or best[1][0] > 1.05:
+        return dict.fromkeys(("ceiling", "needed", "b", "c"))
+    (ceiling, b), c = best[1], best[2]
+    return {"ceiling": float(ceiling), "needed": float(n[-1] * 2 ** (1 / c)), "b": float(b), "c": float(c)}
 
 
 def pattern_summary(patterns, names, top=15):

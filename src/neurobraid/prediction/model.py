@@ -1,6 +1,6 @@
 """One declared model from tables to scores: nested grouped cross-validation, baselines, permutation, comparison."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -24,10 +24,20 @@ from neurobraid.prediction.folds import Unavailable, make_folds, manifest
 from neurobraid.prediction.harmonize import UNSEEN, HarmonizeTable, posthoc_confounds
 from neurobraid.prediction.honest import (
     calibration,
+    curves,
     decision_curve,
     learning_curve,
     pattern_summary,
     subgroups,
+)
+from neurobraid.prediction.importance import (
+    IMPORTANCE_COLUMNS,
+    PATTERN_COLUMNS,
+    RELIABLE,
+    Importance,
+    null_patterns,
+    pattern_table,
+    summarise,
 )
 from neurobraid.prediction.kinds import LACKS, ORDERED, PATHS, PRIMARY, fold_metrics, plain, rank_metric
 from neurobraid.prediction.labels import MANY, label_test
@@ -67,7 +77,9 @@ DEFAULTS = {
     "harmonize": None,
     "splits": "kfold",
     "motion": "mean_fd",
+    "acquisition": "acq_time",
     "learning_curve": False,
+    "importance": {"repeats": 10, "conditional": False, "nulls": 199},
     "accept_association": False,
     "profile": "exploratory",
     "min_coverage": 0.5,
@@ -115,12 +127,13 @@ FOLD_COLUMNS = {
 
 @dataclass
 class Result:
-    """Tables and summary of one model (pandas.DataFrame x 3, dict)."""
+    """Tables and summary of one model (pandas.DataFrame x 3, dict), and further tables by name."""
 
     predictions: object
     scores: object
     folds: object
     summary: dict
+    extra: dict = field(default_factory=dict)
 
 
 def complete(model, **general):
@@ -146,6 +159,7 @@ def complete(model, **general):
         raise InputError(where, "key", unknown[0], ", ".join(DEFAULTS), "remove or correct the key")
     full = {**DEFAULTS, **{k: v for k, v in general.items() if v is not None}, **model}
     full["folds"] = {**DEFAULTS["folds"], **(general.get("folds") or {}), **(model.get("folds") or {})}
+    full["importance"] = {**DEFAULTS["importance"], **(model.get("importance") or {})}
     allowed = learners.estimators(full["kind"])
     for key, options in (
         ("kind", tuple(PRIMARY)),
@@ -231,7 +245,7 @@ def cross_validate(data, folds, model):
     return run_folds(data, folds, model)[:3]
 
 
-def run_folds(data, folds, model):
+def run_folds(data, folds, model, watch=None):
     """Out-of-fold predictions of every feature set, and of the nested comparisons, on the same folds.
 
     Parameters
@@ -240,6 +254,8 @@ def run_folds(data, folds, model):
     folds : neurobraid.prediction.folds.Folds
     model : dict
         From `complete`.
+    watch : neurobraid.prediction.importance.Importance, optional
+        Sees the models of every fold.
 
     Returns
     -------
@@ -296,7 +312,7 @@ def run_folds(data, folds, model):
     for repeat, fold, train, test, inside in folds.splits():
         y = data.y[train]
         base = float(np.mean(y > 0)) if kind == "classification" else float(y.mean())
-        flat = np.zeros(test.size)
+        flat, early = np.zeros(test.size), None
         if kind in ORDERED:
             guess = Calibrator(kind).fit(np.zeros(train.size), y)
             record("dummy", repeat, fold, test, train, flat, guess.apply(flat), _curve(guess, flat))
@@ -352,8 +368,10 @@ def run_folds(data, folds, model):
                     _curve(second.calibrator_, raw),
                 )  # fmt: skip
             if "early" in model["fusion"]:
-                fitted = tuned(blocks, confounds).fit(X[train], y, inside, reference)
-                _take(record, "early", fitted, repeat, fold, test, train, X[test], chosen, reference)
+                early = tuned(blocks, confounds).fit(X[train], y, inside, reference)
+                _take(record, "early", early, repeat, fold, test, train, X[test], chosen, reference)
+        if watch is not None:
+            watch.fold(train, test, X, fused, None if "late" in model["fusion"] else early, present)
         if asked:
             one = _members(fused, clinical if extra else None, X, train, test, present, reference)
             for name, (without, added) in asked.items():
@@ -409,26 +427,27 @@ def _controls(data, folds, model, chosen):
 
 
 def _probe(data, folds, model):
-    """What `audit.probe_fit` changes: the first modality's whole pipeline, fitted by row numbers."""
-    name, table = next(iter(data.tables.items()))
-    columns = list(range(table.shape[1] - data.last))
-    nuisance = list(range(table.shape[1] - data.last, table.shape[1]))
+    """What `audit.probe_fit` changes: every modality's whole pipeline, tuning, fusion and calibration of the first fold."""
+    X, blocks, nuisance = _joined(data)
     indicator = model["missing_modality"] == "impute"
-    there = np.isfinite(table[:, columns]).any(axis=1) | indicator
+    has = {name: np.isfinite(X[:, columns]).any(axis=1) | indicator for name, columns in blocks.items()}
+    inside = next(folds.splits())[4]
 
     def fit(X, y, train):
-        pipeline = make_pipeline(
-            {name: columns},
-            nuisance,
-            _estimator(model),
-            model["min_present"],
-            harmonize=data.harmonize,
-            indicator=indicator,
-        )
-        rows = train[there[train]]
-        return pipeline.fit(X[rows], y[rows])
+        members = {
+            name: TunedModel(
+                make_pipeline(
+                    {name: columns}, nuisance, _estimator(model), model["min_present"], harmonize=data.harmonize,
+                    indicator=indicator,
+                ),
+                model["kind"],
+            )
+            for name, columns in blocks.items()
+        }  # fmt: skip
+        there = {name: rows[train] for name, rows in has.items()}
+        return LateFusion(members, model["kind"]).fit(X[train], y[train], inside, there, X[data.extra])
 
-    return fit, table
+    return fit, X
 
 
 def _harmonization(data, model):
@@ -460,6 +479,7 @@ def _honest(predictions, data, model, main):
     if classes:
         probability = part["prediction"].to_numpy()
         out |= {"calibration": calibration(y, probability), "decision_curve": decision_curve(y, probability)}
+        out["curves"] = curves(y, value)
     if model["kind"] == "survival":
         out["risk_groups"] = risk_groups(y, value)
     out["not_for_this_kind"] = LACKS.get(model["kind"], {})
@@ -622,7 +642,7 @@ def _warnings(data, model, permuted):
     return found
 
 
-def fit_model(features, participants, model, *, file="participants.tsv"):
+def fit_model(features, participants, model, *, networks=None, file="participants.tsv"):
     """Fit one declared model.
 
     Parameters
@@ -632,6 +652,8 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
     participants : pandas.DataFrame
     model : dict
         From `complete`.
+    networks : dict of str to str, optional
+        Network of every region, for the importance of networks.
     file : str
         Name of the participants table for messages.
 
@@ -680,11 +702,13 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
             status="UNAVAILABLE", reason=str(reason), flow=flow, metrics={}, comparisons=[], warnings=[]
         )
         empty = [pd.DataFrame({c: pd.Series(dtype="object") for c in names}) for names in
-                 (PREDICTION_COLUMNS, SCORE_COLUMNS, FOLD_COLUMNS)]  # fmt: skip
-        return Result(*empty, summary)
+                 (PREDICTION_COLUMNS, SCORE_COLUMNS, FOLD_COLUMNS, IMPORTANCE_COLUMNS, PATTERN_COLUMNS)]  # fmt: skip
+        return Result(*empty[:3], summary, dict(zip(("importance", "pattern"), empty[3:], strict=True)))
 
     table, digest = manifest(folds, data.participants, data.sessions, data.groups)
-    rows, scores, chosen, nested, patterns, weights = run_folds(data, folds, model)
+    units = data.participants if by_site else data.groups
+    watch = Importance(data, model, networks, units)
+    rows, scores, chosen, nested, patterns, weights = run_folds(data, folds, model, watch)
     scores = pd.DataFrame(scores, columns=list(SCORE_COLUMNS))
     predictions = pd.DataFrame(rows, columns=["feature_set", "repeat", "fold", "row", "score", "prediction"])
     grid = model["grid"] if model["estimator"] == "ridge" else GRIDS["ridge"]
@@ -706,7 +730,7 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
             data.tables,
             data.y,
             folds,
-            data.participants if by_site else data.groups,
+            units,
             data.sites,
             count=model["permutations"],
             seed=model["seed"],
@@ -715,6 +739,13 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
         )
     metrics = _summaries(scores, folds)
     main = next((n for n in FUSIONS if n in metrics), next(n for n in data.tables if n in metrics))
+    explained, nulls = watch.table(folds.test_share), None
+    if model["importance"]["nulls"] and model["kind"] in ("classification", "regression"):
+        nulls = null_patterns(
+            data.tables, data.y, folds, units, data.sites, count=model["importance"]["nulls"], seed=model["seed"],
+            **engine,
+        )  # fmt: skip
+    described = pattern_table(dict(sorted(patterns.items())), data.names, nulls)
     notes = _warnings(data, model, permuted)
     if people < ENOUGH:
         summary["status"] = "DEMONSTRATION"
@@ -750,6 +781,7 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
             "blocks": model["site"] if np.unique(data.sites).size > 1 else "none",
             "units": "participant_id" if by_site else model["groups"],
             **{k: permuted[k] for k in ("observed", "p", "null_mean", "movable")},
+            "null": np.round(permuted["null"][main], 6) if main in permuted["null"] else None,
         },
         added_value=_added_value(data, model, folds, nested, permuted),
         posthoc_confounds=_posthoc(predictions, data, model, metrics),
@@ -780,10 +812,13 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
         patterns={
             name: {
                 **pattern_summary(np.array(values), data.names[name]),
-                "reliable": people >= 500,
+                **{k: ((nulls or {}).get(name) or {}).get(k) for k in ("null_stability", "stability_p")},
+                "nulls": model["importance"]["nulls"] if nulls else 0,
+                "reliable": people >= RELIABLE,
             }
             for name, values in sorted(patterns.items())
         },
+        importance=summarise(explained, model, main, people),
         site_association=cramers_v(data.sites, data.y) if model["kind"] == "classification" else None,
         warnings=notes,
     )
@@ -810,10 +845,11 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
     scores = scores.iloc[
         np.lexsort((np.arange(len(scores)), scores["repeat"], scores["feature_set"].map(order)))
     ].reset_index(drop=True)
-    return Result(predictions[list(PREDICTION_COLUMNS)], scores, table, summary)
+    extra = {"importance": explained, "pattern": described}
+    return Result(predictions[list(PREDICTION_COLUMNS)], scores, table, summary, extra)
 
 
-def write_model(features, participants, model, outputs, **general):
+def write_model(features, participants, model, outputs, *, regions=None, **general):
     """Fit one declared model and write its tables, sidecars and summary.
 
     Parameters
@@ -823,7 +859,10 @@ def write_model(features, participants, model, outputs, **general):
     model : dict
         One record of ``prediction.models``.
     outputs : dict
-        Mapping: paths ``predictions``, ``scores``, ``folds``, each with ``…_json`` beside it, and ``summary``.
+        Mapping: paths ``predictions``, ``scores``, ``folds``, ``importance``, ``pattern``, each with ``…_json`` beside
+        it, and ``summary``.
+    regions : path-like, optional
+        Table of the atlas; its column ``network`` groups the regions.
     **general
         See `complete`.
     """
@@ -838,7 +877,11 @@ def write_model(features, participants, model, outputs, **general):
         )
     people = read_tsv(participants)
     table = read_tsv(features, text=("modality", "measure", "unit", "source"))
-    result = fit_model(table, people, full, file=str(participants).rsplit("/", 1)[-1])
+    networks = {}
+    if regions:
+        known = read_tsv(regions, text=("name", "network"))
+        networks = dict(zip(known["name"], known["network"], strict=True)) if "network" in known else {}
+    result = fit_model(table, people, full, networks=networks, file=str(participants).rsplit("/", 1)[-1])
     sources = [features, participants]
     for key, columns, text in (
         ("predictions", PREDICTION_COLUMNS, "Out-of-fold predictions of every feature set."),
@@ -848,8 +891,18 @@ def write_model(features, participants, model, outputs, **general):
             FOLD_COLUMNS,
             "Who was trained on and tested in which fold; the same for all feature sets.",
         ),
+        (
+            "importance",
+            IMPORTANCE_COLUMNS,
+            f"Loss of {PRIMARY[full['kind']]} with groups of features permuted among the people tested.",
+        ),
+        (
+            "pattern",
+            PATTERN_COLUMNS,
+            "Haufe patterns of every feature, with null patterns of permuted labels.",
+        ),
     ):
-        write_tsv(getattr(result, key), outputs[key])
+        write_tsv(result.extra[key] if key in result.extra else getattr(result, key), outputs[key])
         content = sidecar(text, sources, Columns={c: {"Description": d} for c, d in columns.items()})
         write_json(content, outputs[f"{key}_json"])
     write_json(sidecar("Result of one declared model.", sources, **result.summary), outputs["summary"])

@@ -6,10 +6,12 @@ import pytest
 from neurobraid.prediction.folds import make_folds
 from neurobraid.prediction.honest import (
     calibration,
+    curves,
     decision_curve,
     fewer,
     learning_curve,
     pattern_summary,
+    rising,
     subgroups,
 )
 from neurobraid.prediction.model import complete, fit_model
@@ -32,6 +34,35 @@ def test_net_benefit_by_hand():
     # one true and one false positive of four people, odds 1
     assert found["model"] == pytest.approx(0.25 - 0.25)
     assert found["all"] == pytest.approx(0.5 - 0.5)
+
+
+def test_curves_are_those_of_scikit_learn():
+    from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
+
+    rng = np.random.default_rng(3)
+    y = np.where(rng.random(150) < 0.3, 1.0, -1.0)
+    score = np.round(y + 1.5 * rng.normal(size=150), 1)
+    found = curves(y, score)
+    low, high, _ = roc_curve(y, score, drop_intermediate=False)
+    np.testing.assert_allclose(found["false_positive"], low, atol=1e-6)
+    np.testing.assert_allclose(found["true_positive"], high, atol=1e-6)
+    precision, recall, _ = precision_recall_curve(y, score)
+    np.testing.assert_allclose(found["precision"], precision[:-1][::-1], atol=1e-6)
+    np.testing.assert_allclose(found["recall"], recall[:-1][::-1], atol=1e-6)
+    assert found["average_precision"] == pytest.approx(average_precision_score(y, score))
+    assert found["prevalence"] == pytest.approx(np.mean(y > 0))
+    assert curves(np.ones(5), np.arange(5)) is None
+    assert len(curves(np.where(np.arange(5000) % 2, 1.0, -1.0), rng.normal(size=5000))["recall"]) <= 200
+
+
+def test_a_rising_curve_gives_back_its_planted_ceiling():
+    n = np.array([50.0, 100, 200, 400])
+    found = rising(n, 0.8 - 2.0 * n**-0.5)
+    assert found["ceiling"] == pytest.approx(0.8) and found["c"] == pytest.approx(0.5)
+    # half of what is left at 400: b n^-1/2 halves at four times the people
+    assert found["needed"] == pytest.approx(1600)
+    assert set(rising(n, 0.8 + 2.0 * n**-0.5).values()) == {None}
+    assert set(rising(n, [0.5, np.nan, 0.5, 0.6]).values()) == {None}
 
 
 def test_subgroups_show_where_a_model_fails_and_hide_small_cells():
@@ -59,6 +90,7 @@ def test_learning_curve_rises_as_theory_says_and_keeps_test_folds():
         settings = {"confounds": 0, "grid": (100.0, 1.0), "kind": "classification", "min_present": 0.5}
         found = learning_curve({"x": X}, y, folds, names, seed=seed, **settings)
         points.append([(q["people"], q["score"]) for q in found["points"]])
+        assert all(q["low"] < q["score"] < q["high"] for q in found["points"])
         small = fewer(folds, names, 0.5, seed)
         np.testing.assert_array_equal(small.outer, folds.outer)
     people, score = np.mean(points, axis=0).T
@@ -89,6 +121,7 @@ def test_a_model_tells_its_learning_curve_and_the_harmonisation_of_everybody():
     )  # fmt: skip
     summary = fit_model(cohort.features, cohort.participants, settings).summary
     assert len(summary["learning_curve"]["points"]) == 4
+    assert summary["learning_curve"]["points"][-1]["people"] == pytest.approx(96)
     assert summary["participants"] == 120
     kept = summary["harmonization"]["pet"]
     assert len(kept["shift"][0]) == len(kept["features"]) == 34
