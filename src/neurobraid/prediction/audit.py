@@ -17,6 +17,7 @@ from neurobraid.prediction.permutation import (
     permuted_rows,
     statistics,
 )
+from neurobraid.prediction.timeline import untimed
 
 #: Value of the primary metric without any information.
 CHANCE = {"classification": 0.5, "regression": 0.0}
@@ -508,7 +509,7 @@ def audit(data, folds, model, *, metrics, predictions, permuted, settings, main,
         identities["family_id"] = data.families
     checks = straddling(folds, identities)
     for name, table in data.tables.items():
-        for found in similar_rows(table[:, : table.shape[1] - data.last], folds, data.participants):
+        for found in similar_rows(table[:, : len(data.names[name])], folds, data.participants):
             if found["status"] == "flag" or name == next(iter(data.tables)):
                 checks.append({**found, "text": f"{name}: {found['text']}"})
     checks.append(target_like(data.tables, data.names, y, kind))
@@ -577,6 +578,7 @@ def audit(data, folds, model, *, metrics, predictions, permuted, settings, main,
             )
         )
     checks.append(below_chance(metrics, primary, kind))
+    checks.append(data.times or untimed())
     found = schemes(data, model, settings, metrics[main][primary]["mean"], predictions, main)
     lost = found["leave_one_site_out"]
     if lost is not None and np.isfinite(metrics[main][primary]["mean"]) and y.size >= 100:

@@ -37,6 +37,9 @@ from neurobraid.prediction.metrics import (
 )
 from neurobraid.prediction.permutation import FoldScores, fold_metric, fuse, permutation_test, questions
 from neurobraid.prediction.steps import FillMedian, KeepCovered
+from neurobraid.prediction.timeline import read_sessions
+from neurobraid.prediction.visit_steps import VisitStep
+from neurobraid.prediction.visits import complete_visits, visit_features
 from neurobraid.provenance import sidecar
 
 #: Every key of a record of ``prediction.models`` with its default; the schema says the same.
@@ -49,6 +52,7 @@ DEFAULTS = {
     "classes": [],
     "features": [],
     "rows": "participant",
+    "visits": None,
     "confounds": [],
     "demographics": ["age", "sex"],
     "groups": "participant_id",
@@ -139,7 +143,7 @@ def complete(model, **general):
     allowed = ("ridge", "svm") if full["kind"] == "regression" else tuple(GRIDS)
     for key, options in (
         ("kind", tuple(PRIMARY)),
-        ("table", ("study", "cohort")),
+        ("table", ("study", "cohort", "trial")),
         ("rows", ("participant", "visit")),
         ("missing_modality", ("complete", "available", "impute")),
         ("splits", ("kfold", "leave-one-group-out", "within-site")),
@@ -154,6 +158,9 @@ def complete(model, **general):
         raise InputError(
             where, "features", names, f"different names, none of {sorted(reserved)}", "rename them"
         )
+    full["visits"] = complete_visits(full["visits"], where)
+    if full["visits"] and full["rows"] == "visit":
+        raise InputError(where, "rows", "visit", "participant", "visits make one row of each person's visits")
     if not full["target"]:
         raise InputError(where, "target", "missing", "a column of participants.tsv", "name the target")
     if full["harmonize"]:
@@ -222,7 +229,8 @@ def run_folds(data, folds, model):
     extra = list(range(X.shape[1] - data.demographics.shape[1], X.shape[1]))
 
     def tuned(part, removed):
-        how = {"harmonize": data.harmonize, "indicator": indicator} if removed is confounds else {}
+        images = {"harmonize": data.harmonize, "indicator": indicator, "visits": data.visits}
+        how = images if removed is confounds else {}
         return TunedModel(make_pipeline(part, removed, estimator, model["min_present"], **how), kind)
 
     indicator = model["missing_modality"] == "impute"
@@ -261,7 +269,7 @@ def run_folds(data, folds, model):
         )
         for name, fitted in fused.models_.items():
             patterns.setdefault(name, []).append(
-                _pattern(fitted, X[train[present[name][train]]], len(blocks[name]))
+                _pattern(fitted, X[train[present[name][train]]], len(data.names[name]))
             )
             there = test[present[name][test]]
             _take(
@@ -327,6 +335,7 @@ def _probe(data, folds, model):
             model["min_present"],
             harmonize=data.harmonize,
             indicator=indicator,
+            visits=data.visits,
         )
         rows = train[there[train]]
         return pipeline.fit(X[rows], y[rows])
@@ -341,6 +350,7 @@ def _harmonization(data, model):
     out = {}
     for name, table in data.tables.items():
         rows = table if data.reference is None else table[~data.reference]
+        rows = VisitStep(data.last, **data.visits).fit_transform(rows) if data.visits else rows
         keep = KeepCovered(data.last, model["min_present"]).fit(rows)
         ready = FillMedian(data.last).fit_transform(keep.transform(rows))
         step = HarmonizeTable(data.confounds, **data.harmonize).fit(ready)
@@ -496,7 +506,7 @@ def _warnings(data, model, permuted):
     return found
 
 
-def fit_model(features, participants, model, *, file="participants.tsv"):
+def fit_model(features, participants, model, *, file="participants.tsv", sessions=None):
     """Fit one declared model.
 
     Parameters
@@ -508,6 +518,8 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
         From `complete`.
     file : str
         Name of the participants table for messages.
+    sessions : tuple of (pandas.DataFrame, dict), optional
+        From `neurobraid.prediction.timeline.read_sessions`; needed by ``visits``.
 
     Returns
     -------
@@ -524,9 +536,13 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
         "primary_metric": PRIMARY[model["kind"]],
         "interval": "corrected resampled (Nadeau-Bengio), 95 %",
     }
-    flow = []
+    flow, visits = [], None
     try:
-        data = build(features, participants, model, file=file)
+        if model["visits"]:
+            known = sessions or read_sessions([])
+            visits = visit_features(features, participants, *known, model, file=file)
+            features, summary["visits"] = visits.features, visits.summary
+        data = build(features, participants, model, file=file, visits=visits)
         flow = data.flow
         refuse_association(association(data.sites, data.y, model["kind"]), model, file)
         people = int(np.unique(data.participants).size)
@@ -572,6 +588,7 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
         "harmonize": data.harmonize,
         "indicator": model["missing_modality"] == "impute",
         "extra": data.extra,
+        "visits": data.visits,
     }
     permuted = None
     if model["permutations"]:
@@ -679,7 +696,7 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
     return Result(predictions[list(PREDICTION_COLUMNS)], scores, table, summary)
 
 
-def write_model(features, participants, model, outputs, **general):
+def write_model(features, participants, model, outputs, *, sessions=(), **general):
     """Fit one declared model and write its tables, sidecars and summary.
 
     Parameters
@@ -690,6 +707,8 @@ def write_model(features, participants, model, outputs, **general):
         One record of ``prediction.models``.
     outputs : dict
         Mapping: paths ``predictions``, ``scores``, ``folds``, each with ``…_json`` beside it, and ``summary``.
+    sessions : iterable of path-like
+        Sessions tables and their sidecars, for ``visits``.
     **general
         See `complete`.
     """
@@ -704,8 +723,9 @@ def write_model(features, participants, model, outputs, **general):
         )
     people = read_tsv(participants)
     table = read_tsv(features, text=("modality", "measure", "unit", "source"))
-    result = fit_model(table, people, full, file=str(participants).rsplit("/", 1)[-1])
-    sources = [features, participants]
+    known = read_sessions(sessions) if full["visits"] else None
+    result = fit_model(table, people, full, file=str(participants).rsplit("/", 1)[-1], sessions=known)
+    sources = [features, participants, *sessions]
     for key, columns, text in (
         ("predictions", PREDICTION_COLUMNS, "Out-of-fold predictions of every feature set."),
         ("scores", SCORE_COLUMNS, "Metrics of every feature set on every outer fold."),
