@@ -14,5 +14,6 @@ with job_log(snakemake.log[0]):
         snakemake.input.participants,
         snakemake.params.model,
         snakemake.output,
+        sessions=list(snakemake.input.get("sessions", [])),
         **snakemake.params.general,
     )
