@@ -15,5 +15,6 @@ with job_log(snakemake.log[0]):
         snakemake.params.model,
         snakemake.output,
         regions=next(iter(snakemake.input.regions), None),
+        sessions=list(snakemake.input.get("sessions", [])),
         **snakemake.params.general,
     )

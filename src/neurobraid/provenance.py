@@ -41,7 +41,7 @@ BIDSIGNORE = (
             "fieldmap",
         )
     )
-    + "atlases\ngroup\ncohort\nmodels\n"  # no slash: the validator then passes the folders themselves, too
+    + "atlases\ngroup\ncohort\ntrial\nmodels\n"  # no slash: the validator then passes the folders themselves, too
 )
 """Suffixes and folders that the BIDS schema has no name for yet."""
 

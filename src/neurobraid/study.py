@@ -109,13 +109,19 @@ def check_config(config, schema_path):
             problems.add(CONFIG, _locate(where), repr(error.instance), allowed, described)
     problems.raise_errors()
     _fill(schema, config)
-    for section in ("atlases", "activation.tasks", "fusion.voxelwise", "fusion.latent", "prediction.models"):
+    for section in ("atlases", "activation.tasks", "fusion.voxelwise", "fusion.latent", "prediction.models",
+                    "prediction.outcomes"):  # fmt: skip
         value = config
         for key in section.split("."):
             value = value[key]
         names = [record.get("name", record.get("task")) for record in value]
         for name in sorted({n for n in names if names.count(n) > 1}):
             problems.add(CONFIG, section, f"{name} twice", "every name once", "rename one of the records")
+    named = [{r["name"] for r in config["prediction"][key]} for key in ("models", "outcomes")]
+    for name in sorted(named[0] & named[1]):
+        problems.add(
+            CONFIG, "prediction.outcomes", f"{name}, also a model", "another name", "rename the outcome"
+        )
     for n, atlas in enumerate(config["atlases"]):
         needed = {"files": ("image", "table"), "fetch": ("fetcher",)}.get(atlas["kind"], ())
         for key in needed:

@@ -184,3 +184,31 @@ rule synth_cohort:
         code=code_digest("synth"),
     script:
         "../../scripts/synth_cohort.py"
+
+
+rule synth_trial:
+    """Draw the trial of feature tables with several visits, two arms and planted slopes and effects (no images)."""
+    output:
+        features="<derivatives>/trial/desc-trial_features.tsv",
+        features_json="<derivatives>/trial/desc-trial_features.json",
+        participants="<derivatives>/trial/participants.tsv",
+        participants_json="<derivatives>/trial/participants.json",
+        sessions="<derivatives>/trial/sessions.tsv",
+        sessions_json="<derivatives>/trial/sessions.json",
+        truth="<derivatives>/trial/truth.json",
+    log:
+        "logs/synth_trial/trial.log",
+    benchmark:
+        "logs/benchmarks/synth_trial/trial.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(300),
+        runtime=5,
+    params:
+        seed=lookup(dpath="synth/seed", within=config),
+        settings=lookup(dpath="synth/trial", within=config),
+        code=code_digest("synth"),
+    script:
+        "../../scripts/synth_trial.py"

@@ -1,16 +1,40 @@
 """Stage prediction: declared models with nested, grouped cross-validation."""
 
 MODEL_RECORDS = {record["name"]: record for record in config["prediction"]["models"]}
-# A model reads the fusion table of the study, or the cohort that has no images.
+OUTCOME_RECORDS = {
+    record["name"]: record for record in config["prediction"]["outcomes"]
+}
+# sessions tables of the dataset and their sidecars, for what looks at several visits
+SESSION_TABLES = [
+    str(path)
+    for path in [Path(RAW, "sessions.json")]
+    + [
+        Path(RAW, person, f"{person}_sessions.{kind}")
+        for person in PARTICIPANTS
+        for kind in ("tsv", "json")
+    ]
+    if not BUILTIN and path.exists()
+]
+# A model or an outcome reads the fusion table of the study, or one of the built-in tables that have no images.
+BUILTIN_TABLES = {
+    name: {
+        "features": f"{DERIVATIVES}/{name}/desc-{name}_features.tsv",
+        "participants": f"{DERIVATIVES}/{name}/participants.tsv",
+        "sessions": sessions,
+        "regions": [],
+    }
+    for name, sessions in {
+        "cohort": [],
+        "trial": [
+            f"{DERIVATIVES}/trial/sessions.tsv",
+            f"{DERIVATIVES}/trial/sessions.json",
+        ],
+    }.items()
+}
 MODEL_TABLES = {
-    record["name"]: (
+    record["name"]: BUILTIN_TABLES.get(
+        record["table"],
         {
-            "features": f"{DERIVATIVES}/cohort/desc-cohort_features.tsv",
-            "participants": f"{DERIVATIVES}/cohort/participants.tsv",
-            "regions": [],
-        }
-        if record["table"] == "cohort"
-        else {
             "features": f"{DERIVATIVES}/group/atlas-{record['atlas'] or SEGMENTATIONS[0]}_desc-fusion_features.tsv",
             "participants": (
                 f"{RAW}/participants.tsv"
@@ -22,16 +46,18 @@ MODEL_TABLES = {
                 for atlas in [record["atlas"] or SEGMENTATIONS[0]]
                 if atlas in ATLASES
             ],
-        }
+            "sessions": (
+                SESSION_TABLES if record.get("visits") or "outcome" in record else []
+            ),
+        },
     )
-    for record in config["prediction"]["models"]
+    for record in [*MODEL_RECORDS.values(), *OUTCOME_RECORDS.values()]
 }
 # patterns of models whose regions have a place in the brain
 MODEL_ATLASES = {
     record["name"]: record["atlas"] or SEGMENTATIONS[0]
     for record in config["prediction"]["models"]
-    if record["table"] == "study"
-    and (record["atlas"] or SEGMENTATIONS[0]) in ATLASES
+    if record["table"] == "study" and (record["atlas"] or SEGMENTATIONS[0]) in ATLASES
 }
 MODEL_MAP = (
     f"<derivatives>/group/space-{MNI}_atlas-{{atlas}}_model-{{model}}_desc-pattern"
@@ -47,6 +73,7 @@ rule prediction_model:
         features=lookup(dpath="{model}/features", within=MODEL_TABLES),
         participants=lookup(dpath="{model}/participants", within=MODEL_TABLES),
         regions=lookup(dpath="{model}/regions", within=MODEL_TABLES),
+        sessions=lookup(dpath="{model}/sessions", within=MODEL_TABLES),
     output:
         predictions="<derivatives>/group/model-{model}_desc-predictions_predictions.tsv",
         predictions_json="<derivatives>/group/model-{model}_desc-predictions_predictions.json",
@@ -108,11 +135,45 @@ rule prediction_map:
         "../../scripts/prediction_map.py"
 
 
+rule prediction_outcome:
+    """Analyse one declared outcome over time: response where there is an untreated arm, otherwise prognosis."""
+    input:
+        features=lookup(dpath="{model}/features", within=MODEL_TABLES),
+        participants=lookup(dpath="{model}/participants", within=MODEL_TABLES),
+        sessions=lookup(dpath="{model}/sessions", within=MODEL_TABLES),
+    output:
+        people="<derivatives>/group/model-{model}_desc-outcome_table.tsv",
+        people_json="<derivatives>/group/model-{model}_desc-outcome_table.json",
+        contrasts="<derivatives>/group/model-{model}_desc-contrasts_table.tsv",
+        contrasts_json="<derivatives>/group/model-{model}_desc-contrasts_table.json",
+        summary="<derivatives>/group/model-{model}_desc-outcome_summary.json",
+    log:
+        "logs/prediction_outcome/{model}.log",
+    benchmark:
+        "logs/benchmarks/prediction_outcome/{model}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(800, 20),
+        runtime=60,
+    params:
+        record=lookup(dpath="{model}", within=OUTCOME_RECORDS),
+        general={key: config["prediction"][key] for key in ("folds", "repeats", "seed")},
+        code=code_digest("prediction"),
+    script:
+        "../../scripts/prediction_outcome.py"
+
+
 rule prediction:
-    """Fit all declared models."""
+    """Fit all declared models and analyse all declared outcomes."""
     input:
         collect("<derivatives>/group/model-{model}_summary.json", model=MODELS),
         [
             place(f"{MODEL_MAP}_statmap.nii.gz", model=model, atlas=atlas)
             for model, atlas in MODEL_ATLASES.items()
         ],
+        collect(
+            "<derivatives>/group/model-{model}_desc-outcome_summary.json",
+            model=OUTCOME_RECORDS,
+        ),

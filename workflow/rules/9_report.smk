@@ -500,6 +500,14 @@ rule report_study:
             "<derivatives>/group/model-{model}_desc-predictions_predictions.tsv",
             model=MODELS,
         ),
+        outcomes=collect(
+            "<derivatives>/group/model-{model}_desc-outcome_summary.json",
+            model=OUTCOME_RECORDS,
+        ),
+        contrasts=collect(
+            "<derivatives>/group/model-{model}_desc-contrasts_table.tsv",
+            model=OUTCOME_RECORDS,
+        ),
     output:
         page="<reports>/index.html",
         figures=report(

@@ -22,6 +22,7 @@ from neurobraid.prediction.permutation import (
     permuted_rows,
     statistics,
 )
+from neurobraid.prediction.timeline import untimed
 
 #: Association of site and target (Cramer's V, correlation ratio) above which a confirmatory model is stopped.
 SITE_LIMIT = 0.3
@@ -590,8 +591,6 @@ def audit(
         For `probe_fit`: the fit and its table.
     controls : dict of str to callable, optional
         Of a flexible learner; see `neurobraid.prediction.learners.controls`. A linear one is stood for by ridge.
-    more : sequence of dict
-        Findings of other modules, such as ``time travel`` of a longitudinal model.
 
     Returns
     -------
@@ -605,7 +604,7 @@ def audit(
         identities["family_id"] = data.families
     checks = straddling(folds, identities)
     for name, table in data.tables.items():
-        for found in similar_rows(table[:, : table.shape[1] - data.last], folds, data.participants):
+        for found in similar_rows(table[:, : len(data.names[name])], folds, data.participants):
             if found["status"] == "flag" or name == next(iter(data.tables)):
                 checks.append({**found, "text": f"{name}: {found['text']}"})
     checks.append(target_like(data.tables, data.names, y, kind))
@@ -688,10 +687,7 @@ def audit(
             )
         )
     checks.append(below_chance(metrics, primary, kind))
-    checks.extend(more)
-    if not any(c["check"] == "time travel" for c in more):
-        text = "No dates of features and target are known: that features were measured before the outcome is for you to say."
-        checks.append(finding("time travel", "not possible", text))
+    checks.append(data.times or untimed())
     found = schemes(data, model, settings, metrics[main][primary]["mean"], predictions, main)
     lost = found["leave_one_site_out"]
     if lost is not None and np.isfinite(metrics[main][primary]["mean"]) and y.size >= 100:

@@ -42,6 +42,10 @@ class Dataset:
         Site, and every demographic column (numbers in bands): groups for whom results are reported apart.
     families : numpy.ndarray of str, (rows,)
         Column ``family_id`` if there is one, else the participants.
+    visits : dict or None
+        Settings of `neurobraid.prediction.visit_steps.VisitStep`; its further columns stand after the features.
+    times : dict or None
+        What the check ``time_travel`` found.
     """
 
     tables: dict
@@ -60,6 +64,8 @@ class Dataset:
     nuisance: dict = field(default_factory=dict)
     slices: dict = field(default_factory=dict)
     families: np.ndarray | None = None
+    visits: dict | None = None
+    times: dict | None = None
 
     @property
     def last(self):
@@ -279,7 +285,7 @@ def _nuisance(matched, views, index, model, sites, file):
     return found
 
 
-def build(features, participants, model, *, file="participants.tsv"):
+def build(features, participants, model, *, file="participants.tsv", visits=None):
     """Arrays of one model.
 
     Parameters
@@ -291,6 +297,8 @@ def build(features, participants, model, *, file="participants.tsv"):
         One record of ``prediction.models`` with its defaults filled in.
     file : str
         Name of the participants table for messages.
+    visits : neurobraid.prediction.visits.Visits, optional
+        Where `features` are made from several visits.
 
     Returns
     -------
@@ -379,8 +387,14 @@ def build(features, participants, model, *, file="participants.tsv"):
     check_groups(ids.astype(str), groups, y, model["kind"], file=file, column=column)
     confounds = encode(matched, model["confounds"], file=file)
     before, harmonize, reference = _harmonize(matched, sites, model["harmonize"], model["target"], file)
+    beside = {n: np.empty((len(index), 0)) for n in views}
+    if visits is not None and visits.step:
+        beside = {
+            r["name"]: visits.beside(views[r["name"]].reindex(index), r, model["min_coverage"])
+            for r in model["features"]
+        }
     tables = {
-        n: np.concatenate([v.reindex(index).to_numpy(dtype=np.float64), before, confounds], axis=1)
+        n: np.concatenate([v.reindex(index).to_numpy(dtype=np.float64), beside[n], before, confounds], axis=1)
         for n, v in views.items()
     }
     return Dataset(
@@ -409,4 +423,6 @@ def build(features, participants, model, *, file="participants.tsv"):
         )
         .to_numpy()
         .astype(str),
+        visits=visits.step if visits is not None else None,
+        times=visits.finding if visits is not None else None,
     )

@@ -14,6 +14,7 @@ from neurobraid.prediction.harmonize import HarmonizeTable
 from neurobraid.prediction.kinds import CALIBRATORS, ORDERED, rank_metric, respond
 from neurobraid.prediction.metrics import column_auc, platt, platt_apply
 from neurobraid.prediction.steps import ConfoundRemover, FillMedian, KeepCovered, Standardize, trailing
+from neurobraid.prediction.visit_steps import VisitStep
 
 #: Default grid of each estimator, from strong to weak regularisation.
 GRIDS = {
@@ -140,7 +141,7 @@ class GridPath(BaseEstimator):
         return np.stack(raw, axis=1) * self.unit_ + self.center_
 
 
-def make_pipeline(blocks, confounds, estimator, min_present, *, harmonize=None, indicator=False):
+def make_pipeline(blocks, confounds, estimator, min_present, *, harmonize=None, indicator=False, visits=None):
     """One scikit-learn Pipeline from the raw table to scores: nothing is fitted outside it.
 
     Parameters
@@ -156,6 +157,8 @@ def make_pipeline(blocks, confounds, estimator, min_present, *, harmonize=None, 
         See `neurobraid.prediction.steps.trailing`.
     indicator : bool
         Mark people whose features are all filled in.
+    visits : dict, optional
+        Settings of `neurobraid.prediction.visit_steps.VisitStep`; feature columns of a block then hold what it needs.
 
     Returns
     -------
@@ -167,6 +170,7 @@ def make_pipeline(blocks, confounds, estimator, min_present, *, harmonize=None, 
     parts = []
     for name, columns in blocks.items():
         steps = [
+            *([("visits", VisitStep(last, **visits))] if visits else []),
             ("covered", KeepCovered(last, min_present)),
             ("fill", FillMedian(last, indicator)),
             *([("harmonize", HarmonizeTable(c, **harmonize))] if harmonize else []),

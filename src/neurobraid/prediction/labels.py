@@ -100,11 +100,13 @@ def choose_columns(scores, Y, inner, kind):
     return np.argmax(np.round(total / max(np.unique(inner).size, 1), 12), axis=0)
 
 
-def _one(table, Y, train, test, inside, last, count, grid, kind, min_present, harmonize, indicator, extra):
+def _one(
+    table, Y, train, test, inside, last, count, grid, kind, min_present, harmonize, indicator, extra, visits
+):  # fmt: skip
     def fit(fitted, others):
         n = others.size
         rows = np.r_[others, np.asarray(extra, dtype=int)]
-        ready = prepare(table[fitted], table[rows], count, min_present, harmonize, indicator)
+        ready = prepare(table[fitted], table[rows], count, min_present, harmonize, indicator, visits)
         return ridge_columns(*ready, Y[fitted], grid, kind)[:, :n]
 
     inner = np.empty((len(grid), train.size, Y.shape[1]))
@@ -117,13 +119,14 @@ def _one(table, Y, train, test, inside, last, count, grid, kind, min_present, ha
 
 def label_scores(
     tables, Y, folds, *, confounds, grid, kind, min_present, early=False, clinical=None, harmonize=None,
-    indicator=False, extra=(),
+    indicator=False, extra=(), visits=None,
 ):  # fmt: skip
     """`neurobraid.prediction.permutation.fold_scores` for many targets, (rows, targets); no early fusion."""
     last = trailing(confounds, harmonize)
-    members = {name: (table, last, confounds, harmonize, indicator, extra) for name, table in tables.items()}
+    how = (harmonize, indicator, extra, visits)
+    members = {name: (table, last, confounds, *how) for name, table in tables.items()}
     if clinical is not None and clinical.shape[1]:
-        members["demographics"] = (clinical, 0, 0, None, False, ())
+        members["demographics"] = (clinical, 0, 0, None, False, (), None)
     out = []
     total = sum(1 for _ in folds.splits())
     for number, (_, _, train, test, inside) in enumerate(folds.splits()):

@@ -52,6 +52,9 @@ from neurobraid.prediction.permutation import FoldScores, fold_metric, fuse, per
 from neurobraid.prediction.stacking import Stacking
 from neurobraid.prediction.steps import FillMedian, KeepCovered
 from neurobraid.prediction.survival import risk_groups, split
+from neurobraid.prediction.timeline import read_sessions
+from neurobraid.prediction.visit_steps import VisitStep
+from neurobraid.prediction.visits import complete_visits, visit_features
 from neurobraid.provenance import sidecar
 
 #: Every key of a record of ``prediction.models`` with its default; the schema says the same.
@@ -65,6 +68,7 @@ DEFAULTS = {
     "event": "",
     "features": [],
     "rows": "participant",
+    "visits": None,
     "confounds": [],
     "demographics": ["age", "sex"],
     "groups": "participant_id",
@@ -163,7 +167,7 @@ def complete(model, **general):
     allowed = learners.estimators(full["kind"])
     for key, options in (
         ("kind", tuple(PRIMARY)),
-        ("table", ("study", "cohort")),
+        ("table", ("study", "cohort", "trial")),
         ("rows", ("participant", "visit")),
         ("missing_modality", ("complete", "available", "impute")),
         ("splits", ("kfold", "leave-one-group-out", "within-site")),
@@ -178,6 +182,9 @@ def complete(model, **general):
         raise InputError(
             where, "features", names, f"different names, none of {sorted(reserved)}", "rename them"
         )
+    full["visits"] = complete_visits(full["visits"], where)
+    if full["visits"] and full["rows"] == "visit":
+        raise InputError(where, "rows", "visit", "participant", "visits make one row of each person's visits")
     if not full["target"]:
         raise InputError(where, "target", "missing", "a column of participants.tsv", "name the target")
     if full["harmonize"]:
@@ -279,7 +286,8 @@ def run_folds(data, folds, model, watch=None):
     extra = list(range(X.shape[1] - data.demographics.shape[1], X.shape[1]))
 
     def tuned(part, removed):
-        how = {"harmonize": data.harmonize, "indicator": indicator} if removed is confounds else {}
+        images = {"harmonize": data.harmonize, "indicator": indicator, "visits": data.visits}
+        how = images if removed is confounds else {}
         return TunedModel(make_pipeline(part, removed, estimator, model["min_present"], **how), kind)
 
     indicator = model["missing_modality"] == "impute"
@@ -326,7 +334,7 @@ def run_folds(data, folds, model, watch=None):
         )
         for name, fitted in fused.models_.items():
             patterns.setdefault(name, []).append(
-                _pattern(fitted, X[train[present[name][train]]], len(blocks[name]))
+                _pattern(fitted, X[train[present[name][train]]], len(data.names[name]))
             )
             there = test[present[name][test]]
             _take(
@@ -419,7 +427,7 @@ def _controls(data, folds, model, chosen):
         p = table.shape[1] - data.last
         made[name] = make_pipeline(
             {name: list(range(p))}, list(range(p, table.shape[1])), _estimator(model), model["min_present"],
-            harmonize=data.harmonize, indicator=indicator,
+            harmonize=data.harmonize, indicator=indicator, visits=data.visits,
         )  # fmt: skip
         taken = chosen.get(name) or [grid[0]]
         place[name] = grid.index(max(grid, key=taken.count))
@@ -438,7 +446,7 @@ def _probe(data, folds, model):
             name: TunedModel(
                 make_pipeline(
                     {name: columns}, nuisance, _estimator(model), model["min_present"], harmonize=data.harmonize,
-                    indicator=indicator,
+                    indicator=indicator, visits=data.visits,
                 ),
                 model["kind"],
             )
@@ -457,6 +465,7 @@ def _harmonization(data, model):
     out = {}
     for name, table in data.tables.items():
         rows = table if data.reference is None else table[~data.reference]
+        rows = VisitStep(data.last, **data.visits).fit_transform(rows) if data.visits else rows
         keep = KeepCovered(data.last, model["min_present"]).fit(rows)
         ready = FillMedian(data.last).fit_transform(keep.transform(rows))
         step = HarmonizeTable(data.confounds, **data.harmonize).fit(ready)
@@ -642,7 +651,7 @@ def _warnings(data, model, permuted):
     return found
 
 
-def fit_model(features, participants, model, *, networks=None, file="participants.tsv"):
+def fit_model(features, participants, model, *, networks=None, file="participants.tsv", sessions=None):
     """Fit one declared model.
 
     Parameters
@@ -656,6 +665,8 @@ def fit_model(features, participants, model, *, networks=None, file="participant
         Network of every region, for the importance of networks.
     file : str
         Name of the participants table for messages.
+    sessions : tuple of (pandas.DataFrame, dict), optional
+        From `neurobraid.prediction.timeline.read_sessions`; needed by ``visits``.
 
     Returns
     -------
@@ -672,9 +683,13 @@ def fit_model(features, participants, model, *, networks=None, file="participant
         "primary_metric": PRIMARY[model["kind"]],
         "interval": "corrected resampled (Nadeau-Bengio), 95 %",
     }
-    flow = []
+    flow, visits = [], None
     try:
-        data = build(features, participants, model, file=file)
+        if model["visits"]:
+            known = sessions or read_sessions([])
+            visits = visit_features(features, participants, *known, model, file=file)
+            features, summary["visits"] = visits.features, visits.summary
+        data = build(features, participants, model, file=file, visits=visits)
         flow = data.flow
         refuse_association(association(data.sites, data.y, model["kind"]), model, file)
         people = int(np.unique(data.participants).size)
@@ -722,6 +737,7 @@ def fit_model(features, participants, model, *, networks=None, file="participant
         "harmonize": data.harmonize,
         "indicator": model["missing_modality"] == "impute",
         "extra": data.extra,
+        "visits": data.visits,
     }
     permuted = None
     if model["permutations"]:
@@ -849,7 +865,7 @@ def fit_model(features, participants, model, *, networks=None, file="participant
     return Result(predictions[list(PREDICTION_COLUMNS)], scores, table, summary, extra)
 
 
-def write_model(features, participants, model, outputs, *, regions=None, **general):
+def write_model(features, participants, model, outputs, *, regions=None, sessions=(), **general):
     """Fit one declared model and write its tables, sidecars and summary.
 
     Parameters
@@ -863,6 +879,8 @@ def write_model(features, participants, model, outputs, *, regions=None, **gener
         it, and ``summary``.
     regions : path-like, optional
         Table of the atlas; its column ``network`` groups the regions.
+    sessions : iterable of path-like
+        Sessions tables and their sidecars, for ``visits``.
     **general
         See `complete`.
     """
@@ -881,8 +899,11 @@ def write_model(features, participants, model, outputs, *, regions=None, **gener
     if regions:
         known = read_tsv(regions, text=("name", "network"))
         networks = dict(zip(known["name"], known["network"], strict=True)) if "network" in known else {}
-    result = fit_model(table, people, full, networks=networks, file=str(participants).rsplit("/", 1)[-1])
-    sources = [features, participants]
+    known = read_sessions(sessions) if full["visits"] else None
+    result = fit_model(
+        table, people, full, networks=networks, file=str(participants).rsplit("/", 1)[-1], sessions=known
+    )
+    sources = [features, participants, *sessions]
     for key, columns, text in (
         ("predictions", PREDICTION_COLUMNS, "Out-of-fold predictions of every feature set."),
         ("scores", SCORE_COLUMNS, "Metrics of every feature set on every outer fold."),

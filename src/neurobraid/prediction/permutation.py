@@ -78,6 +78,7 @@ def tuned_scores(
     harmonize=None,
     indicator=False,
     extra=(),
+    visits=None,
 ):
     """Scores of test rows and inner out-of-fold scores of training rows, ridge, without scikit-learn.
 
@@ -98,6 +99,8 @@ def tuned_scores(
         See `neurobraid.prediction.steps.prepare`.
     extra : sequence of int
         Reference rows that accompany the rows tested and are not scored.
+    visits : dict, optional
+        See `neurobraid.prediction.steps.prepare`.
 
     Returns
     -------
@@ -109,7 +112,7 @@ def tuned_scores(
     def fit(fitted, others):
         count, others = others.size, np.r_[others, extra]
         ready = [
-            prepare(part[fitted], part[others], confounds, min_present, harmonize, indicator)
+            prepare(part[fitted], part[others], confounds, min_present, harmonize, indicator, visits)
             for part in parts
         ]
         if len(ready) == 1:
@@ -151,7 +154,7 @@ class FoldScores:
 
 def fold_scores(
     tables, y, folds, *, confounds, grid, kind, min_present, early=False, clinical=None, harmonize=None,
-    indicator=False, extra=(),
+    indicator=False, extra=(), visits=None,
 ):  # fmt: skip
     """Scores of every modality on every outer fold, ridge.
 
@@ -161,7 +164,7 @@ def fold_scores(
         A row whose features are all missing lacks the modality.
     y : numpy.ndarray, (rows,)
     folds : neurobraid.prediction.folds.Folds
-    confounds, grid, kind, min_present, harmonize, indicator
+    confounds, grid, kind, min_present, harmonize, indicator, visits
         See `neurobraid.prediction.steps.prepare`. With `indicator` a missing modality is filled in.
     early : bool
         Also fit early fusion.
@@ -174,7 +177,7 @@ def fold_scores(
         Arrays with one column.
     """
     last = trailing(confounds, harmonize)
-    settings = (grid, kind, min_present, harmonize, indicator, extra)
+    settings = (grid, kind, min_present, harmonize, indicator, extra, visits)
     members = {name: (table, confounds, settings, last) for name, table in tables.items()}
     if clinical is not None and clinical.shape[1]:
         members["demographics"] = (clinical, 0, (grid, kind, min_present), 0)

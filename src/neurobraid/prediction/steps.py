@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from neurobraid.prediction.harmonize import HarmonizeTable
+from neurobraid.prediction.visit_steps import VisitStep
 
 
 def trailing(confounds, harmonize=None):
@@ -195,7 +196,7 @@ class Standardize(TransformerMixin, BaseEstimator):
         return (X - self.mean_) / (self.scale_ * np.sqrt(max(X.shape[1], 1)))
 
 
-def prepare(train, tests, confounds, min_present, harmonize=None, indicator=False):
+def prepare(train, tests, confounds, min_present, harmonize=None, indicator=False, visits=None):
     """All steps at once, without scikit-learn.
 
     Parameters
@@ -208,6 +209,8 @@ def prepare(train, tests, confounds, min_present, harmonize=None, indicator=Fals
         See `trailing`.
     indicator : bool
         See `FillMedian`.
+    visits : dict, optional
+        Settings of `neurobraid.prediction.visit_steps.VisitStep`, the first step.
 
     Returns
     -------
@@ -215,6 +218,9 @@ def prepare(train, tests, confounds, min_present, harmonize=None, indicator=Fals
         Exactly what the pipeline hands to its estimator (a test holds the two together).
     """
     last = trailing(confounds, harmonize)
+    if visits:
+        step = VisitStep(last, **visits).fit(train)
+        train, tests = step.transform(train), step.transform(tests)
     keep = present_columns(train[:, : train.shape[1] - last], min_present)
     if not keep.all():
         keep = np.r_[keep, np.ones(last, dtype=bool)]

@@ -39,6 +39,7 @@ from neurobraid.reports.gather import (
     without_dates,
 )
 from neurobraid.reports.measures import MEASURES, ORDER, PARTS, feature
+from neurobraid.reports.outcome import add_outcomes, visits_in_words
 from neurobraid.reports.pages import (
     Cell,
     Code,
@@ -1010,7 +1011,7 @@ class _Study:
 
     def prediction(self, section):
         """Every declared model."""
-        if not self.models:
+        if not self.models and not self.inputs.all("outcomes"):
             why = "The configuration declares no predictive model (prediction.models)."
             if len(self.people) < 2:
                 why = (
@@ -1026,7 +1027,7 @@ class _Study:
             if model.get("status") == "UNAVAILABLE":
                 section.add(Note(f"Not fitted: {model.get('reason')}.", "missing"))
                 continue
-            if settings.get("table") == "cohort":
+            if settings.get("table") in ("cohort", "trial"):
                 text = (
                     f"This model reads the built-in table of {model.get('participants')} invented people, not the participants "
                     "of this study: it shows what the models can do with enough people."
@@ -1036,9 +1037,12 @@ class _Study:
                 section.add(Note(model["reason"], "warn"))
             for text in model.get("warnings", []):
                 section.add(Note(text, "warn"))
+            if model.get("visits"):
+                section.add(Prose([visits_in_words(model["visits"])]))
             self._model(section, model, settings)
             label = METRICS.get(model["primary_metric"], (model["primary_metric"],))[0]
             audit.add(section, model, lambda name: FEATURE_SETS.get(name, name), label)
+        add_outcomes(self, section)
 
     def _model(self, section, model, settings):
         metrics, primary = model["metrics"], model["primary_metric"]
