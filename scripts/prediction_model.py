@@ -14,5 +14,6 @@ with job_log(snakemake.log[0]):
         snakemake.input.participants,
         snakemake.params.model,
         snakemake.output,
+        sessions=snakemake.input.sessions,
         **snakemake.params.general,
     )

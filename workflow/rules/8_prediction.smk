@@ -7,6 +7,7 @@ MODEL_TABLES = {
         {
             "features": f"{DERIVATIVES}/cohort/desc-cohort_features.tsv",
             "participants": f"{DERIVATIVES}/cohort/participants.tsv",
+            "sessions": [],
         }
         if record["table"] == "cohort"
         else {
@@ -16,6 +17,13 @@ MODEL_TABLES = {
                 if BUILTIN or Path(f"{RAW}/participants.tsv").exists()
                 else []
             ),
+            # a model by visit may have its target, or a covariate, in the sessions tables
+            "sessions": [
+                str(path)
+                for person in PARTICIPANTS
+                for path in [Path(RAW, person, f"{person}_sessions.tsv")]
+                if record["rows"] == "visit" and not BUILTIN and path.exists()
+            ],
         }
     )
     for record in config["prediction"]["models"]
@@ -27,6 +35,7 @@ rule prediction_model:
     input:
         features=lookup(dpath="{model}/features", within=MODEL_TABLES),
         participants=lookup(dpath="{model}/participants", within=MODEL_TABLES),
+        sessions=lookup(dpath="{model}/sessions", within=MODEL_TABLES),
     output:
         predictions="<derivatives>/group/model-{model}_desc-predictions_predictions.tsv",
         predictions_json="<derivatives>/group/model-{model}_desc-predictions_predictions.json",

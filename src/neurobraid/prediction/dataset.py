@@ -8,6 +8,7 @@ from neurobraid.errors import InputError
 from neurobraid.fusion.table import wide
 from neurobraid.prediction.folds import Unavailable, check_groups
 from neurobraid.prediction.steps import trailing
+from neurobraid.prediction.visits import join_sessions, varies_within
 
 
 @dataclass
@@ -41,6 +42,8 @@ class Dataset:
         Site, and every demographic column (numbers in bands): groups for whom results are reported apart.
     families : numpy.ndarray of str, (rows,)
         Column ``family_id`` if there is one, else the participants.
+    within : bool
+        The target differs between visits of one person.
     """
 
     tables: dict
@@ -59,6 +62,7 @@ class Dataset:
     nuisance: dict = field(default_factory=dict)
     slices: dict = field(default_factory=dict)
     families: np.ndarray | None = None
+    within: bool = False
 
     @property
     def last(self):
@@ -114,7 +118,10 @@ def _target(people, model, file):
 
     column = model["target"]
     if column not in people:
-        raise InputError(file, "target", column, ", ".join(people.columns), f"name a column of {file}")
+        raise InputError(
+            file, "target", column, ", ".join(people.columns),
+            f"name a column of {file}; one of the sessions tables, or session_id, needs rows: visit",
+        )  # fmt: skip
     values = people[column]
     if model["kind"] == "regression":
         numbers = pd.to_numeric(values, errors="coerce")
@@ -229,7 +236,7 @@ def _nuisance(matched, views, index, model, sites, file):
     return found
 
 
-def build(features, participants, model, *, file="participants.tsv"):
+def build(features, participants, model, *, file="participants.tsv", sessions=None):
     """Arrays of one model.
 
     Parameters
@@ -241,6 +248,9 @@ def build(features, participants, model, *, file="participants.tsv"):
         One record of ``prediction.models`` with its defaults filled in.
     file : str
         Name of the participants table for messages.
+    sessions : pandas.DataFrame, optional
+        What is known of each visit, from `neurobraid.prediction.visits.read_sessions`; used with ``rows`` visit, where
+        the target, confounds and all other columns may be of the visit.
 
     Returns
     -------
@@ -299,6 +309,8 @@ def build(features, participants, model, *, file="participants.tsv"):
     if not len(index):
         raise Unavailable(f"no participant has {word}")
     matched = people.loc[ids]
+    if rows == "visit":
+        matched = join_sessions(matched, index.get_level_values("session_id"), sessions)
     y, classes = _target(matched, model, file)
     use = np.isfinite(y)
     flow.append({"step": f"with the target {model['target']}", "left": int(np.unique(ids[use]).size)})
@@ -325,7 +337,7 @@ def build(features, participants, model, *, file="participants.tsv"):
         if site in matched
         else np.full(len(ids), "one site")
     )
-    check_groups(ids.astype(str), groups, y, model["kind"], file=file, column=column)
+    check_groups(ids.astype(str), groups, y, model["kind"], file=file, column=column, within=rows == "visit")
     confounds = encode(matched, model["confounds"], file=file)
     before, harmonize, reference = _harmonize(matched, sites, model["harmonize"], model["target"], file)
     tables = {
@@ -358,4 +370,5 @@ def build(features, participants, model, *, file="participants.tsv"):
         )
         .to_numpy()
         .astype(str),
+        within=varies_within(ids.astype(str), y),
     )

@@ -28,6 +28,7 @@ from neurobraid.prediction.honest import (
     subgroups,
 )
 from neurobraid.prediction.labels import MANY, label_test
+from neurobraid.prediction.latent_fusion import LATENT, check_latent, latent_model, latent_sets
 from neurobraid.prediction.metrics import (
     classification_metrics,
     corrected_interval,
@@ -37,6 +38,7 @@ from neurobraid.prediction.metrics import (
 )
 from neurobraid.prediction.permutation import FoldScores, fold_metric, fuse, permutation_test, questions
 from neurobraid.prediction.steps import FillMedian, KeepCovered
+from neurobraid.prediction.visits import exchangeable, few_arrangements, read_sessions
 from neurobraid.provenance import sidecar
 
 #: Every key of a record of ``prediction.models`` with its default; the schema says the same.
@@ -56,6 +58,7 @@ DEFAULTS = {
     "estimator": "ridge",
     "grid": [],
     "fusion": ["late"],
+    "components": 4,
     "missing_modality": "complete",
     "harmonize": None,
     "splits": "kfold",
@@ -78,7 +81,7 @@ ENOUGH = 100
 PREDICTION_COLUMNS = {
     "participant_id": "Person",
     "session_id": "Visit; n/a where a row is a person",
-    "feature_set": "Modality, fused (mean of standardised scores), early (block-scaled), dummy or demographics",
+    "feature_set": "Modality, fused (mean of standardised scores), early (block-scaled), a latent fusion, dummy or demographics",
     "repeat": "Repeat of the cross-validation, from 1",
     "fold": "Outer fold in which the row was tested, from 1",
     "target": "True class or value",
@@ -154,6 +157,7 @@ def complete(model, **general):
         raise InputError(
             where, "features", names, f"different names, none of {sorted(reserved)}", "rename them"
         )
+    check_latent(full, where)
     if not full["target"]:
         raise InputError(where, "target", "missing", "a column of participants.tsv", "name the target")
     if full["harmonize"]:
@@ -286,6 +290,12 @@ def run_folds(data, folds, model):
             if "early" in model["fusion"]:
                 fitted = tuned(blocks, confounds).fit(X[train], y, inside, reference)
                 _take(record, "early", fitted, repeat, fold, test, train, X[test], chosen, reference)
+            for name in latent_sets(model):
+                made = latent_model(
+                    name, blocks, confounds, model, harmonize=data.harmonize, indicator=indicator
+                )
+                fitted = made.fit(X[train], y, inside, reference)
+                _take(record, name, fitted, repeat, fold, test, train, X[test], chosen, reference)
         if asked:
             one = _members(fused, clinical if extra else None, X, train, test, present, reference)
             for name, (without, added) in asked.items():
@@ -432,6 +442,7 @@ def _compare(predictions, data, model, folds, metrics):
     main = next((n for n in ("fused", "early") if n in metrics), ranked[0])
     pairs = [(main, ranked[0])] if main not in singles else []
     pairs += [("early", ranked[0])] if "early" in metrics and main != "early" else []
+    pairs += [(name, ranked[0]) for name in metrics if name in LATENT]
     pairs += [(main, "demographics")] if "demographics" in metrics else []
     out = []
     for first, second in pairs:
@@ -478,7 +489,7 @@ def _posthoc(predictions, data, model, metrics):
     return out
 
 
-def _warnings(data, model, permuted):
+def _warnings(data, model, permuted, moved):
     found = []
     v = cramers_v(data.sites, data.y) if model["kind"] == "classification" else 0.0
     if v > SITE_LIMIT:
@@ -493,10 +504,12 @@ def _warnings(data, model, permuted):
             f"{data.y.size - permuted['movable']} of {data.y.size} rows could not change places within their block "
             "in the permutation test."
         )
+    if permuted is not None and (text := few_arrangements(*moved, model["kind"])):
+        found.append(text)
     return found
 
 
-def fit_model(features, participants, model, *, file="participants.tsv"):
+def fit_model(features, participants, model, *, file="participants.tsv", sessions=None):
     """Fit one declared model.
 
     Parameters
@@ -508,6 +521,8 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
         From `complete`.
     file : str
         Name of the participants table for messages.
+    sessions : pandas.DataFrame, optional
+        See `neurobraid.prediction.dataset.build`.
 
     Returns
     -------
@@ -526,7 +541,7 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
     }
     flow = []
     try:
-        data = build(features, participants, model, file=file)
+        data = build(features, participants, model, file=file, sessions=sessions)
         flow = data.flow
         refuse_association(association(data.sites, data.y, model["kind"]), model, file)
         people = int(np.unique(data.participants).size)
@@ -573,22 +588,21 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
         "indicator": model["missing_modality"] == "impute",
         "extra": data.extra,
     }
-    permuted = None
+    permuted, moved = None, exchangeable(data, data.participants if by_site else data.groups, data.sites)
     if model["permutations"]:
         run = label_test if sum(map(len, data.names.values())) > MANY else permutation_test
         permuted = run(
             data.tables,
             data.y,
             folds,
-            data.participants if by_site else data.groups,
-            data.sites,
+            *moved,
             count=model["permutations"],
             seed=model["seed"],
             **engine,
         )
     metrics = _summaries(scores, folds)
     main = next((n for n in ("fused", "early") if n in metrics), next(n for n in data.tables if n in metrics))
-    notes = _warnings(data, model, permuted)
+    notes = _warnings(data, model, permuted, moved)
     if people < ENOUGH:
         summary["status"] = "DEMONSTRATION"
         summary["reason"] = (
@@ -619,8 +633,12 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
             "statistic": f"mean {PRIMARY[model['kind']]} over folds",
             "learner": "ridge",
             "moved": "labels" if sum(map(len, data.names.values())) > MANY else "features",
-            "blocks": model["site"] if np.unique(data.sites).size > 1 else "none",
-            "units": "participant_id" if by_site else model["groups"],
+            "blocks": "participant_id"
+            if data.within
+            else model["site"]
+            if np.unique(data.sites).size > 1
+            else "none",
+            "units": "visit" if data.within else "participant_id" if by_site else model["groups"],
             **{k: permuted[k] for k in ("observed", "p", "null_mean", "movable")},
         },
         added_value=_added_value(data, model, folds, nested, permuted),
@@ -668,7 +686,8 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
         target=target,
     )
     order = {
-        name: number for number, name in enumerate(["dummy", "demographics", *data.tables, "fused", "early"])
+        name: number
+        for number, name in enumerate(["dummy", "demographics", *data.tables, "fused", "early", *LATENT])
     }
     predictions = predictions.iloc[
         np.lexsort((place, predictions["repeat"], predictions["feature_set"].map(order)))
@@ -679,7 +698,7 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
     return Result(predictions[list(PREDICTION_COLUMNS)], scores, table, summary)
 
 
-def write_model(features, participants, model, outputs, **general):
+def write_model(features, participants, model, outputs, *, sessions=(), **general):
     """Fit one declared model and write its tables, sidecars and summary.
 
     Parameters
@@ -690,6 +709,8 @@ def write_model(features, participants, model, outputs, **general):
         One record of ``prediction.models``.
     outputs : dict
         Mapping: paths ``predictions``, ``scores``, ``folds``, each with ``…_json`` beside it, and ``summary``.
+    sessions : iterable of path-like
+        ``sub-<label>_sessions.tsv``, for targets and covariates of a visit.
     **general
         See `complete`.
     """
@@ -704,8 +725,9 @@ def write_model(features, participants, model, outputs, **general):
         )
     people = read_tsv(participants)
     table = read_tsv(features, text=("modality", "measure", "unit", "source"))
-    result = fit_model(table, people, full, file=str(participants).rsplit("/", 1)[-1])
-    sources = [features, participants]
+    visits = read_sessions(sessions)
+    result = fit_model(table, people, full, file=str(participants).rsplit("/", 1)[-1], sessions=visits)
+    sources = [features, participants, *sessions]
     for key, columns, text in (
         ("predictions", PREDICTION_COLUMNS, "Out-of-fold predictions of every feature set."),
         ("scores", SCORE_COLUMNS, "Metrics of every feature set on every outer fold."),
