@@ -1,6 +1,6 @@
 """Leak traps, real recordings and speed of the stage prediction.
 
-    python benchmarks/prediction.py [--parts traps,intervals,missing,speed,abide,tangent,fcon,haxby] [--data FOLDER] [--seeds 5]
+    python benchmarks/prediction.py [--parts traps,intervals,missing,speed,abide,tangent,fcon,haxby,mc1] [--data FOLDER] [--seeds 5]
 
 Prints one tab-separated line per figure: name, value, unit, goal, ok or short. Cohort accuracy and calibration of the
 null are in ``prediction_gates.py``. ``--data`` is the folder of real recordings (default ``$NEUROBRAID_DATA`` or
@@ -641,6 +641,54 @@ def haxby(options):
     report("Haxby shuffled volumes are refused", refused, "1", "1", refused == 1)
 
 
+def mc1(options):
+    """PET and MRI before and after a drug, and twice without: the whole workflow on tables, target the session."""
+    import subprocess
+    import tempfile
+
+    from neurobraid.files import read_json, read_tsv
+
+    example = ROOT / "config/examples/petprep-tables"
+    source = options.data / "ds004869-pet-mc1"
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(
+            [
+                sys.executable, "-m", "snakemake", "--cores", "1", "--quiet", "all", "--snakefile", ROOT / "Snakefile",
+                "--directory", folder, "--configfile", example / "config.yaml", example / "prediction.yaml",
+                # the blood of one scan runs backwards in time
+                "--config", f"bids={source}", f"adopt={{petprep: {source}/derivatives/petprep}}",
+                "index={exclude: [sub-13_ses-retest]}", "--", "prediction",
+            ],
+            check=True, cwd=ROOT,
+        )  # fmt: skip
+        group = Path(folder) / "results/derivatives/group"
+        found = {name: read_json(group / f"model-{name}_summary.json") for name in ("drug", "order")}
+        folds = {name: read_tsv(group / f"model-{name}_folds.tsv") for name in found}
+    for name, summary in found.items():
+        people, p = summary["participants"], summary["permutation"]["p"]
+        report(f"mc1 {name}: people, a demonstration", people, "people", "6 and 10", people in (6, 10))
+        for part in ("cortex", "vt", "fused", "volumes", "demographics"):
+            value = summary["metrics"][part]["auc"]
+            low, high = max(value["low"], 0), min(value["high"], 1)
+            goal, good = ("reported", True)
+            if part in ("volumes", "demographics"):
+                goal, good = "0.5 exactly", value["mean"] == 0.5
+            elif part == "cortex":
+                # published: the ratio is down in everybody, and the same at test and retest
+                goal, good = (
+                    ("1", value["mean"] == 1)
+                    if name == "drug"
+                    else ("0.2 to 0.8", 0.2 <= value["mean"] <= 0.8)
+                )
+            report(f"mc1 {name}: {part}, leave one person out", value["mean"], "AUC", goal, good)
+            report(f"mc1 {name}: {part}, 95 % interval from", low, "AUC", "reported", True)
+            report(f"mc1 {name}: {part}, 95 % interval to", high, "AUC", "reported", True)
+            if part in p:
+                report(f"mc1 {name}: {part}, labels moved within a person", p[part], "p", "reported", True)
+        torn = folds[name].groupby(["repeat", "fold", "participant_id"])["role"].nunique().gt(1).sum()
+        report(f"mc1 {name}: pairs of visits on both sides", torn, "pairs", "0", torn == 0)
+
+
 PARTS = {
     "traps": traps,
     "intervals": lambda options: intervals(options.studies),
@@ -650,6 +698,7 @@ PARTS = {
     "tangent": tangent,
     "fcon": fcon,
     "haxby": haxby,
+    "mc1": mc1,
 }
 
 
@@ -665,7 +714,7 @@ def main():
     options = parser.parse_args()
     options.data = options.data or Path(os.environ.get("NEUROBRAID_DATA", ROOT.parent / "shared" / "data"))
     for name in options.parts.split(","):
-        if name in ("abide", "tangent", "fcon", "haxby") and not options.data.is_dir():
+        if name in ("abide", "tangent", "fcon", "haxby", "mc1") and not options.data.is_dir():
             print(f"{name}\tleft out: give --data or set NEUROBRAID_DATA", file=sys.stderr)
             continue
         PARTS[name](options)

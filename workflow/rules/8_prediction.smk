@@ -46,8 +46,13 @@ MODEL_TABLES = {
                 for atlas in [record["atlas"] or SEGMENTATIONS[0]]
                 if atlas in ATLASES
             ],
+            # a model by visit may have its target, or a covariate, in the sessions tables
             "sessions": (
-                SESSION_TABLES if record.get("visits") or "outcome" in record else []
+                SESSION_TABLES
+                if record.get("visits")
+                or "outcome" in record
+                or record.get("rows") == "visit"
+                else []
             ),
         },
     )

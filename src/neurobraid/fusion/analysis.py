@@ -4,7 +4,9 @@ import numpy as np
 
 from neurobraid.errors import InputError
 from neurobraid.files import read_tsv, write_json, write_tsv
+from neurobraid.fusion.coupling import covariate_design
 from neurobraid.fusion.latent import METHODS, describe
+from neurobraid.fusion.latent_covariates import WithoutCovariates, refuse_saturated, with_covariates
 from neurobraid.fusion.table import wide
 from neurobraid.jobs import log
 from neurobraid.provenance import sidecar
@@ -94,7 +96,7 @@ def write_latent(features, participants, record, outputs, *, min_coverage=0.5):
     features : path-like
         Fusion table.
     participants : path-like or None
-        participants.tsv, for ``groups`` and ``within``.
+        participants.tsv, for ``groups``, ``within`` and ``covariates``.
     record : mapping
         One record of ``fusion.latent`` with its defaults.
     outputs : mapping
@@ -105,7 +107,12 @@ def write_latent(features, participants, record, outputs, *, min_coverage=0.5):
 
     table = read_tsv(features, text=("unit", "measure", "modality"))
     X, sizes, people, names, lost = blocks_of(table, record["blocks"], min_coverage=min_coverage)
-    rows = read_tsv(participants).set_index("participant_id").reindex(people) if participants else None
+    everyone = read_tsv(participants) if participants else None
+    design, used = covariate_design(everyone, people, record["covariates"])
+    design = design[:, 1:]
+    known = np.isfinite(design).all(axis=1)
+    X, design, people = X[known], design[known], [p for p, ok in zip(people, known, strict=True) if ok]
+    rows = everyone.set_index("participant_id").reindex(people) if participants else None
     levels = {}
     for key in ("groups", "within"):
         column = record[key]
@@ -120,11 +127,20 @@ def write_latent(features, participants, record, outputs, *, min_coverage=0.5):
     reason = None
     if len(people) < FEWEST:
         reason = f"{len(people)} participants have all blocks; latent fusion needs at least {FEWEST}"
+    elif design.shape[1]:
+        reason = refuse_saturated(design, len(people))
+    if reason:
         log.warning("%s: %s", record["name"], reason)
         components, weights = pd.DataFrame(columns=list(_COMPONENTS)), pd.DataFrame(columns=list(_WEIGHTS))
     else:
+        count = design.shape[1]
+
+        def make():
+            latent = METHODS[record["method"]](tuple(sizes), record["components"], record["seed"])
+            return WithoutCovariates(latent, tuple(sizes), count) if count else latent
+
         components, weights = describe(
-            lambda: METHODS[record["method"]](tuple(sizes), record["components"], record["seed"]), X,
+            make, with_covariates(X, sizes, design) if count else X,
             permutations=record["permutations"], bootstraps=record["bootstraps"], seed=record["seed"], **levels,
         )  # fmt: skip
         weights = weights.assign(
@@ -140,6 +156,7 @@ def write_latent(features, participants, record, outputs, *, min_coverage=0.5):
         },
         "Permutations": record["permutations"],
         "Bootstraps": record["bootstraps"],
+        "Covariates": used or None,
         "Groups": record["groups"] or None,
         "PermutedWithin": record["within"] or None,
         "Seed": record["seed"],

@@ -23,6 +23,7 @@ from neurobraid.prediction.permutation import (
     statistics,
 )
 from neurobraid.prediction.timeline import untimed
+from neurobraid.prediction.visit_targets import exchangeable
 
 #: Association of site and target (Cramer's V, correlation ratio) above which a confirmatory model is stopped.
 SITE_LIMIT = 0.3
@@ -154,7 +155,13 @@ def similar_rows(X, folds, people, labels=None):
 
 
 def target_like(tables, names, y, kind):
-    """Single features that are the target in other words."""
+    """Single features that are the target in other words.
+
+    Among many features and few people some feature separates the classes by chance; where that is likely (exact
+    probability of a perfect separation times the number of features above 1 %), the feature is told but not flagged.
+    """
+    from math import comb
+
     best, where = 0.0, None
     for name, table in tables.items():
         for column, label in enumerate(names[name]):
@@ -166,6 +173,13 @@ def target_like(tables, names, y, kind):
             if score > best:
                 best, where = float(score), f"{name}: {label}"
     word = {"classification": "AUC", "survival": WORD["survival"]}.get(kind, "correlation")
+    count = sum(len(columns) for columns in names.values())
+    if kind == "classification" and count * 2 / comb(y.size, int(np.sum(y > 0))) > 0.01:
+        text = (
+            f"The best single feature ({where}) has {word} {best:.2f}; among {count} features and {y.size} rows chance "
+            "alone makes one that separates the classes."
+        )
+        return finding("feature that is the target", "ok", text, best, TARGET_LIKE)
     if best > TARGET_LIKE:
         text = f"{where} alone has {word} {best:.3f} with the target: it is the target in other words. Remove it."
         return finding("feature that is the target", "flag", text, best, TARGET_LIKE, feature=where)
@@ -739,7 +753,7 @@ def shuffle_run(data, folds, settings, count, seed):
     dict of str to numpy.ndarray, (count,)
     """
     rng = np.random.default_rng(seed)
-    gathered = exchange_units(data.groups, data.sites)
+    gathered = exchange_units(*exchangeable(data, data.groups, data.sites))
     runs = []
     for _ in range(count):
         rows = permuted_rows(gathered, data.y.size, rng)

@@ -9,6 +9,7 @@ from neurobraid.fusion.table import wide
 from neurobraid.prediction.folds import Unavailable, check_groups
 from neurobraid.prediction.steps import trailing
 from neurobraid.prediction.survival import encode as signed
+from neurobraid.prediction.visit_targets import join_sessions, varies_within
 
 
 @dataclass
@@ -46,6 +47,8 @@ class Dataset:
         Settings of `neurobraid.prediction.visit_steps.VisitStep`; its further columns stand after the features.
     times : dict or None
         What the check ``time_travel`` found.
+    within : bool
+        The target differs between visits of one person.
     """
 
     tables: dict
@@ -66,6 +69,7 @@ class Dataset:
     families: np.ndarray | None = None
     visits: dict | None = None
     times: dict | None = None
+    within: bool = False
 
     @property
     def last(self):
@@ -121,7 +125,10 @@ def _target(people, model, file):
 
     column = model["target"]
     if column not in people:
-        raise InputError(file, "target", column, ", ".join(people.columns), f"name a column of {file}")
+        raise InputError(
+            file, "target", column, ", ".join(people.columns),
+            f"name a column of {file}; one of the sessions tables, or session_id, needs rows: visit",
+        )  # fmt: skip
     values = people[column]
     if model["kind"] == "regression":
         numbers = pd.to_numeric(values, errors="coerce")
@@ -285,7 +292,7 @@ def _nuisance(matched, views, index, model, sites, file):
     return found
 
 
-def build(features, participants, model, *, file="participants.tsv", visits=None):
+def build(features, participants, model, *, file="participants.tsv", visits=None, sessions=None):
     """Arrays of one model.
 
     Parameters
@@ -299,6 +306,9 @@ def build(features, participants, model, *, file="participants.tsv", visits=None
         Name of the participants table for messages.
     visits : neurobraid.prediction.visits.Visits, optional
         Where `features` are made from several visits.
+    sessions : pandas.DataFrame, optional
+        What is known of each visit, from `neurobraid.prediction.timeline.read_sessions`; used with ``rows`` visit, where
+        the target, confounds and all other columns may be of the visit.
 
     Returns
     -------
@@ -356,6 +366,8 @@ def build(features, participants, model, *, file="participants.tsv", visits=None
     if not len(index):
         raise Unavailable(f"no participant has {word}")
     matched = people.loc[ids]
+    if rows == "visit":
+        matched = join_sessions(matched, index.get_level_values("session_id"), sessions)
     y, classes = _target(matched, model, file)
     use = np.isfinite(y)
     flow.append({"step": f"with the target {model['target']}", "left": int(np.unique(ids[use]).size)})
@@ -384,7 +396,7 @@ def build(features, participants, model, *, file="participants.tsv", visits=None
         if site in matched
         else np.full(len(ids), "one site")
     )
-    check_groups(ids.astype(str), groups, y, model["kind"], file=file, column=column)
+    check_groups(ids.astype(str), groups, y, model["kind"], file=file, column=column, within=rows == "visit")
     confounds = encode(matched, model["confounds"], file=file)
     before, harmonize, reference = _harmonize(matched, sites, model["harmonize"], model["target"], file)
     beside = {n: np.empty((len(index), 0)) for n in views}
@@ -425,4 +437,5 @@ def build(features, participants, model, *, file="participants.tsv", visits=None
         .astype(str),
         visits=visits.step if visits is not None else None,
         times=visits.finding if visits is not None else None,
+        within=varies_within(ids.astype(str), y),
     )

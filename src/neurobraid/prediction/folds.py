@@ -42,7 +42,7 @@ class Folds:
         return float(np.mean([len(test) / len(train) for _, _, train, test, _ in self.splits()]))
 
 
-def check_groups(participants, groups, y, kind, *, file, column):
+def check_groups(participants, groups, y, kind, *, file, column, within=False):
     """Refuse groups that would put the same person on both sides of a split.
 
     Parameters
@@ -52,6 +52,8 @@ def check_groups(participants, groups, y, kind, *, file, column):
     kind : {'classification', 'regression'}
     file, column : str
         For the message.
+    within : bool
+        The target is of a visit, so that a person may have two classes.
 
     Raises
     ------
@@ -69,7 +71,7 @@ def check_groups(participants, groups, y, kind, *, file, column):
                 "one group per participant",
                 "correct the column, or choose groups: participant_id",
             )
-        if kind == "classification" and np.unique(y[rows]).size > 1:
+        if kind == "classification" and not within and np.unique(y[rows]).size > 1:
             raise InputError(
                 file,
                 f"target of {person}",

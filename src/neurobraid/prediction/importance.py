@@ -195,12 +195,15 @@ class Importance:
         Network of every region.
     units : numpy.ndarray of str, optional, (rows,)
         People (or families) that change places as a whole; default the groups of the model.
+    blocks : numpy.ndarray of str, optional, (rows,)
+        They change places within a block; default the sites.
     """
 
-    def __init__(self, data, model, networks=None, units=None):
+    def __init__(self, data, model, networks=None, units=None, blocks=None):
         self.data, self.model = data, model
         self.settings = model["importance"]
         self.units = data.groups if units is None else units
+        self.blocks = data.sites if blocks is None else blocks
         self.groups = groups_of(data.names, networks)
         self.counts = {name: len(columns) for name, columns in data.names.items()}
         self.drops, self.conditional = [], []
@@ -248,7 +251,7 @@ class Importance:
             tables[name] = (rows, Z)
             total[rows] += member.score(Z) / share[rows]
         pattern = np.array(["".join("1" if one else "0" for one in column) for column in has[:, test].T])
-        blocks = np.array([f"{s}|{p}" for s, p in zip(self.data.sites[test], pattern, strict=True)])
+        blocks = np.array([f"{s}|{p}" for s, p in zip(self.blocks[test], pattern, strict=True)])
         gathered = exchange_units(self.units[test], blocks)
         rng = np.random.default_rng([self.model["seed"], self.turn])
         self.turn += 1

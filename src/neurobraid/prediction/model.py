@@ -41,6 +41,7 @@ from neurobraid.prediction.importance import (
 )
 from neurobraid.prediction.kinds import LACKS, ORDERED, PATHS, PRIMARY, fold_metrics, plain, rank_metric
 from neurobraid.prediction.labels import MANY, label_test
+from neurobraid.prediction.latent_fusion import LATENT, check_latent, latent_model, latent_sets
 from neurobraid.prediction.metrics import (
     classification_metrics,
     corrected_interval,
@@ -54,6 +55,7 @@ from neurobraid.prediction.steps import FillMedian, KeepCovered
 from neurobraid.prediction.survival import risk_groups, split
 from neurobraid.prediction.timeline import read_sessions
 from neurobraid.prediction.visit_steps import VisitStep
+from neurobraid.prediction.visit_targets import exchangeable, few_arrangements
 from neurobraid.prediction.visits import complete_visits, visit_features
 from neurobraid.provenance import sidecar
 
@@ -77,6 +79,7 @@ DEFAULTS = {
     "grid": [],
     "kernels": ["linear"],
     "fusion": ["late"],
+    "components": 4,
     "missing_modality": "complete",
     "harmonize": None,
     "splits": "kfold",
@@ -102,7 +105,8 @@ ENOUGH = 100
 PREDICTION_COLUMNS = {
     "participant_id": "Person",
     "session_id": "Visit; n/a where a row is a person",
-    "feature_set": "Modality, fused (mean of standardised scores), early (block-scaled), stacking, dummy or demographics",
+    "feature_set": "Modality, fused (mean of standardised scores), early (block-scaled), stacking, a latent fusion, dummy "
+    "or demographics",
     "repeat": "Repeat of the cross-validation, from 1",
     "fold": "Outer fold in which the row was tested, from 1",
     "target": "True class or value; a time with + where the event had not happened",
@@ -185,6 +189,7 @@ def complete(model, **general):
     full["visits"] = complete_visits(full["visits"], where)
     if full["visits"] and full["rows"] == "visit":
         raise InputError(where, "rows", "visit", "participant", "visits make one row of each person's visits")
+    check_latent(full, where)
     if not full["target"]:
         raise InputError(where, "target", "missing", "a column of participants.tsv", "name the target")
     if full["harmonize"]:
@@ -286,11 +291,11 @@ def run_folds(data, folds, model, watch=None):
     extra = list(range(X.shape[1] - data.demographics.shape[1], X.shape[1]))
 
     def tuned(part, removed):
-        images = {"harmonize": data.harmonize, "indicator": indicator, "visits": data.visits}
         how = images if removed is confounds else {}
         return TunedModel(make_pipeline(part, removed, estimator, model["min_present"], **how), kind)
 
     indicator = model["missing_modality"] == "impute"
+    images = {"harmonize": data.harmonize, "indicator": indicator, "visits": data.visits}
     singles = {name: tuned({name: columns}, confounds) for name, columns in blocks.items()}
     present = {name: np.isfinite(X[:, columns]).any(axis=1) | indicator for name, columns in blocks.items()}
     predictions, scores, chosen, nested, patterns = [], [], {}, {}, {}
@@ -378,6 +383,11 @@ def run_folds(data, folds, model, watch=None):
             if "early" in model["fusion"]:
                 early = tuned(blocks, confounds).fit(X[train], y, inside, reference)
                 _take(record, "early", early, repeat, fold, test, train, X[test], chosen, reference)
+            for name in latent_sets(model):
+                fitted = latent_model(name, blocks, confounds, model, **images).fit(
+                    X[train], y, inside, reference
+                )
+                _take(record, name, fitted, repeat, fold, test, train, X[test], chosen, reference)
         if watch is not None:
             watch.fold(train, test, X, fused, None if "late" in model["fusion"] else early, present)
         if asked:
@@ -583,6 +593,7 @@ def _compare(predictions, data, model, folds, metrics):
     pairs = [(main, ranked[0])] if main not in singles else []
     pairs += [("early", ranked[0])] if "early" in metrics and main != "early" else []
     pairs += [("stacking", main)] if "stacking" in metrics and main != "stacking" else []
+    pairs += [(name, ranked[0]) for name in metrics if name in LATENT]
     pairs += [(main, "demographics")] if "demographics" in metrics else []
     out = []
     for first, second in pairs:
@@ -630,7 +641,7 @@ def _posthoc(predictions, data, model, metrics):
     return out
 
 
-def _warnings(data, model, permuted):
+def _warnings(data, model, permuted, moved):
     found = []
     v = cramers_v(data.sites, data.y) if model["kind"] == "classification" else 0.0
     if v > SITE_LIMIT:
@@ -648,6 +659,8 @@ def _warnings(data, model, permuted):
             f"{data.y.size - permuted['movable']} of {data.y.size} rows could not change places within their block "
             "in the permutation test."
         )
+    if permuted is not None and (text := few_arrangements(*moved, model["kind"])):
+        found.append(text)
     return found
 
 
@@ -666,7 +679,7 @@ def fit_model(features, participants, model, *, networks=None, file="participant
     file : str
         Name of the participants table for messages.
     sessions : tuple of (pandas.DataFrame, dict), optional
-        From `neurobraid.prediction.timeline.read_sessions`; needed by ``visits``.
+        From `neurobraid.prediction.timeline.read_sessions`; needed by ``visits``, and for targets of a visit.
 
     Returns
     -------
@@ -689,7 +702,14 @@ def fit_model(features, participants, model, *, networks=None, file="participant
             known = sessions or read_sessions([])
             visits = visit_features(features, participants, *known, model, file=file)
             features, summary["visits"] = visits.features, visits.summary
-        data = build(features, participants, model, file=file, visits=visits)
+        data = build(
+            features,
+            participants,
+            model,
+            file=file,
+            visits=visits,
+            sessions=sessions[0] if sessions else None,
+        )
         flow = data.flow
         refuse_association(association(data.sites, data.y, model["kind"]), model, file)
         people = int(np.unique(data.participants).size)
@@ -722,7 +742,8 @@ def fit_model(features, participants, model, *, networks=None, file="participant
 
     table, digest = manifest(folds, data.participants, data.sessions, data.groups)
     units = data.participants if by_site else data.groups
-    watch = Importance(data, model, networks, units)
+    moved = exchangeable(data, units, data.sites)
+    watch = Importance(data, model, networks, *moved)
     rows, scores, chosen, nested, patterns, weights = run_folds(data, folds, model, watch)
     scores = pd.DataFrame(scores, columns=list(SCORE_COLUMNS))
     predictions = pd.DataFrame(rows, columns=["feature_set", "repeat", "fold", "row", "score", "prediction"])
@@ -746,8 +767,7 @@ def fit_model(features, participants, model, *, networks=None, file="participant
             data.tables,
             data.y,
             folds,
-            units,
-            data.sites,
+            *moved,
             count=model["permutations"],
             seed=model["seed"],
             **({"stacking": "stacking" in model["fusion"]} if run is permutation_test else {}),
@@ -758,11 +778,16 @@ def fit_model(features, participants, model, *, networks=None, file="participant
     explained, nulls = watch.table(folds.test_share), None
     if model["importance"]["nulls"] and model["kind"] in ("classification", "regression"):
         nulls = null_patterns(
-            data.tables, data.y, folds, units, data.sites, count=model["importance"]["nulls"], seed=model["seed"],
+            data.tables,
+            data.y,
+            folds,
+            *moved,
+            count=model["importance"]["nulls"],
+            seed=model["seed"],
             **engine,
-        )  # fmt: skip
+        )
     described = pattern_table(dict(sorted(patterns.items())), data.names, nulls)
-    notes = _warnings(data, model, permuted)
+    notes = _warnings(data, model, permuted, moved)
     if people < ENOUGH:
         summary["status"] = "DEMONSTRATION"
         summary["reason"] = (
@@ -794,8 +819,12 @@ def fit_model(features, participants, model, *, networks=None, file="participant
             "statistic": f"mean {PRIMARY[model['kind']]} over folds",
             "learner": "ridge",
             "moved": "labels" if sum(map(len, data.names.values())) > MANY else "features",
-            "blocks": model["site"] if np.unique(data.sites).size > 1 else "none",
-            "units": "participant_id" if by_site else model["groups"],
+            "blocks": "participant_id"
+            if data.within
+            else model["site"]
+            if np.unique(data.sites).size > 1
+            else "none",
+            "units": "visit" if data.within else "participant_id" if by_site else model["groups"],
             **{k: permuted[k] for k in ("observed", "p", "null_mean", "movable")},
             "null": np.round(permuted["null"][main], 6) if main in permuted["null"] else None,
         },
@@ -854,7 +883,7 @@ def fit_model(features, participants, model, *, networks=None, file="participant
         session_id=pd.Series(data.sessions[place]).replace("", np.nan),
         target=target,
     )
-    order = {name: number for number, name in enumerate(["dummy", "demographics", *data.tables, *FUSIONS])}
+    order = {name: n for n, name in enumerate(["dummy", "demographics", *data.tables, *FUSIONS, *LATENT])}
     predictions = predictions.iloc[
         np.lexsort((place, predictions["repeat"], predictions["feature_set"].map(order)))
     ].reset_index(drop=True)
@@ -880,7 +909,7 @@ def write_model(features, participants, model, outputs, *, regions=None, session
     regions : path-like, optional
         Table of the atlas; its column ``network`` groups the regions.
     sessions : iterable of path-like
-        Sessions tables and their sidecars, for ``visits``.
+        Sessions tables and their sidecars, for ``visits`` and for targets and covariates of a visit.
     **general
         See `complete`.
     """
@@ -899,7 +928,7 @@ def write_model(features, participants, model, outputs, *, regions=None, session
     if regions:
         known = read_tsv(regions, text=("name", "network"))
         networks = dict(zip(known["name"], known["network"], strict=True)) if "network" in known else {}
-    known = read_sessions(sessions) if full["visits"] else None
+    known = read_sessions(sessions) if full["visits"] or full["rows"] == "visit" else None
     result = fit_model(
         table, people, full, networks=networks, file=str(participants).rsplit("/", 1)[-1], sessions=known
     )

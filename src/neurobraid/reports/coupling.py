@@ -257,6 +257,8 @@ def _latent(section, path) -> None:
         section.add(Note(f"Latent fusion {name}: {about['Reason']}.", "missing"))
         return
     blocks = ", ".join(f"{block} ({size['Features']} features)" for block, size in about["Blocks"].items())
+    covariates = about.get("Covariates") or []
+    taken = f", {', '.join(covariates)} taken out inside every fit" if covariates else ""
     heads = ["Component", "r held out", "p", "r in the sample", "Overlap of halves", "Overlap by chance"]
     section.add(
         Table(
@@ -266,7 +268,7 @@ def _latent(section, path) -> None:
                  _r(r.split_half), _r(r.split_half_null)]
                 for r in rows.itertuples()
             ],
-            f"Latent fusion {name} ({LATENT[about['Method']]}) of {blocks}; {about['Participants']} participants. r held out: "
+            f"Latent fusion {name} ({LATENT[about['Method']]}) of {blocks}; {about['Participants']} participants{taken}. r held out: "
             "correlation of the blocks' scores in people that had no part in the fit; p from "
             f"{about['Permutations']} permutations of participants with full refit. The correlation in the sample, in grey, is high "
             "for noise too. Overlap: how alike the weights of two halves of the participants are, 0 to 1.",

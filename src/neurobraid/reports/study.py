@@ -69,6 +69,12 @@ FEATURE_SETS = {
     "demographics": "demographics only",
     "fused": "all modalities (late fusion)",
     "early": "all modalities (early fusion)",
+    "pls": "what two modalities share (PLS)",
+    "pcacca": "what modalities share (PCA + CCA)",
+    "mcca": "what modalities share (multi-set CCA)",
+    "jica": "what modalities share (joint ICA)",
+    "mccajica": "what modalities share (mCCA + jICA)",
+    "snf": "similarity network fusion",
 }
 METRICS = {
     "auc": ("AUC", 0.5),
@@ -1049,7 +1055,9 @@ class _Study:
         label, chance = METRICS.get(primary, (primary, None))
         main = self._main_set(model)
         order = [n for n in metrics if n not in FEATURE_SETS]
-        order += [n for n in ("fused", "early", "demographics", "dummy") if n in metrics]
+        baselines = ("demographics", "dummy")
+        order += [n for n in FEATURE_SETS if n in metrics and n not in baselines]
+        order += [n for n in baselines if n in metrics]
         section.add(Prose([self._in_words(model, main, label, chance)]))
         rows = [
             {
@@ -1158,7 +1166,8 @@ class _Study:
                 if p <= smallest * 1.001
                 else ""
             )
-            text += f"With the labels permuted {permuted['count']} times the mean was {number(null)}; {_p(p)}{least}."
+            whose = " of each person's visits" if permuted.get("units") == "visit" else ""
+            text += f"With the labels{whose} permuted {permuted['count']} times the mean was {number(null)}; {_p(p)}{least}."
         elif permuted:
             text += "The permutation test has no result for these features."
         return text
