@@ -12,6 +12,7 @@ from neurobraid.prediction.labels import choose_columns, ridge_columns
 from neurobraid.prediction.metrics import corrected_interval
 from neurobraid.prediction.permutation import exchange_units, fold_metric, permuted_rows
 from neurobraid.prediction.steps import prepare, present_columns, trailing
+from neurobraid.prediction.visit_steps import VisitStep
 from neurobraid.stats.discovery import benjamini_hochberg
 
 #: Between the two ends of an edge in the name of a feature.
@@ -456,13 +457,14 @@ def _fold_patterns(
     harmonize=None,
     indicator=False,
     extra=(),
+    visits=None,
 ):
     """Patterns of one fold and modality for many targets, (features, targets), NaN for features not kept."""
 
     def fit(fitted, others):
         # reference people accompany the people of an unseen site
         rows = np.r_[others, np.asarray(extra, dtype=int)]
-        ready = prepare(table[fitted], table[rows], confounds, min_present, harmonize, indicator)
+        ready = prepare(table[fitted], table[rows], confounds, min_present, harmonize, indicator, visits)
         return ready[0], ridge_columns(*ready, Y[fitted], grid, kind)[:, : others.size]
 
     inner = np.empty((len(grid), train.size, Y.shape[1]))
@@ -471,8 +473,9 @@ def _fold_patterns(
     best = choose_columns(inner, Y[train], inside, kind)
     Z, scores = fit(train, train)
     scores = scores[best, :, np.arange(Y.shape[1])].T
-    features = table.shape[1] - last
-    keep = present_columns(table[train, :features], min_present)
+    entered = VisitStep(last, **visits).fit_transform(table[train]) if visits else table[train]
+    features = entered.shape[1] - last
+    keep = present_columns(entered[:, :features], min_present)
     Z = Z[:, Z.shape[1] - int(keep.sum()) :] if keep.any() else Z[:, :0]
     spread = Z.std(axis=0)[:, None] * scores.std(axis=0)
     product = (Z - Z.mean(axis=0)).T @ (scores - scores.mean(axis=0)) / train.size
@@ -484,13 +487,13 @@ def _fold_patterns(
 
 def null_patterns(
     tables, y, folds, units, blocks, *, count, seed, confounds, grid, kind, min_present, harmonize=None,
-    indicator=False, extra=(), **_,
+    indicator=False, extra=(), visits=None, **_,
 ):  # fmt: skip
     """Haufe patterns of the ridge model against those of models refitted to labels permuted within blocks.
 
     Parameters
     ----------
-    tables, y, folds, confounds, grid, kind, min_present, harmonize, indicator, extra
+    tables, y, folds, confounds, grid, kind, min_present, harmonize, indicator, extra, visits
         See `neurobraid.prediction.permutation.fold_scores`.
     units, blocks : numpy.ndarray of str, (rows,)
         See `neurobraid.prediction.permutation.exchange_units`.
@@ -516,8 +519,10 @@ def null_patterns(
     last = trailing(confounds, harmonize)
     found = {}
     for name, table in tables.items():
-        features = table.shape[1] - last
-        there = np.isfinite(table[:, :features]).any(axis=1) | indicator
+        there = np.isfinite(table[:, : table.shape[1] - last]).any(axis=1) | indicator
+        # several visits become fewer features
+        entered = VisitStep(last, **visits).fit_transform(table[there]) if visits else table
+        features = entered.shape[1] - last
         total, times = np.zeros((features, 1 + turns)), np.zeros((features, 1))
         direction, parts = np.zeros((features, 1 + turns)), 0
         for _, _, train, _, inside in folds.splits():
@@ -526,7 +531,7 @@ def null_patterns(
                 continue
             one = _fold_patterns(
                 table, Y, train[has], inside[has], last, confounds, grid, kind, min_present, harmonize, indicator,
-                extra,
+                extra, visits,
             )  # fmt: skip
             kept = np.isfinite(one[:, :1])
             one = np.where(kept, one, 0.0)

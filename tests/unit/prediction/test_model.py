@@ -25,7 +25,7 @@ FEATURES = [
     {"name": "pet", "modality": ["pet"]},
     {"name": "structure", "modality": ["anat"]},
 ]
-NAMES = {"predictions", "scores", "folds"}
+NAMES = {"predictions", "scores", "folds", "importance", "pattern"}
 
 
 def model(**changes):

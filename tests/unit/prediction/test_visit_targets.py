@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from neurobraid.errors import InputError
+from neurobraid.errors import InputError, InputErrors
 from neurobraid.files import read_json, write_tsv
 from neurobraid.prediction.audit import target_like
 from neurobraid.prediction.dataset import build
@@ -89,7 +89,7 @@ def test_a_column_of_the_sessions_tables_is_the_same_target(tmp_path):
     write_tsv(table, tmp_path / "features.tsv")
     outputs = {
         f"{name}{end}": tmp_path / f"{name}.{kind}"
-        for name in ("predictions", "scores", "folds")
+        for name in ("predictions", "scores", "folds", "importance", "pattern")
         for end, kind in (("", "tsv"), ("_json", "json"))
     } | {"summary": tmp_path / "summary.json"}
     record = {k: v for k, v in model().items() if k not in ("harmonize", "grid")}
@@ -176,10 +176,10 @@ def test_a_value_of_the_visit_comes_before_that_of_the_person():
 
 @pytest.mark.parametrize(
     ("rows", "said"),
-    [({"visit": ["a"]}, "a column session_id"), ({"session_id": ["ses-a", "a"]}, "ses-a twice")],
+    [({"visit": ["a"]}, "a column session_id"), ({"session_id": ["ses-a", "a"]}, "ses-a of sub-1 twice")],
 )
 def test_sessions_tables_that_cannot_be_joined_are_refused(tmp_path, rows, said):
     path = tmp_path / "sub-1_sessions.tsv"
     write_tsv(pd.DataFrame(rows), path)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputErrors, match=said):
         read_sessions([path])
