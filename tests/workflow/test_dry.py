@@ -168,6 +168,8 @@ def test_models_of_every_kind_plan_and_follow_bids(tmp_path):
         f"sub-01_task-motor_{space}_contrast-any_stat-F_statmap.nii.gz",
         f"sub-01_task-motor_{space}_stat-effect_desc-trials_statmap.nii.gz",
         "sub-01_task-motor_hemi-L_space-fsaverage5_contrast-left_stat-z_statmap.func.gii",
+        "task-motor_hemi-R_space-fsaverage5_contrast-left_stat-t_statmap.func.gii",
+        "task-motor_space-fsaverage5_contrast-left_statmap.json",
         f"task-motor_{space}_model-ages_contrast-leftAge_stat-t_statmap.nii.gz",
         f"task-motor_{space}_model-ages_contrast-leftBoth_stat-F_statmap.nii.gz",
     } <= names
@@ -180,6 +182,7 @@ def test_models_of_every_kind_plan_and_follow_bids(tmp_path):
     assert {
         f"task-motor_{space}_model-ages_contrast-leftBoth_stat-logptfce_desc-inference_statmap.nii.gz",
         "task-motor_model-ages_contrast-leftAge_desc-inference_methods.tsv",
+        "task-motor_hemi-L_space-fsaverage5_contrast-left_stat-logptfce_desc-inference_statmap.func.gii",
     } <= names
     assert sum("model-ages" in name and "_desc-null" in name and name.endswith(".tsv") for name in names) == 6
     for name in names:

@@ -19,6 +19,11 @@ PERSON_FILE = "<derivatives>/{participant}/func/{participant}_task-{task}"
 PERSON_MAP = f"{PERSON_FILE}_space-{MNI}_contrast-{{contrast}}"
 PERSON_TABLE = f"{PERSON_FILE}_atlas-{{atlas}}_stat-effect_bold"
 SURFACE_MAP = "<derivatives>/{participant}/func/{participant}_task-{task}_hemi-{hemi}_space-fsaverage5_contrast-{contrast}_stat-{stat}_statmap.func.gii"
+SURFACE_GROUP = "<derivatives>/group/task-{task}_hemi-{hemi}_space-fsaverage5_contrast-{contrast}_stat-{stat}_statmap.func.gii"
+SURFACE_INFERENCE = "<derivatives>/group/task-{task}_hemi-{hemi}_space-fsaverage5_contrast-{contrast}_stat-{stat}_desc-inference_statmap.func.gii"
+SURFACE_GROUP_NOTE = (
+    "<derivatives>/group/task-{task}_space-fsaverage5_contrast-{contrast}_statmap.json"
+)
 GROUP_FILE = "<derivatives>/group/task-{task}_contrast-{contrast}"
 GROUP_MAP = f"<derivatives>/group/task-{{task}}_space-{MNI}_contrast-{{contrast}}"
 ATLAS_FILE = f"<derivatives>/atlases/tpl-{MNI}_atlas-{{atlas}}_dseg"
@@ -113,6 +118,29 @@ INFERENCE_MAPS = ["tdp"] + (
     if NULL_PARTS
     else []
 )
+
+# maps of the surface by task, contrast and hemisphere, where the surface is asked for and a group possible
+SURFACE_MAPS = {
+    task: {
+        contrast: {
+            hemi: [
+                place(
+                    SURFACE_MAP,
+                    participant=participant,
+                    task=task,
+                    hemi=hemi,
+                    contrast=contrast,
+                    stat="effect",
+                )
+                for participant in participants_with("bold", task=task)
+            ]
+            for hemi in ("L", "R")
+        }
+        for contrast in STATS_MODELS[task].t_names
+    }
+    for task in group_tasks()
+    if config["activation"]["surface"]
+}
 
 
 rule activation_model:
@@ -661,6 +689,53 @@ rule activation_group:
         "../../scripts/activation_group.py"
 
 
+rule activation_surface_group:
+    """Test one contrast over participants on the cortical surface, both hemispheres as one map."""
+    input:
+        left=lookup(dpath="{task}/{contrast}/L", within=SURFACE_MAPS),
+        right=lookup(dpath="{task}/{contrast}/R", within=SURFACE_MAPS),
+        participants=(
+            ["<raw>/participants.tsv"]
+            if INFERENCE["units"] or INFERENCE["blocks"]
+            else []
+        ),
+    output:
+        maps=[
+            place(template, hemi=hemi, stat=stat)
+            for hemi in ("L", "R")
+            for template, stats in (
+                (SURFACE_GROUP, STATISTICS),
+                (SURFACE_INFERENCE, ["logpmaxt", "logptfce"] if NULL_PARTS else []),
+            )
+            for stat in stats
+        ],
+        sidecar=SURFACE_GROUP_NOTE,
+    log:
+        "logs/activation_surface_group/task-{task}_contrast-{contrast}.log",
+    benchmark:
+        "logs/benchmarks/activation_surface_group/task-{task}_contrast-{contrast}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(800, 4),
+        runtime=120,
+    params:
+        settings={
+            **{
+                key: config["activation"]["group"][key]
+                for key in ("alpha", "min_participants")
+            },
+            **{
+                key: INFERENCE[key]
+                for key in ("permutations", "seed", "units", "blocks")
+            },
+        },
+        code=code_digest("activation"),
+    script:
+        "../../scripts/activation_surface_group.py"
+
+
 rule activation_first_level:
     """Model every run of every task."""
     input:
@@ -726,6 +801,11 @@ rule activation:
             )
         ],
         rules.activation_surface.input,
+        [
+            place(SURFACE_GROUP_NOTE, task=task, contrast=contrast)
+            for task in SURFACE_MAPS
+            for contrast in SURFACE_MAPS[task]
+        ],
         [
             place(f"{GROUP_TABLE}.tsv", task=task, atlas=atlas)
             for task in group_tasks()

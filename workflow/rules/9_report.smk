@@ -407,6 +407,17 @@ rule report_study:
             for task in group_tasks()
             for contrast in CONTRASTS[task]
         ],
+        surface_group=[
+            place(SURFACE_GROUP, task=task, contrast=contrast, stat="z", hemi=hemi)
+            for task in SURFACE_MAPS
+            for contrast in SURFACE_MAPS[task]
+            for hemi in ("L", "R")
+        ],
+        surface_notes=[
+            place(SURFACE_GROUP_NOTE, task=task, contrast=contrast)
+            for task in SURFACE_MAPS
+            for contrast in SURFACE_MAPS[task]
+        ],
         design_z=[
             place(DESIGN_MAP, task=task, design=node["Name"], contrast=name, stat="z")
             for task, node in DESIGNS

@@ -1,5 +1,7 @@
 """Atlases: the built-in grey-matter parcellation, user atlases, and region means that never lose a region."""
 
+import re
+
 import numpy as np
 import pandas as pd
 
@@ -8,6 +10,9 @@ from neurobraid.files import read_tsv
 from neurobraid.images.transforms import apply_affine
 
 COLUMNS = ["index", "name", "hemisphere", "x", "y", "z", "structure"]
+#: Columns kept where an atlas has them.
+MORE_COLUMNS = ["network"]
+_YEO = re.compile(r"^(?:7|17)Networks_([LR])H_([A-Za-z]+)")
 
 # Boxes in MNI mm that are safely inside a structure whatever the parcel borders. The tentorium is not a plane:
 # below these limits there is no cerebral cortex at these y (Schmahmann et al. 1999, NeuroImage 10:233).
@@ -136,7 +141,7 @@ def load_atlas(image, table):
     image : path-like
         3D label image; labels are whole numbers of any size, gaps allowed.
     table : path-like
-        TSV with columns ``index`` and ``name``, optionally hemisphere, x, y, z, structure.
+        TSV with columns ``index`` and ``name``, optionally hemisphere, x, y, z, structure, network.
 
     Returns
     -------
@@ -191,7 +196,32 @@ def load_atlas(image, table):
 
         centers = np.array(ndimage.center_of_mass(labels > 0, labels, listed["index"].to_list()))
         listed[["x", "y", "z"]] = apply_affine(opened.affine, centers).round(1)
-    return labels, opened.affine, listed[COLUMNS]
+    return labels, opened.affine, listed[[*COLUMNS, *(c for c in MORE_COLUMNS if c in listed)]]
+
+
+def networks(table):
+    """Network of every region: the column ``network``, else what the names of the Schaefer atlases say.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Regions of an atlas, with ``name``.
+
+    Returns
+    -------
+    pandas.Series of str or None
+        ``n/a`` for a region without one; None where no region has a network.
+
+    Examples
+    --------
+    >>> list(networks(pd.DataFrame({"name": ["7Networks_LH_Vis_1", "17Networks_RH_DefaultA_PFCm_2"]})))
+    ['Vis', 'DefaultA']
+    """
+    if "network" in table:
+        found = table["network"].astype(object).where(table["network"].notna(), "n/a").astype(str)
+    else:
+        found = table["name"].astype(str).map(lambda n: m[2] if (m := _YEO.match(n)) else "n/a")
+    return None if (found == "n/a").all() else found
 
 
 def region_means(data, labels, table, *, mask=None, full=None):

@@ -116,6 +116,9 @@ def _complete(labels, affine, table):
     table = table.copy()
     centers = np.array(ndimage.center_of_mass(labels > 0, labels, table["index"].to_list()))
     table[["x", "y", "z"]] = apply_affine(affine, centers).round(1)
+    sides = table["name"].str.extract(r"^(?:7|17)Networks_([LR])H_", expand=False)
+    if sides.notna().any():
+        table["hemisphere"] = sides.fillna("n/a")
     for column in COLUMNS:
         if column not in table:
             table[column] = "n/a"

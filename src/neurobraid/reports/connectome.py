@@ -129,26 +129,28 @@ def figure(values, regions, *, label="r"):
         return picture
 
 
-def block(inputs, gallery, path, stem: str, what: str):
-    """Picture of the connectome of a matrix file; None where the atlas has no coordinates or the matrix is not a correlation.
+def read(inputs, path):
+    """A matrix of correlations with the regions it lies between.
 
     Parameters
     ----------
     inputs : neurobraid.reports.gather.Inputs
         With kind ``atlas_tables``.
-    gallery : neurobraid.reports.pages.Gallery
     path : path-like
         ``…_stat-pearsoncorrelation_relmat.tsv``.
-    stem : str
-        Start of the figure's name.
-    what : str
-        Start of the caption.
+
+    Returns
+    -------
+    values : numpy.ndarray, (R, R)
+    regions : pandas.DataFrame, R rows
+        Of the atlas's table, with ``name``.
+    None
+        Where the atlas has no coordinates, the matrix is not a correlation, or it has no value.
     """
     names = entities_of(path)
     if names.get("stat") != "pearsoncorrelation":
         return None
-    atlas = names.get("atlas", "atlas")
-    regions = table(inputs.find("atlas_tables", atlas=atlas))
+    regions = table(inputs.find("atlas_tables", atlas=names.get("atlas", "atlas")))
     if regions is None or not {"x", "y", "z"} <= set(regions):
         return None
     matrix = table(path)
@@ -157,14 +159,37 @@ def block(inputs, gallery, path, stem: str, what: str):
     if not np.isfinite(regions[["x", "y", "z"]].to_numpy(float)).all():
         return None
     values = matrix.to_numpy(float)
+    return (values, regions.rename_axis("name").reset_index()) if len(strongest(values)[0]) else None
+
+
+def shown(values) -> str:
+    """Which edges a picture shows, in words, and that this is no test."""
     rows, _, limit = strongest(values)
-    if not len(rows):
-        return None
     possible = int(np.isfinite(values[np.triu_indices(len(values), 1)]).sum())
+    return f"the {len(rows)} strongest of {possible} edges, |r| ≥ {number(limit)}; this is a threshold for the eye, not a test"
+
+
+def block(inputs, gallery, path, stem: str, what: str):
+    """Picture of the connectome of a matrix file; None where `read` finds nothing to draw.
+
+    Parameters
+    ----------
+    inputs, path
+        See `read`.
+    gallery : neurobraid.reports.pages.Gallery
+    stem : str
+        Start of the figure's name.
+    what : str
+        Start of the caption.
+    """
+    if (found := read(inputs, path)) is None:
+        return None
+    values, regions = found
+    atlas = entities_of(path).get("atlas", "atlas")
     return gallery.show(
         figure(values, regions, label="Pearson r"),
         f"{stem}_atlas-{atlas}_connectome.png",
-        f"Glass brain from the right, from behind and from above with the {len(rows)} strongest edges.",
-        f"{what}, atlas {atlas}: the {len(rows)} strongest of {possible} edges, |r| ≥ {number(limit)}; this is a threshold for the eye, not "
-        "a test. Width and colour by r, dots by the number of edges shown. Left is on the left, from behind and from above.",
+        f"Glass brain from the right, from behind and from above with the {len(strongest(values)[0])} strongest edges.",
+        f"{what}, atlas {atlas}: {shown(values)}. Width and colour by r, dots by the number of edges shown. Left is on the left, from "
+        "behind and from above.",
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from neurobraid.images.atlas import networks
 from neurobraid.reports import style
 from neurobraid.reports.planes import SHOWN_MM, Cut, Sheet, Volume, bounding_box, even_cuts, sheet
 
@@ -642,7 +643,7 @@ def matrix(
     limit: float | None = None,
     size: float = 5.6,
 ) -> Figure:
-    """Region-by-region matrix ordered by structure, hemisphere and front-to-back position.
+    """Region-by-region matrix ordered by network or structure, hemisphere and front-to-back position.
 
     Parameters
     ----------
@@ -694,7 +695,8 @@ def region_order(regions: pd.DataFrame) -> tuple[np.ndarray, list[tuple[str, int
     Parameters
     ----------
     regions : pandas.DataFrame
-        ``name``, ``hemisphere``, optionally ``structure``, ``y``.
+        ``name``, ``hemisphere``, optionally ``network``, ``structure``, ``y``. Networks, where they are known, keep the order
+        of the table and stand in the place of structures.
 
     Returns
     -------
@@ -709,8 +711,12 @@ def region_order(regions: pd.DataFrame) -> tuple[np.ndarray, list[tuple[str, int
     structure = regions["structure"] if "structure" in regions else pd.Series("region", index=regions.index)
     hemisphere = regions["hemisphere"] if "hemisphere" in regions else pd.Series("", index=regions.index)
     rank = {"cortex": 0, "subcortex": 1, "cerebellum": 2, "brainstem": 3}
+    named = networks(regions)
+    if named is not None:
+        structure = named.where(named != "n/a", structure.fillna("region").astype(str))
+        rank = {name: at for at, name in enumerate(dict.fromkeys(structure))}
     table["structure"] = structure.fillna("region").astype(str).to_numpy()
-    table["rank"] = table["structure"].map(rank).fillna(9).to_numpy()
+    table["rank"] = table["structure"].map(rank).fillna(len(rank)).to_numpy()
     table["hemisphere"] = hemisphere.fillna("").astype(str).str.upper().str[:1].to_numpy()
     table["y"] = -regions["y"].to_numpy(float) if "y" in regions else 0.0
     table = table.sort_values(["rank", "structure", "hemisphere", "y", "position"], kind="stable")

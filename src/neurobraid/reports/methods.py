@@ -277,8 +277,10 @@ def _activation(settings, facts, cite) -> str:
             continue
         names = []
         for contrast in record["contrasts"]:
-            weights = " ".join(f"{w:+g}·{c}".replace("-", "−") for c, w in contrast["weights"].items())
-            names.append(f"{contrast['name']} ({weights})")
+            rows = contrast.get("rows") or [contrast.get("weights") or {}]
+            sums = [" ".join(f"{w:+g}·{c}".replace("-", "−") for c, w in row.items()) for row in rows]
+            test = "F test of " if len(rows) > 1 else ""
+            names.append(f"{contrast['name']} ({test}{', '.join(sums)})")
         tasks.append(f"task {record['task']} (contrasts {words(names)})")
     noise = _noise(get(settings, "activation.noise_model", "auto"))
     smoothing = get(settings, "activation.smoothing_mm", 0)
@@ -308,6 +310,16 @@ def _activation(settings, facts, cite) -> str:
             f"{group.get('cluster_voxels', 10)} voxels are not listed."
         )
         text += inference.methods_text(get(settings, "activation.inference", {}), cite)
+    if get(settings, "activation.surface", False):
+        text += (
+            " Series were also sampled between the white and pial surfaces of fsaverage5, smoothed along the surface and modelled in the "
+            "same way"
+        )
+        text += (
+            "; contrasts were tested at every vertex, both hemispheres together."
+            if facts.get("group_n")
+            else "."
+        )
     return text
 
 

@@ -184,6 +184,16 @@ class Fold:
 
 
 @dataclass(frozen=True)
+class Link:
+    """A line that leads to a page of its own, with a remark on what is there."""
+
+    text: str
+    href: str
+    remark: str = ""
+    kind: str = "link"
+
+
+@dataclass(frozen=True)
 class Code:
     """Text in fixed width."""
 
@@ -267,6 +277,25 @@ class Gallery:
         width, height = (round(side * style.DPI) for side in pair[0].get_size_inches())
         files = tuple(self._link(path) for path in paths)
         return Flicker(name, files, tuple(names), alt, caption, width, height)
+
+    def extra(self, make, name: str, text: str, remark: str = "") -> Link:
+        """Write a page of its own among the figures and return the line that leads to it.
+
+        Parameters
+        ----------
+        make : callable
+            Called with ``back``, the address of the report from there; returns HTML.
+        name : str
+            File name.
+        text, remark : str
+            Of the line.
+        """
+        path = self.folder / name
+        up = len(self.folder.resolve().relative_to(self.page.resolve().parent).parts)
+        html = make(back="../" * up + self.page.name)
+        with atomic(path) as temporary:
+            temporary.write_text(html, encoding="utf-8")
+        return Link(text, self._link(path), remark)
 
     def _link(self, path) -> str:
         self.bytes += path.stat().st_size

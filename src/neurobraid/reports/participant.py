@@ -11,7 +11,8 @@ from neurobraid import __version__
 from neurobraid.bids.entities import natural
 from neurobraid.errors import InputError
 from neurobraid.files import write_json
-from neurobraid.reports import figures, noise, pet_pages, run_record, spec, style, surfaces
+from neurobraid.images.atlas import networks
+from neurobraid.reports import figures, interactive, noise, pet_pages, run_record, spec, style, surfaces
 from neurobraid.reports.carpet import pick_voxels, scaled, signals, spread, temporal_snr
 from neurobraid.reports.gather import (
     Inputs,
@@ -604,6 +605,15 @@ class _Participant:
                     f"{number(peak, 1)}, lowest {number(low, 1)}. Slice positions in mm (MNI152).",
                 )
             )
+            if self.setting("report", "interactive", default="group") == "all":
+                section.add(
+                    interactive.map_link(
+                        self.gallery, z, f"task-{task}_contrast-{contrast}_z.html", threshold=threshold,
+                        title=f"Task {task}, contrast {contrast}, one participant",
+                        what=f"Task {task}, contrast {contrast}, one participant: fixed effects over runs.",
+                        rule="for the eye, not corrected for multiple comparisons",
+                    )
+                )  # fmt: skip
 
         self._surfaces(section, threshold)
         self._whiteness(section)
@@ -771,7 +781,8 @@ def matrix_picture(inputs: Inputs, gallery: Gallery, path, stem: str, what: str)
     gap = f" {grey} grey." if missing else ""
     order = "in the order of their table"
     if known is not None:
-        order = "ordered by structure and hemisphere, within each from front to back"
+        by = "structure" if networks(known) is None else "network"
+        order = f"ordered by {by} and hemisphere, within each from front to back"
     return gallery.show(
         figures.matrix(numbers, regions, label=label),
         f"{stem}_atlas-{atlas}_{measure}.png",

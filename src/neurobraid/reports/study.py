@@ -12,15 +12,18 @@ from neurobraid.files import read_json, write_json
 from neurobraid.fusion.schema import in_depth
 from neurobraid.reports import (
     audit,
+    circle,
     connectome,
     figures,
     inference,
+    interactive,
     methods,
     networks,
     pet_study,
     run_record,
     spec,
     strategies,
+    surface_group,
 )
 from neurobraid.reports.coupling import add_coupling
 from neurobraid.reports.gather import (
@@ -731,6 +734,7 @@ class _Study:
                     continue
                 self._group_map(section, task, name, path, content)
                 inference.show(section, self.inputs, task, name)
+                surface_group.show(section, self.inputs, self.gallery, task, name)
         self._designs(section)
 
     def _group_map(self, section, task, name, path, content):
@@ -762,6 +766,10 @@ class _Study:
                 "slice positions in mm.",
             )
         )
+        self._look_through(
+            section, z, f"study_task-{task}_contrast-{name}_z.html", shown, f"Task {task}, contrast {name}",
+            f"Group activation, task {task}, contrast {name} (n = {n}; one-sample test, two-sided).", rule,
+        )  # fmt: skip
         clusters = table(self.inputs.find("clusters", task=task, contrast=name))
         if clusters is None or not np.isfinite(height):
             return
@@ -841,6 +849,11 @@ class _Study:
                     f"{number(float(np.nanmax(z.data)), 1)}. Underlay: MNI152 template; slice positions in mm.",
                 )
             )
+            self._look_through(
+                section, z, f"study_task-{task}_model-{design}_contrast-{contrast}_z.html", shown,
+                f"Design {design}, task {task}, contrast {contrast}",
+                f"Design {design}, task {task}, contrast {contrast} ({note['Test']} test of {rows}; n = {people}).", rule,
+            )  # fmt: skip
             clusters = table(self.inputs.find("design_clusters", task=task, model=design, contrast=contrast))
             if survives and clusters is not None and len(clusters):
                 section.add(self._cluster_table(clusters, task, contrast, note))
@@ -863,6 +876,18 @@ class _Study:
         caption = f"Design {names.get('model')} of task {names.get('task')}, as it was estimated (covariates after centring or scaling)."
         block = Table(heads, rows, caption, numeric=tuple(heads[1:]), compact=len(rows) > 12)
         return Fold(f"Columns of design {names.get('model')}, task {names.get('task')}", [block])
+
+    def _interactive(self) -> bool:
+        return self.setting("report.interactive", "group") != "none"
+
+    def _look_through(self, section, z, name, threshold, title, what, rule):
+        """A page to click through a map, where the settings ask for it."""
+        if self._interactive():
+            section.add(
+                interactive.map_link(
+                    self.gallery, z, name, threshold=threshold, title=title, what=what, rule=rule
+                )
+            )
 
     def _background(self) -> tuple[Volume, Volume]:
         if not hasattr(self, "_template"):
@@ -905,7 +930,11 @@ class _Study:
                 )
             )
             mean = f"Mean over {plural(n, 'participant')} of task {task}"
-            section.add(connectome.block(self.inputs, self.gallery, path, f"study_task-{task}", mean))
+            which = (self.inputs, self.gallery, path, f"study_task-{task}", mean)
+            section.add(connectome.block(*which))
+            if self._interactive():
+                section.add(interactive.connectome_link(*which))
+            section.add(circle.block(*which))
         section.add(*networks.blocks(self.inputs, self.gallery))
         section.add(
             Note(

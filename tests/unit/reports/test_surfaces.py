@@ -46,3 +46,44 @@ def test_figures_are_drawn():
     table.loc[(table["tissue"] == "WM") & (table["lag"] == 2), "autocorrelation_whitened"] = -0.2
     assert noise.largest(table) == (pytest.approx(-0.15), 2, "WM")
     assert len(noise.whiteness(table, label="ar1").axes) == 2
+
+
+def test_group_surface_says_what_survives(tmp_path):
+    from neurobraid.activation.surface import write_gifti
+    from neurobraid.files import write_json
+    from neurobraid.reports import surface_group
+    from neurobraid.reports.gather import Inputs
+    from neurobraid.reports.pages import Gallery, Section
+
+    stem = "task-go_{}space-fsaverage5_contrast-a_{}statmap"
+    maps = []
+    for hemi in "LR":
+        maps.append(tmp_path / f"{stem.format(f'hemi-{hemi}_', 'stat-z_')}.func.gii")
+        write_gifti(np.where(np.arange(10242) < 50, 6.5 if hemi == "L" else -7.25, 0.0), maps[-1])
+    note = {
+        "Status": "available", "NumberOfParticipants": 12, "Mesh": "fsaverage5", "Alpha": 0.05,
+        "VertexCount": {"L": 10000, "R": 9000},
+        "Thresholds": {"fdr": {"Rule": "false discovery rate 0.05", "Z": 3.5}, "uncorrected": {"Rule": "p < 0.001 per vertex", "Z": 3.29}},
+        "FamilyWise": {"logpmaxt": {"VerticesPositive": 40, "VerticesNegative": 41}, "logptfce": {"VerticesPositive": 50, "VerticesNegative": 51}},
+        "Permutation": {"Permutations": 4095},
+    }  # fmt: skip
+    beside = tmp_path / f"{stem.format('', '')}.json"
+    gallery = Gallery(tmp_path / "figures", tmp_path / "index.html")
+    inputs = Inputs({"surface_group": maps, "surface_notes": [beside]})
+
+    def blocks(content):
+        write_json(content, beside)
+        section = Section("a", "a")
+        surface_group.show(section, inputs, gallery, "go", "a")
+        return section.blocks
+
+    (picture,) = blocks(note)
+    for text in ("|z| ≥ 3.50 (false", "largest |z| 7.2", "TFCE: 50 vertices positive, 51 negative", "4,095 sign", "10,000 vertices left"):  # fmt: skip
+        assert text in picture.caption
+    note["Thresholds"]["fdr"]["Z"] = None
+    caution, picture = blocks(note)
+    assert "No vertex survives" in caution.text and "|z| ≥ 3.29 (p < 0.001" in picture.caption
+    (missing,) = blocks({"Status": "unavailable", "Reason": "2 participants"})
+    assert missing.tone == "missing"
+    inputs = Inputs({})
+    assert blocks(note) == []
