@@ -21,7 +21,7 @@ from neurobraid.prediction.estimators import (
     standard,
 )
 from neurobraid.prediction.folds import Unavailable, make_folds, manifest
-from neurobraid.prediction.harmonize import UNSEEN, HarmonizeTable, posthoc_confounds
+from neurobraid.prediction.harmonize import METHODS, UNSEEN, HarmonizeTable, posthoc_confounds
 from neurobraid.prediction.honest import (
     calibration,
     decision_curve,
@@ -38,6 +38,7 @@ from neurobraid.prediction.metrics import (
     cramers_v,
     regression_metrics,
 )
+from neurobraid.prediction.nested import nested_intervals
 from neurobraid.prediction.permutation import FoldScores, fold_metric, fuse, permutation_test, questions
 from neurobraid.prediction.stacking import Stacking
 from neurobraid.prediction.steps import FillMedian, KeepCovered
@@ -68,6 +69,7 @@ DEFAULTS = {
     "splits": "kfold",
     "motion": "mean_fd",
     "learning_curve": False,
+    "intervals": "nadeau-bengio",
     "accept_association": False,
     "profile": "exploratory",
     "min_coverage": 0.5,
@@ -77,6 +79,10 @@ DEFAULTS = {
     "repeats": 2,
     "permutations": 99,
     "seed": 1,
+}
+INTERVALS = {
+    "nadeau-bengio": "corrected resampled (Nadeau-Bengio), 95 %",
+    "bates": "nested cross-validation (Bates) for the primary metric of images, 95 %; else corrected resampled (Nadeau-Bengio)",
 }
 #: Feature sets made of several modalities; the first there is stands for the model.
 FUSIONS = ("fused", "early", "stacking")
@@ -155,6 +161,7 @@ def complete(model, **general):
         ("splits", ("kfold", "leave-one-group-out", "within-site")),
         ("profile", ("exploratory", "confirmatory")),
         ("estimator", allowed),
+        ("intervals", ("nadeau-bengio", "bates")),
     ):
         if full[key] not in options:
             raise InputError(where, key, full[key], ", ".join(options), f"choose one of them for {key}")
@@ -167,16 +174,29 @@ def complete(model, **general):
     if not full["target"]:
         raise InputError(where, "target", "missing", "a column of participants.tsv", "name the target")
     if full["harmonize"]:
-        full["harmonize"] = {"unseen": "error", "covariates": [], "reference": "", **full["harmonize"]}
+        usual = {"method": "combat", "unseen": "error", "covariates": [], "reference": ""}
+        full["harmonize"] = {**usual, **full["harmonize"]}
+        if full["harmonize"]["method"] not in METHODS:
+            found = full["harmonize"]["method"]
+            raise InputError(where, "harmonize.method", found, ", ".join(METHODS), "choose a method")
         if full["harmonize"]["unseen"] not in UNSEEN:
             found = full["harmonize"]["unseen"]
             raise InputError(where, "harmonize.unseen", found, ", ".join(UNSEEN), "choose a policy")
     _check_kind(full, where)
+    _check_intervals(full, where)
     full["grid"] = [float(v) for v in (full["grid"] or GRIDS[full["estimator"]])]
     if min(full["grid"]) <= 0:
         raise InputError(where, "grid", full["grid"], "positive numbers", "correct the grid")
     learners.check(full, where)
     return full
+
+
+def _check_intervals(full, where):
+    """Nested intervals need many refits: only of ridge, on folds that can be drawn again."""
+    if full["intervals"] == "bates" and (full["estimator"] != "ridge" or full["splits"] != "kfold"):
+        found = f"bates with estimator {full['estimator']} and splits {full['splits']}"
+        fix = "choose them, or intervals: nadeau-bengio"
+        raise InputError(where, "intervals", found, "estimator ridge and splits kfold for bates", fix)
 
 
 def _check_kind(full, where):
@@ -522,6 +542,33 @@ def _summaries(scores, folds):
     return out
 
 
+def _bates(data, model, folds, engine, metrics, by_site):
+    """Put nested intervals into `metrics` for the primary metric of every set the fast engine has; what they rest on."""
+    primary = PRIMARY[model["kind"]]
+    sets = {name: name for name in data.tables if name in metrics}
+    if "fused" in metrics:
+        sets["fused"] = list(data.tables)
+    if "early" in metrics:
+        sets["early"] = "early"
+    try:
+        found = nested_intervals(
+            data.tables, data.y, data.groups, sets, outer=int(folds.outer.max()) + 1,
+            site=None if by_site else data.sites, seed=model["seed"], untested=data.reference,
+            **{**engine, "clinical": None, "early": "early" in sets},
+        )  # fmt: skip
+    except Unavailable as reason:
+        return {"status": "not possible", "reason": str(reason)}
+    for name, one in found.items():
+        usual = metrics[name][primary]
+        metrics[name][primary] = {
+            **usual,
+            "low": one["low"],
+            "high": one["high"],
+            "nadeau_bengio": [usual["low"], usual["high"]],
+        }
+    return {"status": "ok", "sets": found}
+
+
 def _paired(predictions, data, model, first, second):
     """Fold differences of the primary metric on the rows that both feature sets predicted."""
     from neurobraid.prediction.metrics import auc
@@ -648,7 +695,7 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
         "reason": "",
         "settings": {k: v for k, v in model.items() if k != "name"},
         "primary_metric": PRIMARY[model["kind"]],
-        "interval": "corrected resampled (Nadeau-Bengio), 95 %",
+        "interval": INTERVALS[model["intervals"]],
     }
     flow = []
     try:
@@ -714,6 +761,9 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
             **engine,
         )
     metrics = _summaries(scores, folds)
+    nested_ones = None
+    if model["intervals"] == "bates":
+        nested_ones = _bates(data, model, folds, engine, metrics, by_site)
     main = next((n for n in FUSIONS if n in metrics), next(n for n in data.tables if n in metrics))
     notes = _warnings(data, model, permuted)
     if people < ENOUGH:
@@ -739,6 +789,7 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
         },
         chosen={name: _shares(values) for name, values in sorted(chosen.items())},
         metrics=metrics,
+        nested_intervals=nested_ones,
         comparisons=_compare(predictions, data, model, folds, metrics),
         permutation=None
         if permuted is None
