@@ -10,6 +10,7 @@ from neurobraid.jobs import log
 from neurobraid.prediction import learners
 from neurobraid.prediction.audit import SITE_LIMIT, association, audit, refuse_association
 from neurobraid.prediction.dataset import build
+from neurobraid.prediction.declared import contradictions
 from neurobraid.prediction.estimators import (
     GRIDS,
     Calibrator,
@@ -152,7 +153,6 @@ def complete(model, **general):
         raise InputError(where, "key", unknown[0], ", ".join(DEFAULTS), "remove or correct the key")
     full = {**DEFAULTS, **{k: v for k, v in general.items() if v is not None}, **model}
     full["folds"] = {**DEFAULTS["folds"], **(general.get("folds") or {}), **(model.get("folds") or {})}
-    allowed = learners.estimators(full["kind"])
     for key, options in (
         ("kind", tuple(PRIMARY)),
         ("table", ("study", "cohort")),
@@ -160,7 +160,6 @@ def complete(model, **general):
         ("missing_modality", ("complete", "available", "impute")),
         ("splits", ("kfold", "leave-one-group-out", "within-site")),
         ("profile", ("exploratory", "confirmatory")),
-        ("estimator", allowed),
         ("intervals", ("nadeau-bengio", "bates")),
     ):
         if full[key] not in options:
@@ -182,44 +181,12 @@ def complete(model, **general):
         if full["harmonize"]["unseen"] not in UNSEEN:
             found = full["harmonize"]["unseen"]
             raise InputError(where, "harmonize.unseen", found, ", ".join(UNSEEN), "choose a policy")
-    _check_kind(full, where)
-    _check_intervals(full, where)
+    for problem in contradictions(full):
+        raise InputError(where, *problem)
     full["grid"] = [float(v) for v in (full["grid"] or GRIDS[full["estimator"]])]
     if min(full["grid"]) <= 0:
         raise InputError(where, "grid", full["grid"], "positive numbers", "correct the grid")
-    learners.check(full, where)
     return full
-
-
-def _check_intervals(full, where):
-    """Nested intervals need many refits: only of ridge, on folds that can be drawn again."""
-    if full["intervals"] == "bates" and (full["estimator"] != "ridge" or full["splits"] != "kfold"):
-        found = f"bates with estimator {full['estimator']} and splits {full['splits']}"
-        fix = "choose them, or intervals: nadeau-bengio"
-        raise InputError(where, "intervals", found, "estimator ridge and splits kfold for bates", fix)
-
-
-def _check_kind(full, where):
-    """Refuse a target that lacks what its kind needs, and fusions that do not exist."""
-    if full["kind"] == "survival" and not full["event"]:
-        raise InputError(
-            where, "event", "missing", "a column of 0 and 1 (the event was seen)", "name the column in event"
-        )
-    if full["kind"] != "survival" and full["event"]:
-        raise InputError(where, "event", full["event"], "kind: survival", "remove event, or choose the kind")
-    if full["kind"] == "ordinal":
-        classes = [str(c) for c in full["classes"]]
-        if len(set(classes)) < 3 or len(set(classes)) < len(classes):
-            raise InputError(
-                where,
-                "classes",
-                classes,
-                "three or more different classes, lowest first",
-                "name them in order",
-            )
-    wrong = [name for name in full["fusion"] if name not in ("late", "early", "stacking")]
-    if wrong:
-        raise InputError(where, "fusion", wrong[0], "late, early, stacking", "choose one or more of them")
 
 
 def _estimator(model):

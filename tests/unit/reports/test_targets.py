@@ -90,6 +90,18 @@ def test_the_control_of_a_flexible_learner_is_told_even_when_nothing_was_found(b
     assert "Mean absolute error" in html
 
 
+def test_methods_name_the_interval_that_was_used(built):
+    from neurobraid.files import read_json
+    from neurobraid.reports import methods
+
+    folder, _ = built
+    models = [read_json(folder / f"model-{name}_summary.json") for name in ("stages", "conversion")]
+    text = methods._prediction({"models": models}, lambda key, words: f"{words} [{key}]")
+    assert "The interval of the main score of conversion is that of nested cross-validation [bates]" in text
+    assert "months (survival)" in text
+    assert "bates" not in methods._prediction({"models": models[:1]}, lambda key, words: f"{words} [{key}]")
+
+
 def test_pictures_are_there(built):
     folder, _ = built
     names = {p.name for p in (folder / "figures").iterdir()}
