@@ -11,6 +11,7 @@ from datetime import date
 from pathlib import Path
 
 from neurobraid.errors import InputError, InputErrors, Problem, ProblemList
+from neurobraid.prediction.declared import contradictions
 
 __all__ = ["InputError", "InputErrors", "Study", "check_config", "open_study", "stats_models"]
 
@@ -141,6 +142,9 @@ def check_config(config, schema_path):
             problems.add(
                 CONFIG, f"fusion.latent.{n}.blocks", len(record["blocks"]), "2 blocks for pls", "choose mcca for more"
             )  # fmt: skip
+    for record in config["prediction"]["models"]:
+        for key, *problem in contradictions(record):
+            problems.add(CONFIG, f"prediction.models ({record['name']}).{key}", *problem)
     _check_pet(config["pet"], problems)
     if config["pet"]["pvc"] != "none" and any(config["adopt"][key] for key in ("petprep", "petfit", "tacs")):
         problems.add(

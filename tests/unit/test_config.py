@@ -47,6 +47,48 @@ def test_bad_values_are_named(config, parts):
     assert all(part in str(caught.value) for part in parts), str(caught.value)
 
 
+def test_models_that_contradict_themselves_are_named_all_at_once_and_before_any_work():
+    base = {"target": "x", "features": [{"name": "pet", "modality": ["pet"]}]}
+    models = [
+        {**base, "name": "a", "kind": "survival"},
+        {**base, "name": "b", "kind": "ordinal", "classes": ["low", "high"]},
+        {**base, "name": "c", "kind": "regression", "estimator": "ridge-logistic"},
+        {**base, "name": "d", "intervals": "bates", "estimator": "mlp"},
+        {**base, "name": "e", "estimator": "random-forest", "grid": [2]},
+    ]
+    with pytest.raises(InputErrors) as caught:
+        check_config({"prediction": {"models": models}}, SCHEMA)
+    text = str(caught.value)
+    assert text.startswith("5 problems")
+    for part in ("(a).event", "(b).classes", "(c).estimator", "(d).intervals", "(e).grid"):
+        assert f"prediction.models {part}" in text, part
+    check_config(
+        {"prediction": {"models": [{**base, "name": "f", "kind": "survival", "event": "died"}]}}, SCHEMA
+    )
+
+
+def test_schema_and_package_name_the_same_choices():
+    import yaml
+
+    from neurobraid.prediction import declared
+    from neurobraid.prediction.estimators import GRIDS
+    from neurobraid.prediction.harmonize import METHODS
+    from neurobraid.prediction.kinds import PRIMARY
+    from neurobraid.prediction.model import DEFAULTS
+
+    keys = yaml.safe_load(SCHEMA.read_text())["properties"]["prediction"]["properties"]["models"]["items"][
+        "properties"
+    ]
+    assert keys["estimator"]["enum"] == list(declared.ALLOWED)
+    assert set(declared.ALLOWED) == set(GRIDS)
+    assert keys["kind"]["enum"] == list(PRIMARY)
+    assert keys["fusion"]["items"]["enum"] == list(declared.FUSIONS)
+    assert keys["kernels"]["items"]["enum"] == list(declared.KERNELS)
+    assert keys["harmonize"]["properties"]["method"]["enum"] == list(METHODS)
+    for key in ("event", "kernels", "intervals", "estimator", "kind", "fusion"):
+        assert keys[key]["default"] == DEFAULTS[key], key
+
+
 def test_config_given_is_not_changed():
     given = {"anat": {}}
     check_config(given, SCHEMA)

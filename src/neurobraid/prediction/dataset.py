@@ -246,7 +246,8 @@ def _harmonize(matched, sites, wanted, target, file):
     names = tuple(sorted(set(sites.tolist())))
     codes = np.array([names.index(s) for s in sites], dtype=np.float64)
     table = np.concatenate([columns, reference[:, None].astype(np.float64), codes[:, None]], axis=1)
-    return table, {"covariates": columns.shape[1], "unseen": wanted["unseen"], "names": names}, reference
+    how = {"covariates": columns.shape[1], "unseen": wanted["unseen"], "names": names}
+    return table, {**how, "method": wanted["method"]}, reference
 
 
 def _bands(values):

@@ -1,7 +1,9 @@
 """Harmonisation of sites inside the fold, with a stated policy for a site that training never saw.
 
 ComBat (Johnson, Li & Rabinovic 2007, Biostatistics 8:118; Fortin et al. 2018, NeuroImage 167:104): every site has a
-shift and a scale per feature, estimated together over features by empirical Bayes. The target never takes part: a
+shift and a scale per feature, estimated together over features by empirical Bayes. CovBat (Chen et al. 2022, Hum Brain
+Mapp 43:1179) goes on to the covariance: what ComBat leaves is taken apart into principal components of the training
+people, and every site's scores on them get the mean and the variance of all. The target never takes part: a
 target that is preserved needs the label of the person tested (Nieto et al. 2024, arXiv 2410.19643).
 """
 
@@ -13,6 +15,10 @@ from neurobraid.files import read_json, write_json
 
 #: What to do with a site that the training people do not have.
 UNSEEN = ("error", "none", "reference", "unlabelled")
+#: ``combat``: shift and scale; ``covbat``: covariance between features too.
+METHODS = ("combat", "covbat")
+#: Share of the variance whose principal components CovBat harmonises.
+EXPLAINED = 0.95
 #: Fewest rows from which shift and scale of an unseen site are estimated.
 LEAST = 5
 
@@ -69,6 +75,7 @@ class SiteHarmonizer(TransformerMixin, BaseEstimator):
         themselves without labels, which looks at the people tested (transductive) and is named by the audit.
     shrink : bool
         Empirical Bayes over features; otherwise every feature for itself.
+    method : {'combat', 'covbat'}
 
     Attributes
     ----------
@@ -80,6 +87,11 @@ class SiteHarmonizer(TransformerMixin, BaseEstimator):
         Effects that stay in the data.
     shift_, scale_ : numpy.ndarray, (sites, features)
         Shift in units of `sigma_`, and variance ratio.
+    middle_ : numpy.ndarray, (features,)
+        CovBat: mean of what ComBat leaves, in units of `sigma_`.
+    components_ : numpy.ndarray, (components, features)
+    component_shift_, component_scale_ : numpy.ndarray, (sites, components)
+        Mean, and SD over that of all people, of every site's scores.
     n_samples_seen_ : int
     """
 
@@ -88,9 +100,10 @@ class SiteHarmonizer(TransformerMixin, BaseEstimator):
     __metadata_request__fit_transform = {"site": True, "covariates": True}  # noqa: RUF012
     __metadata_request__transform = {"site": True, "covariates": True, "reference": True}  # noqa: RUF012
 
-    def __init__(self, unseen="error", shrink=True):
+    def __init__(self, unseen="error", shrink=True, method="combat"):
         self.unseen = unseen
         self.shrink = shrink
+        self.method = method
 
     def fit(self, X, y=None, *, site, covariates=None):
         """Estimate the model from training people.
@@ -112,6 +125,8 @@ class SiteHarmonizer(TransformerMixin, BaseEstimator):
         """
         if self.unseen not in UNSEEN:
             raise InputError("SiteHarmonizer", "unseen", self.unseen, ", ".join(UNSEEN), "choose a policy")
+        if self.method not in METHODS:
+            raise InputError("SiteHarmonizer", "method", self.method, ", ".join(METHODS), "choose a method")
         X, covariates = _checked(X, covariates)
         site = np.asarray(site, dtype=str)
         self.sites_ = sorted(set(site.tolist()))
@@ -129,7 +144,35 @@ class SiteHarmonizer(TransformerMixin, BaseEstimator):
         pairs = [_posterior(z[site == name], self.shrink) for name in self.sites_]
         self.shift_ = np.array([shift for shift, _ in pairs])
         self.scale_ = np.array([scale for _, scale in pairs])
+        if self.method == "covbat":
+            place = np.searchsorted(self.sites_, site)
+            self._fit_components((z - self.shift_[place]) / np.sqrt(self.scale_[place]), site)
         return self
+
+    def _fit_components(self, clean, site):
+        """Principal components of what ComBat leaves, and every site's scores on them."""
+        self.middle_ = clean.mean(axis=0)
+        _, values, rows = np.linalg.svd(clean - self.middle_, full_matrices=False)
+        share = np.cumsum(values**2) / max(np.sum(values**2), 1e-300)
+        count = min(
+            int(np.searchsorted(share, EXPLAINED) + 1), int(np.sum(values > 1e-9 * max(values[0], 1e-300)))
+        )
+        # the sign of a component is arbitrary: its largest weight is positive
+        rows = rows[:count]
+        largest = np.abs(rows).argmax(axis=1) if count else np.empty(0, dtype=int)
+        self.components_ = rows * np.where(rows[np.arange(count), largest] < 0, -1.0, 1.0)[:, None]
+        scores = (clean - self.middle_) @ self.components_.T
+        self.spread_ = np.sqrt(np.mean(scores**2, axis=0))
+        pairs = [self._component_site(scores[site == name]) for name in self.sites_]
+        self.component_shift_ = np.array([shift for shift, _ in pairs]).reshape(len(self.sites_), count)
+        self.component_scale_ = np.array([scale for _, scale in pairs]).reshape(len(self.sites_), count)
+
+    def _component_site(self, scores):
+        """Mean of a site's scores, and their SD over that of all; 1 where it cannot be told."""
+        if len(scores) < 2 or not scores.shape[1]:
+            return scores.mean(axis=0) if len(scores) else np.zeros(scores.shape[1]), np.ones(scores.shape[1])
+        scale = scores.std(axis=0) / np.where(self.spread_ > 1e-12, self.spread_, 1.0)
+        return scores.mean(axis=0), np.where(scale > 1e-6, scale, 1.0)
 
     def fit_transform(self, X, y=None, *, site, covariates=None):
         """Fit and transform the same people; see `fit`."""
@@ -164,12 +207,25 @@ class SiteHarmonizer(TransformerMixin, BaseEstimator):
             elif self.unseen == "none":
                 continue
             else:
-                shift, scale = self._unseen(name, rows, z, reference)
+                place = None
+                used = self._unseen(name, rows, reference)
+                shift, scale = _posterior(z[used], self.shrink)
             clean = (z[rows] - shift) / np.sqrt(scale)
+            if self.method == "covbat":
+                if place is None:
+                    own = self._component_site(self._scores((z[used] - shift) / np.sqrt(scale)))
+                else:
+                    own = self.component_shift_[place], self.component_scale_[place]
+                scores = self._scores(clean)
+                clean = clean + ((scores - own[0]) / own[1] - scores) @ self.components_
             out[rows] = clean * self.sigma_ + self.alpha_ + (covariates[rows] - self.center_) @ self.beta_
         return out
 
-    def _unseen(self, name, rows, z, reference):
+    def _scores(self, clean):
+        return (clean - self.middle_) @ self.components_.T
+
+    def _unseen(self, name, rows, reference):
+        """Rows from which an unseen site is estimated."""
         if self.unseen == "error":
             raise InputError(
                 "participants.tsv",
@@ -180,7 +236,7 @@ class SiteHarmonizer(TransformerMixin, BaseEstimator):
             )
         if self.unseen == "reference":
             rows = rows & (
-                np.zeros(len(z), dtype=bool) if reference is None else np.asarray(reference, dtype=bool)
+                np.zeros(len(rows), dtype=bool) if reference is None else np.asarray(reference, dtype=bool)
             )
         if rows.sum() < LEAST:
             raise InputError(
@@ -190,13 +246,18 @@ class SiteHarmonizer(TransformerMixin, BaseEstimator):
                 f"at least {LEAST} {'reference ' if self.unseen == 'reference' else ''}rows",
                 "mark more reference people, or choose harmonize.unseen: none",
             )
-        return _posterior(z[rows], self.shrink)
+        return rows
 
     def parameters(self):
         """The fitted model as plain numbers, for a JSON file; see `save`."""
         arrays = ("alpha_", "sigma_", "center_", "beta_", "shift_", "scale_")
+        name = "ComBat, empirical Bayes" if self.shrink else "location and scale"
+        if self.method == "covbat":
+            arrays += ("middle_", "components_", "component_shift_", "component_scale_", "spread_")
+            name = f"CovBat after {name}"
         return {
-            "method": "ComBat, empirical Bayes" if self.shrink else "location and scale",
+            "method": name,
+            "harmonization": self.method,
             "unseen": self.unseen,
             "shrink": self.shrink,
             "sites": self.sites_,
@@ -221,10 +282,15 @@ class SiteHarmonizer(TransformerMixin, BaseEstimator):
         SiteHarmonizer
         """
         found = read_json(path)
-        out = cls(found["unseen"], found["shrink"])
+        out = cls(found["unseen"], found["shrink"], found.get("harmonization", "combat"))
         out.sites_, out.n_samples_seen_ = found["sites"], found["n_samples_seen"]
         for name in ("alpha", "sigma", "center", "shift", "scale"):
             setattr(out, f"{name}_", np.array(found[name], dtype=np.float64))
+        if out.method == "covbat":
+            for name in ("middle", "component_shift", "component_scale", "spread"):
+                setattr(out, f"{name}_", np.array(found[name], dtype=np.float64))
+            rows = np.array(found["components"], dtype=np.float64)
+            out.components_ = rows.reshape(out.spread_.size, out.alpha_.size)
         out.beta_ = np.array(found["beta"], dtype=np.float64).reshape(out.center_.size, out.alpha_.size)
         return out
 
@@ -258,13 +324,16 @@ class HarmonizeTable(TransformerMixin, BaseEstimator):
         See `SiteHarmonizer`.
     names : tuple of str
         Names of the site codes, for messages.
+    method : str
+        See `SiteHarmonizer`.
     """
 
-    def __init__(self, confounds=0, covariates=0, unseen="error", names=()):
+    def __init__(self, confounds=0, covariates=0, unseen="error", names=(), method="combat"):
         self.confounds = confounds
         self.covariates = covariates
         self.unseen = unseen
         self.names = names
+        self.method = method
 
     def _parts(self, X):
         p = X.shape[1] - self.confounds - self.covariates - 2
@@ -280,7 +349,8 @@ class HarmonizeTable(TransformerMixin, BaseEstimator):
     def fit(self, X, y=None):
         """Fit on the training people."""
         features, covariates, _, site, _ = self._parts(X)
-        self.harmonizer_ = SiteHarmonizer(self.unseen).fit(features, site=site, covariates=covariates)
+        step = SiteHarmonizer(self.unseen, method=self.method)
+        self.harmonizer_ = step.fit(features, site=site, covariates=covariates)
         self.n_samples_seen_ = len(X)
         return self
 

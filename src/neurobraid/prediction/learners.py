@@ -11,20 +11,6 @@ import warnings
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 
-from neurobraid.errors import InputError
-
-#: Kinds of target that every estimator can be asked for.
-ALLOWED = {
-    "ridge": ("classification", "regression", "ordinal", "survival"),
-    "ridge-logistic": ("classification", "ordinal", "survival"),
-    "svm": ("classification", "regression"),
-    "elastic-net": ("classification", "regression"),
-    "random-forest": ("classification", "regression"),
-    "gradient-boosting": ("classification", "regression"),
-    "gaussian-process": ("classification", "regression"),
-    "mlp": ("classification", "regression"),
-    "kernel-sum": ("classification", "regression"),
-}
 #: Values tried by the inner folds, from strong to weak regularisation; `LearnerPath` says what they are.
 GRIDS = {
     "elastic-net": (0.7, 0.4, 0.2, 0.1, 0.05),
@@ -38,13 +24,7 @@ GRIDS = {
 FLEXIBLE = ("random-forest", "gradient-boosting", "gaussian-process", "mlp")
 #: Learners whose grid grows from strong to weak.
 _RISING = ("gradient-boosting",)
-KERNELS = ("linear", "rbf")
 TREES, NETWORKS, DEPTH = 100, 3, 3
-
-
-def estimators(kind):
-    """Names of the estimators that a kind of target may have."""
-    return tuple(name for name, kinds in ALLOWED.items() if kind in kinds)
 
 
 def flexible(model):
@@ -52,31 +32,6 @@ def flexible(model):
     return model["estimator"] in FLEXIBLE or (
         model["estimator"] == "kernel-sum" and "rbf" in model["kernels"]
     )
-
-
-def check(model, where):
-    """Refuse kernels and grids that a learner cannot have.
-
-    Parameters
-    ----------
-    model : dict
-    where : str
-        For messages.
-
-    Raises
-    ------
-    InputError
-    """
-    unknown = [k for k in model["kernels"] if k not in KERNELS]
-    if unknown or not model["kernels"]:
-        raise InputError(
-            where, "kernels", unknown or "none", ", ".join(KERNELS), "choose one of them, or both"
-        )
-    name, grid = model["estimator"], model["grid"]
-    if name == "gradient-boosting" and any(value < 1 or value % 1 for value in grid):
-        raise InputError(where, "grid", grid, "whole numbers of rounds", "correct the grid")
-    if name in ("random-forest", "elastic-net") and max(grid) >= 1:
-        raise InputError(where, "grid", grid, f"a share below 1 for {name}", "correct the grid")
 
 
 def make_learner(model):
@@ -108,13 +63,6 @@ def between(scores, y):
 def _logit(probability):
     p = np.clip(probability, 1e-6, 1 - 1e-6)
     return np.log(p / (1 - p))
-
-
-def _balanced(y):
-    """Weights under which both classes count the same; mean 1."""
-    second = y > 0
-    share = np.where(second, second.mean(), 1 - second.mean())
-    return 0.5 / share
 
 
 def _one_thread():
@@ -293,7 +241,6 @@ def _network(X, y, learner):
     from sklearn.neural_network import MLPClassifier, MLPRegressor
 
     classes = learner.kind == "classification"
-    weights = _balanced(y) if classes else None
     made = []
     for decay in learner.grid:
         shared = {
@@ -305,10 +252,7 @@ def _network(X, y, learner):
         }
         kind = MLPClassifier if classes else MLPRegressor
         made.append(
-            [
-                kind(**shared, random_state=learner.seed + start).fit(X, y, sample_weight=weights)
-                for start in range(NETWORKS)
-            ]
+            [kind(**shared, random_state=learner.seed + start).fit(X, y) for start in range(NETWORKS)]
         )
     return _Each(made, classes)
 

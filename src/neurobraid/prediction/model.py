@@ -10,6 +10,7 @@ from neurobraid.jobs import log
 from neurobraid.prediction import learners
 from neurobraid.prediction.audit import SITE_LIMIT, association, audit, refuse_association
 from neurobraid.prediction.dataset import build
+from neurobraid.prediction.declared import contradictions
 from neurobraid.prediction.estimators import (
     GRIDS,
     Calibrator,
@@ -21,7 +22,7 @@ from neurobraid.prediction.estimators import (
     standard,
 )
 from neurobraid.prediction.folds import Unavailable, make_folds, manifest
-from neurobraid.prediction.harmonize import UNSEEN, HarmonizeTable, posthoc_confounds
+from neurobraid.prediction.harmonize import METHODS, UNSEEN, HarmonizeTable, posthoc_confounds
 from neurobraid.prediction.honest import (
     calibration,
     curves,
@@ -49,6 +50,7 @@ from neurobraid.prediction.metrics import (
     cramers_v,
     regression_metrics,
 )
+from neurobraid.prediction.nested import nested_intervals
 from neurobraid.prediction.permutation import FoldScores, fold_metric, fuse, permutation_test, questions
 from neurobraid.prediction.stacking import Stacking
 from neurobraid.prediction.steps import FillMedian, KeepCovered
@@ -87,6 +89,7 @@ DEFAULTS = {
     "acquisition": "acq_time",
     "learning_curve": False,
     "importance": {"repeats": 10, "conditional": False, "nulls": 199},
+    "intervals": "nadeau-bengio",
     "accept_association": False,
     "profile": "exploratory",
     "min_coverage": 0.5,
@@ -96,6 +99,10 @@ DEFAULTS = {
     "repeats": 2,
     "permutations": 99,
     "seed": 1,
+}
+INTERVALS = {
+    "nadeau-bengio": "corrected resampled (Nadeau-Bengio), 95 %",
+    "bates": "nested cross-validation (Bates) for the primary metric of images, 95 %; else corrected resampled (Nadeau-Bengio)",
 }
 #: Feature sets made of several modalities; the first there is stands for the model.
 FUSIONS = ("fused", "early", "stacking")
@@ -168,7 +175,6 @@ def complete(model, **general):
     full = {**DEFAULTS, **{k: v for k, v in general.items() if v is not None}, **model}
     full["folds"] = {**DEFAULTS["folds"], **(general.get("folds") or {}), **(model.get("folds") or {})}
     full["importance"] = {**DEFAULTS["importance"], **(model.get("importance") or {})}
-    allowed = learners.estimators(full["kind"])
     for key, options in (
         ("kind", tuple(PRIMARY)),
         ("table", ("study", "cohort", "trial")),
@@ -176,7 +182,7 @@ def complete(model, **general):
         ("missing_modality", ("complete", "available", "impute")),
         ("splits", ("kfold", "leave-one-group-out", "within-site")),
         ("profile", ("exploratory", "confirmatory")),
-        ("estimator", allowed),
+        ("intervals", ("nadeau-bengio", "bates")),
     ):
         if full[key] not in options:
             raise InputError(where, key, full[key], ", ".join(options), f"choose one of them for {key}")
@@ -193,39 +199,20 @@ def complete(model, **general):
     if not full["target"]:
         raise InputError(where, "target", "missing", "a column of participants.tsv", "name the target")
     if full["harmonize"]:
-        full["harmonize"] = {"unseen": "error", "covariates": [], "reference": "", **full["harmonize"]}
+        usual = {"method": "combat", "unseen": "error", "covariates": [], "reference": ""}
+        full["harmonize"] = {**usual, **full["harmonize"]}
+        if full["harmonize"]["method"] not in METHODS:
+            found = full["harmonize"]["method"]
+            raise InputError(where, "harmonize.method", found, ", ".join(METHODS), "choose a method")
         if full["harmonize"]["unseen"] not in UNSEEN:
             found = full["harmonize"]["unseen"]
             raise InputError(where, "harmonize.unseen", found, ", ".join(UNSEEN), "choose a policy")
-    _check_kind(full, where)
+    for problem in contradictions(full):
+        raise InputError(where, *problem)
     full["grid"] = [float(v) for v in (full["grid"] or GRIDS[full["estimator"]])]
     if min(full["grid"]) <= 0:
         raise InputError(where, "grid", full["grid"], "positive numbers", "correct the grid")
-    learners.check(full, where)
     return full
-
-
-def _check_kind(full, where):
-    """Refuse a target that lacks what its kind needs, and fusions that do not exist."""
-    if full["kind"] == "survival" and not full["event"]:
-        raise InputError(
-            where, "event", "missing", "a column of 0 and 1 (the event was seen)", "name the column in event"
-        )
-    if full["kind"] != "survival" and full["event"]:
-        raise InputError(where, "event", full["event"], "kind: survival", "remove event, or choose the kind")
-    if full["kind"] == "ordinal":
-        classes = [str(c) for c in full["classes"]]
-        if len(set(classes)) < 3 or len(set(classes)) < len(classes):
-            raise InputError(
-                where,
-                "classes",
-                classes,
-                "three or more different classes, lowest first",
-                "name them in order",
-            )
-    wrong = [name for name in full["fusion"] if name not in ("late", "early", "stacking")]
-    if wrong:
-        raise InputError(where, "fusion", wrong[0], "late, early, stacking", "choose one or more of them")
 
 
 def _estimator(model):
@@ -561,6 +548,33 @@ def _summaries(scores, folds):
     return out
 
 
+def _bates(data, model, folds, engine, metrics, by_site):
+    """Put nested intervals into `metrics` for the primary metric of every set the fast engine has; what they rest on."""
+    primary = PRIMARY[model["kind"]]
+    sets = {name: name for name in data.tables if name in metrics}
+    if "fused" in metrics:
+        sets["fused"] = list(data.tables)
+    if "early" in metrics:
+        sets["early"] = "early"
+    try:
+        found = nested_intervals(
+            data.tables, data.y, data.groups, sets, outer=int(folds.outer.max()) + 1,
+            site=None if by_site else data.sites, seed=model["seed"], untested=data.reference,
+            **{**engine, "clinical": None, "early": "early" in sets},
+        )  # fmt: skip
+    except Unavailable as reason:
+        return {"status": "not possible", "reason": str(reason)}
+    for name, one in found.items():
+        usual = metrics[name][primary]
+        metrics[name][primary] = {
+            **usual,
+            "low": one["low"],
+            "high": one["high"],
+            "nadeau_bengio": [usual["low"], usual["high"]],
+        }
+    return {"status": "ok", "sets": found}
+
+
 def _paired(predictions, data, model, first, second):
     """Fold differences of the primary metric on the rows that both feature sets predicted."""
     from neurobraid.prediction.metrics import auc
@@ -694,7 +708,7 @@ def fit_model(features, participants, model, *, networks=None, file="participant
         "reason": "",
         "settings": {k: v for k, v in model.items() if k != "name"},
         "primary_metric": PRIMARY[model["kind"]],
-        "interval": "corrected resampled (Nadeau-Bengio), 95 %",
+        "interval": INTERVALS[model["intervals"]],
     }
     flow, visits = [], None
     try:
@@ -774,6 +788,9 @@ def fit_model(features, participants, model, *, networks=None, file="participant
             **engine,
         )
     metrics = _summaries(scores, folds)
+    nested_ones = None
+    if model["intervals"] == "bates":
+        nested_ones = _bates(data, model, folds, engine, metrics, by_site)
     main = next((n for n in FUSIONS if n in metrics), next(n for n in data.tables if n in metrics))
     explained, nulls = watch.table(folds.test_share), None
     if model["importance"]["nulls"] and model["kind"] in ("classification", "regression"):
@@ -811,6 +828,7 @@ def fit_model(features, participants, model, *, networks=None, file="participant
         },
         chosen={name: _shares(values) for name, values in sorted(chosen.items())},
         metrics=metrics,
+        nested_intervals=nested_ones,
         comparisons=_compare(predictions, data, model, folds, metrics),
         permutation=None
         if permuted is None

@@ -3,6 +3,7 @@
 import numpy as np
 
 from neurobraid.reports.pages import Fold, Heading, Note, Prose, Table, number
+from neurobraid.reports.targets import METRICS
 
 
 def add(section, model, named, label):
@@ -23,9 +24,13 @@ def add(section, model, named, label):
     if model.get("posthoc_confounds"):
         section.add(_posthoc(model["posthoc_confounds"], named))
     if model.get("slices"):
-        section.add(_slices(model["slices"], label))
+        section.add(_slices(model["slices"]))
     if model.get("audit"):
         _audit(section, model["audit"], label)
+
+
+#: Score of subgroups in words.
+WORDS = {"auc": "AUC", "mae": "Mean absolute error", **{k: v[0] for k, v in METRICS.items()}}
 
 
 def real(value):
@@ -89,8 +94,9 @@ def _posthoc(found, named):
     )
 
 
-def _slices(found, label):
-    heads = ["Group", "People", label]
+def _slices(found):
+    # regressions report another score by group than in all
+    heads = ["Group", "People", WORDS.get(found[0]["metric"], found[0]["metric"])]
     rows = [
         [f"{s['column']}: {s['level']}", str(s["people"]), number(real(s["value"])) + _range(s)]
         for s in found
@@ -108,6 +114,15 @@ def _slices(found, label):
     )
 
 
+def _told(checks):
+    """What a reader must know even when nothing was found: the control of a flexible learner."""
+    texts = [c["text"] for c in checks if c.get("shown") and c["status"] != "flag"]
+    head = (
+        "A learner that is no weighted sum can read back what the removal of confounds writes into features: "
+    )
+    return [Prose([head + " ".join(texts)])] if texts else []
+
+
 def _audit(section, audit, label):
     flags = [c for c in audit["checks"] if c["status"] == "flag"]
     section.add(Heading("Leakage audit"))
@@ -117,6 +132,7 @@ def _audit(section, audit, label):
         section.add(Prose([f"{c['check'][:1].upper()}{c['check'][1:]}: {c['text']}" for c in flags]))
     else:
         section.add(Prose([f"{len(audit['checks'])} checks, none of which found anything."]))
+    section.add(*_told(audit["checks"]))
     schemes = audit.get("schemes") or {}
     if schemes.get("leave_one_site_out") is not None:
         heads = [f"{label} within the pool", "with every site left out once", "among people of one site"]

@@ -36,6 +36,8 @@ REFERENCES = {
     "freedman": "Freedman D, Lane D (1983). A nonstochastic interpretation of reported significance levels. "
     "J Bus Econ Stat 1:292–298.",
     "nadeau": "Nadeau C, Bengio Y (2003). Inference for the generalization error. Machine Learning 52:239–281.",
+    "bates": "Bates S, Hastie T, Tibshirani R (2024). Cross-validation: what does it estimate and how well does it do it? "
+    "J Am Stat Assoc 119:1434–1445.",
     "varoquaux": "Varoquaux G (2018). Cross-validation failure: small sample sizes lead to large error bars. "
     "NeuroImage 180:68–77.",
     **pet_methods.REFERENCES,
@@ -457,10 +459,18 @@ def _prediction(facts, cite) -> str:
         return "No model could be fitted; the reasons are given in the section on prediction."
     return (
         " ".join(told)
+        + _nested(facts["models"], cite)
         + " Imputation, scaling, confound removal, fusion and the choice of hyperparameters were fitted on the training part of each "
         f"fold only. Intervals are {cite('nadeau', 'corrected resampled')} 95 % intervals; small samples make them wide "
         f"[{_number(cite, 'varoquaux')}]."
     )
+
+
+def _nested(models, cite) -> str:
+    names = [m["name"] for m in models if (m.get("nested_intervals") or {}).get("status") == "ok"]
+    if not names:
+        return ""
+    return f" The interval of the main score of {words(names)} is that of {cite('bates', 'nested cross-validation')}."
 
 
 def _number(cite, key) -> str:

@@ -24,6 +24,7 @@ from neurobraid.reports import (
     spec,
     strategies,
     surface_group,
+    targets,
 )
 from neurobraid.reports.coupling import add_coupling
 from neurobraid.reports.gather import (
@@ -72,6 +73,7 @@ FEATURE_SETS = {
     "demographics": "demographics only",
     "fused": "all modalities (late fusion)",
     "early": "all modalities (early fusion)",
+    "stacking": "all modalities (stacking)",
     "pls": "what two modalities share (PLS)",
     "pcacca": "what modalities share (PCA + CCA)",
     "mcca": "what modalities share (multi-set CCA)",
@@ -79,6 +81,7 @@ FEATURE_SETS = {
     "mccajica": "what modalities share (mCCA + jICA)",
     "snf": "similarity network fusion",
 }
+FUSIONS = ("fused", "early", "stacking")
 METRICS = {
     "auc": ("AUC", 0.5),
     "balanced_accuracy": ("balanced accuracy", 0.5),
@@ -86,6 +89,7 @@ METRICS = {
     "mae": ("mean absolute error", None),
     "r2": ("R²", 0.0),
     "r": ("correlation r", None),
+    **targets.METRICS,
 }
 #: What a metric can be at all; a symmetric interval of a small study may reach beyond.
 LIMITS = {
@@ -95,6 +99,7 @@ LIMITS = {
     "mae": (0.0, np.inf),
     "r2": (-np.inf, 1.0),
     "r": (-1.0, 1.0),
+    **targets.LIMITS,
 }
 SMALL = 30
 LISTED_CLUSTERS = 25
@@ -1040,7 +1045,7 @@ class _Study:
 
     def _main_set(self, model):
         metrics = model.get("metrics") or {}
-        first = [n for n in ("fused", "early") if n in metrics]
+        first = [n for n in FUSIONS if n in metrics]
         others = [n for n in metrics if n not in ("dummy", "demographics")]
         return next(iter(first + others), None)
 
@@ -1088,6 +1093,7 @@ class _Study:
         order += [n for n in FEATURE_SETS if n in metrics and n not in baselines]
         order += [n for n in baselines if n in metrics]
         section.add(Prose([self._in_words(model, main, label, chance)]))
+        targets.add_remarks(section, model)
         rows = [
             {
                 "name": FEATURE_SETS.get(n, n),
@@ -1098,13 +1104,15 @@ class _Study:
             if primary in metrics[n]
         ]
         stem = f"study_model-{model['name']}"
+        nested = (model.get("nested_intervals") or {}).get("status") == "ok"
         section.add(
             self.gallery.show(
                 figures.scores(rows, label=label, chance=chance),
                 f"{stem}_scores.svg",
                 f"{label} of {len(rows)} feature sets of model {model['name']} with 95 % intervals.",
-                f"Model {model['name']}: {label} of every feature set on identical folds, mean over folds with the corrected 95 % interval "
-                "(Nadeau and Bengio 2003), cut to what the score can be. Diamonds are baselines.",
+                f"Model {model['name']}: {label} of every feature set on identical folds, mean over folds with "
+                f"{'nested' if nested else 'the corrected'} 95 % interval{'s' if nested else ''} "
+                f"({'Bates et al. 2024' if nested else 'Nadeau and Bengio 2003'}), cut to what the score can be. Diamonds are baselines.",
             )
         )
         kinds = [m for m in METRICS if any(m in metrics[n] for n in order)]
@@ -1140,6 +1148,7 @@ class _Study:
                 numeric=tuple(heads[1:]),
             )
         )
+        targets.add_stacking(section, model, lambda name: FEATURE_SETS.get(name, name))
         self._predictions(section, model, settings, main, stem)
         if model.get("comparisons"):
             rows = [
@@ -1211,6 +1220,10 @@ class _Study:
             return
         rows = rows.assign(session_id=rows["session_id"].astype(object).fillna(""))
         classes = model.get("classes") or []
+        label = self._with_unit(str(settings.get("target", "target")))
+        shown = FEATURE_SETS.get(main, main)
+        if targets.add_predictions(section, self.gallery, model, rows, named=shown, stem=stem, label=label):
+            return
         if len(classes) == 2:
             rows = rows.assign(target=rows["target"].astype(str))
         mean = rows.groupby(["participant_id", "session_id"]).agg(

@@ -173,6 +173,7 @@ def test_signal_that_confound_removal_makes_is_named_with_the_models_own_learner
         ({"estimator": "forest"}, "forest"),
         ({"estimator": "kernel-sum", "kernels": ["poly"]}, "poly"),
         ({"estimator": "kernel-sum", "kernels": []}, "kernels"),
+        ({"estimator": "elastic-net", "grid": [1.0]}, "share"),
         ({"estimator": "gradient-boosting", "grid": [0.5]}, "whole"),
         ({"estimator": "random-forest", "grid": [2.0]}, "share"),
     ],

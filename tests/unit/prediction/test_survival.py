@@ -231,6 +231,15 @@ def test_shuffled_pairs_give_chance_and_the_fast_engine_agrees():
     assert abs(many["null_mean"]["fused"] - 0.5) < 0.06
 
 
+def test_training_people_without_any_event_are_predicted_to_keep_it_so():
+    X, y = np.random.default_rng(0).normal(size=(12, 3)), -np.arange(1.0, 13)
+    np.testing.assert_array_equal(survival.HazardPath((1.0,)).fit(X, y).scores(X), np.zeros((12, 1)))
+    found = survival.HazardCalibrator().fit(X[:, 0], y)
+    np.testing.assert_array_equal(found.curve(X[:, 0], np.array([0.0, 5.0, 90.0])), np.ones((12, 3)))
+    assert survival.integrated_brier(y, lambda t: found.curve(X[:, 0], t), y) == 0
+    np.testing.assert_array_equal(survival.logrank_scores(y), np.zeros(12))
+
+
 def test_folds_hold_about_as_many_events():
     rng = np.random.default_rng(6)
     y = survival.encode(rng.exponential(size=100), rng.random(100) < 0.3)
