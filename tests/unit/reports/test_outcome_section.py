@@ -132,7 +132,7 @@ def test_outcomes_stand_on_the_study_page(response, study, config, models):
     """`study` moves into a folder of its own; see conftest."""
     files = [p.resolve() for p in response[1]]
     kept = {
-        k: v for k, v in study.items() if models == "with models" or k not in ("summaries", "predictions")
+        k: v for k, v in study[1].items() if models == "with models" or k not in ("summaries", "predictions")
     }
     reports = Path("results/reports")
     write_study(
