@@ -192,8 +192,10 @@ def at_landmark(visits, events, landmark, features, horizon=None):
     event = risk["event"].to_numpy(dtype=int)
     known = np.ones(ids.size, dtype=int)
     if horizon is not None:
-        known = ((time >= horizon) | (event == 1)).astype(int)
-        event = np.where(time <= horizon, event, 0)
+        # on the clock of the events: a difference of two times is rounded
+        end, until = risk["time"].to_numpy(dtype=np.float64), landmark + horizon
+        known = ((end >= until) | (event == 1)).astype(int)
+        event = np.where(end <= until, event, 0)
         time = np.minimum(time, horizon)
     table = risk[["participant_id"]].assign(time=time, event=event, known=known, measured=measured)
     for place, name in enumerate(features):

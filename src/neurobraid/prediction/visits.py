@@ -158,6 +158,8 @@ def wanted_rows(features, records):
 
 def with_times(rows, line, where):
     """Rows with ``time`` (NaN where only the order is known) and ``place``; refuse sessions that no table knows."""
+    # a person of whom no table knows a session came once; the others' values need one
+    rows = rows[rows["session_id"].notna() | rows["participant_id"].isin(line.table["participant_id"])]
     bare = rows[rows["session_id"].isna()]
     if len(bare):
         row = bare.iloc[0]
@@ -271,6 +273,7 @@ def visit_features(features, participants, sessions, units, model, *, file="part
     people = participants.drop_duplicates("participant_id").set_index("participant_id")
     known = features[features["participant_id"].isin(people.index) & features["value"].notna()]
     rows = wanted_rows(known, model["features"])
+    wanted = int(rows["participant_id"].nunique())
     rows = with_times(rows[~(rows["coverage"] < model["min_coverage"])], line, where)
     if line.timed:
         rows = rows[rows["time"].notna()]
@@ -320,6 +323,7 @@ def visit_features(features, participants, sessions, units, model, *, file="part
         "time": line.column,
         "unit": line.unit or "order of sessions",
         "people": int(out.features["participant_id"].nunique()),
+        "without": wanted - int(out.features["participant_id"].nunique()),
         "landmark": settings["landmark"],
         "fitted_in_fold": out.step is not None,
     }

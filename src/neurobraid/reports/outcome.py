@@ -37,6 +37,8 @@ def visits_in_words(visits) -> str:
     if visits.get("gap_median_years"):
         low, high = (number(real(visits[k]), 1) for k in ("gap_low_years", "gap_high_years"))
         text += f", {number(real(visits['gap_median_years']), 1)} years apart, {low} to {high}"
+    if visits.get("without"):
+        text += f"; {visits['without']} more lack the visits"
     fitted = ", fitted on training people of every fold" if visits.get("fitted_in_fold") else ""
     clock = (
         "the order of sessions"

@@ -361,3 +361,14 @@ def test_sessions_and_units_that_do_not_fit_are_refused(trial):
         sessions=(trial.sessions, UNITS),
     )  # fmt: skip
     assert result.summary["status"] == "UNAVAILABLE" and "10 controls" in result.summary["reason"]
+
+
+def test_people_who_came_once_are_left_out_and_counted(trial):
+    """In a dataset with and without sessions, a person without any has no session to be named."""
+    once = trial.features["participant_id"].isin(["sub-003", "sub-005"])
+    features = trial.features[~(once & (trial.features["session_id"] != "ses-1"))].copy()
+    features.loc[features["participant_id"] == "sub-005", "session_id"] = np.nan
+    sessions = trial.sessions[trial.sessions["participant_id"] != "sub-005"]
+    found = visit_features(features, trial.participants, sessions, UNITS, model("change"))
+    assert found.summary["people"] == 78 and found.summary["without"] == 2
+    assert not {"sub-003", "sub-005"} & set(found.features["participant_id"])
