@@ -193,7 +193,13 @@ def identifier_form(names, y, kind):
     letters = np.array([re.match(r"[A-Za-z]*", str(n).removeprefix("sub-")).group() for n in names])
     found, counts = np.unique(letters, return_counts=True)
     if found.size < 2 or found.size > y.size / 5:
-        return finding(name, "ok", "The letters of identifiers are the same for everybody, or differ for all.", 0.0, FORM_LIMIT)
+        return finding(
+            name,
+            "ok",
+            "The letters of identifiers are the same for everybody, or differ for all.",
+            0.0,
+            FORM_LIMIT,
+        )
     value = association(letters, y, kind)
     text = f"Association of the letters of identifiers ({', '.join(found[np.argsort(-counts)][:5])}) with the target: {value:.2f}."
     if value > FORM_LIMIT:

@@ -200,7 +200,9 @@ def learning_curve(tables, y, folds, groups, *, shares=(0.25, 0.5, 0.75, 1.0), s
             scores = fuse(fold, list(tables), y[:, None], kind) if len(tables) > 1 else fold.raw[only]
             values.append(float(fold_metric(y[fold.test][:, None], scores, y[fold.train].mean(), kind)[0]))
         found = corrected_interval(values, part.test_share)
-        points.append({"people": float(size), "score": found["mean"], **{k: found[k] for k in ("low", "high")}})
+        points.append(
+            {"people": float(size), "score": found["mean"], **{k: found[k] for k in ("low", "high")}}
+        )
     return {"points": points, **rising([q["people"] for q in points], [q["score"] for q in points])}
 
 

@@ -443,7 +443,18 @@ def summarise(table, model, main, people):
 
 
 def _fold_patterns(
-    table, Y, train, inside, last, confounds, grid, kind, min_present, harmonize=None, indicator=False, extra=()
+    table,
+    Y,
+    train,
+    inside,
+    last,
+    confounds,
+    grid,
+    kind,
+    min_present,
+    harmonize=None,
+    indicator=False,
+    extra=(),
 ):
     """Patterns of one fold and modality for many targets, (features, targets), NaN for features not kept."""
 

@@ -371,7 +371,9 @@ def _own_score(data, folds, model):
             pipeline = make_pipeline(
                 {name: columns}, nuisance, _estimator(model), model["min_present"], harmonize=data.harmonize
             )
-            fitted = TunedModel(pipeline, model["kind"]).fit(X[rows], y[rows], inside[has[train]], X[data.extra])
+            fitted = TunedModel(pipeline, model["kind"]).fit(
+                X[rows], y[rows], inside[has[train]], X[data.extra]
+            )
             score = fitted.score_of(X[tested], X[data.extra])[:, None]
             values.append(fold_metric(y[tested][:, None], score, y[rows].mean(axis=0), model["kind"])[0])
         return float(np.nanmean(values))
