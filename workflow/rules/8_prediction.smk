@@ -30,8 +30,7 @@ MODEL_TABLES = {
 MODEL_ATLASES = {
     record["name"]: record["atlas"] or SEGMENTATIONS[0]
     for record in config["prediction"]["models"]
-    if record["table"] == "study"
-    and (record["atlas"] or SEGMENTATIONS[0]) in ATLASES
+    if record["table"] == "study" and (record["atlas"] or SEGMENTATIONS[0]) in ATLASES
 }
 MODEL_MAP = (
     f"<derivatives>/group/space-{MNI}_atlas-{{atlas}}_model-{{model}}_desc-pattern"

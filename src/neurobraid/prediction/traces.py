@@ -143,8 +143,8 @@ def find(tables, last, y, columns):
 
     Returns
     -------
-    list of tuple of (str, bool, str, float)
-        Name of the check, whether there is a trace, a sentence, and the smallest p or t (NaN where there is none).
+    list of tuple of (str, bool, str)
+        Name of the check, whether there is a trace, and a sentence.
     """
     scaled, picked, flat = [], [], []
     least, smallest = np.inf, 1.0
@@ -179,7 +179,6 @@ def find(tables, last, y, columns):
             f"{'; '.join(scaled)}: scaled with the people tested before the table was read. Scale inside the fold."
             if scaled
             else "No table has means and spreads that only scaling with everybody gives.",
-            float(len(scaled)),
         ),
         (
             "harmonised or adjusted with everybody",
@@ -187,8 +186,7 @@ def find(tables, last, y, columns):
             f"{'; '.join(flat)}: explains less of the features than chance would leave. This was taken out with the people "
             "tested before the table was read; scores may be far too low or, with the target preserved, too high."
             if flat
-            else "Site, demographics and motion explain no less of the features than chance leaves.",
-            smallest,
+            else f"Site, demographics and motion explain no less of the features than chance leaves (smallest p {smallest:.2g}).",
         ),
         (
             "features chosen with the target",
@@ -196,7 +194,8 @@ def find(tables, last, y, columns):
             f"{'; '.join(picked)}: every feature is related to the target and half of them hardly more than the least. "
             "Chosen with the people tested? Choose inside the fold."
             if picked
-            else "Features related and unrelated to the target are both there, or too few to tell.",
-            least if np.isfinite(least) else np.nan,
+            else f"The feature least related to the target has |t| {least:.2f}, as one that nobody chose."
+            if np.isfinite(least)
+            else "Too few features to tell.",
         ),
     ]

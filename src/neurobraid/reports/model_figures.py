@@ -150,9 +150,24 @@ def roc_and_precision(curves: Mapping, *, positive: str) -> Figure:
         left.text(0.62, 0.56, "no information", color=style.SOFT, fontsize=8, rotation=45, ha="center", va="center",
                   rotation_mode="anchor", transform_rotates_text=True)  # fmt: skip
         right.axhline(curves["prevalence"], color=style.SOFT, linestyle=DASHED, linewidth=1)
-        right.text(0.02, curves["prevalence"] - 0.02, "no information (prevalence)", color=style.SOFT, fontsize=8, va="top")
-        right.step([0.0, *curves["recall"]], [curves["precision"][0], *curves["precision"]], where="pre", color=style.BLUE)
-        right.set(xlabel=f"recall: share of {positive} found", ylabel=f"precision: share of {positive} among those called")
+        right.text(
+            0.02,
+            curves["prevalence"] - 0.02,
+            "no information (prevalence)",
+            color=style.SOFT,
+            fontsize=8,
+            va="top",
+        )
+        right.step(
+            [0.0, *curves["recall"]],
+            [curves["precision"][0], *curves["precision"]],
+            where="pre",
+            color=style.BLUE,
+        )
+        right.set(
+            xlabel=f"recall: share of {positive} found",
+            ylabel=f"precision: share of {positive} among those called",
+        )
         right.set_title(f"Precision and recall: area {curves['average_precision']:.2f}")
         for axes in (left, right):
             axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
@@ -175,13 +190,25 @@ def decision(points: Sequence[Mapping], *, positive: str) -> Figure:
         axes = figure.subplots()
         x = [p["threshold"] for p in points]
         axes.axhline(0, color=style.SOFT, linewidth=1)
-        axes.plot(x, [p["all"] for p in points], color=style.ORANGE, linestyle=DASHED, label="act on everybody")
-        axes.plot(x, [p["model"] for p in points], color=style.BLUE, marker="o", markersize=4, label="act on the model")
+        axes.plot(
+            x, [p["all"] for p in points], color=style.ORANGE, linestyle=DASHED, label="act on everybody"
+        )
+        axes.plot(
+            x,
+            [p["model"] for p in points],
+            color=style.BLUE,
+            marker="o",
+            markersize=4,
+            label="act on the model",
+        )
         low = min(min(p["model"] for p in points), -0.05)
         axes.set_ylim(low - 0.05, max(max(p["model"], p["all"]) for p in points) + 0.05)
         axes.set_xlim(min(x), max(x))
         axes.text(max(x), 0.006, "act on nobody", ha="right", va="bottom", fontsize=8, color=style.SOFT)
-        axes.set(xlabel=f"probability of {positive} from which one acts", ylabel="net benefit\n(true positives per person)")
+        axes.set(
+            xlabel=f"probability of {positive} from which one acts",
+            ylabel="net benefit\n(true positives per person)",
+        )
         axes.legend(loc="upper right")
         axes.grid()
         return figure
@@ -216,16 +243,31 @@ def learning(curve: Mapping, *, label: str, chance: float | None = None) -> Figu
             y = curve["ceiling"] - curve["b"] * x ** -curve["c"]
             inside = x <= last
             axes.plot(x[inside], y[inside], color=style.BLUE)
-            axes.plot(x[~inside], y[~inside], color=style.BLUE, linestyle=DASHED, label="fit, beyond the data dashed")
+            axes.plot(
+                x[~inside],
+                y[~inside],
+                color=style.BLUE,
+                linestyle=DASHED,
+                label="fit, beyond the data dashed",
+            )
             axes.axhline(curve["ceiling"], color=style.GREEN, linewidth=1)
             axes.text(n[0] * 0.8, curve["ceiling"], f"ceiling {curve['ceiling']:.2f}", color=style.GREEN, fontsize=8,
                       va="bottom")  # fmt: skip
             ends.append(curve["ceiling"])
             if needed <= far:
                 height = curve["ceiling"] - curve["b"] * needed ** -curve["c"]
-                axes.plot(needed, height, "D", color=style.ORANGE, markersize=6, label=f"half of what is left: {needed:.0f}")
+                axes.plot(
+                    needed,
+                    height,
+                    "D",
+                    color=style.ORANGE,
+                    markersize=6,
+                    label=f"half of what is left: {needed:.0f}",
+                )
             axes.set_xscale("log")
-            ticks = [t for t in (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000) if n[0] * 0.8 <= t <= far]
+            ticks = [
+                t for t in (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000) if n[0] * 0.8 <= t <= far
+            ]
             axes.set_xticks(ticks, [str(t) for t in ticks])
             axes.minorticks_off()
         if chance is not None:
@@ -238,7 +280,9 @@ def learning(curve: Mapping, *, label: str, chance: float | None = None) -> Figu
         return figure
 
 
-def null_distribution(null: np.ndarray, observed: float, *, label: str, chance: float | None = None) -> Figure:
+def null_distribution(
+    null: np.ndarray, observed: float, *, label: str, chance: float | None = None
+) -> Figure:
     """Scores with permuted labels, and the real one.
 
     Parameters
@@ -255,10 +299,26 @@ def null_distribution(null: np.ndarray, observed: float, *, label: str, chance: 
         low, high = float(min(null.min(), observed)), float(max(null.max(), observed))
         width = (high - low) or 1.0
         bins = np.linspace(low - 0.02 * width, high + 0.02 * width, int(np.clip(len(null) / 4, 12, 50)))
-        axes.hist(null, bins=bins, color=style.SOFT, alpha=0.55, edgecolor="white", linewidth=0.5, label="labels permuted")
-        axes.axvline(observed, color=style.BLUE, linewidth=2, label=f"real labels: {_minus(f'{observed:.2f}')}")
+        axes.hist(
+            null,
+            bins=bins,
+            color=style.SOFT,
+            alpha=0.55,
+            edgecolor="white",
+            linewidth=0.5,
+            label="labels permuted",
+        )
+        axes.axvline(
+            observed, color=style.BLUE, linewidth=2, label=f"real labels: {_minus(f'{observed:.2f}')}"
+        )
         if chance is not None:
-            axes.axvline(chance, color=style.VERMILION, linewidth=0.9, linestyle=DASHED, label=f"no information: {chance:g}")
+            axes.axvline(
+                chance,
+                color=style.VERMILION,
+                linewidth=0.9,
+                linestyle=DASHED,
+                label=f"no information: {chance:g}",
+            )
         axes.set(xlabel=label, ylabel="permutations")
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
         return figure
@@ -289,7 +349,9 @@ def patterns(panels: Sequence[tuple[str, Sequence[Mapping]]], *, count: int = 12
                 axes.barh(y, one["pattern"], color=colour, alpha=1.0 if clear else 0.45, height=0.72)
                 if clear:
                     side = 1 if one["pattern"] > 0 else -1
-                    axes.text(one["pattern"] + side * 0.02 * reach, y, "*", ha="center", va="center", fontsize=11)
+                    axes.text(
+                        one["pattern"] + side * 0.02 * reach, y, "*", ha="center", va="center", fontsize=11
+                    )
             axes.axvline(0, color=style.SOFT, linewidth=0.8)
             axes.set_yticks(range(len(shown)), [str(f["name"]) for f in shown], fontsize=7)
             axes.set_ylim(tall - 0.4, -0.6)
@@ -332,6 +394,8 @@ def pairs(names: Sequence[str], values: np.ndarray, *, label: str) -> Figure:
             for (row, column), value in np.ndenumerate(values):
                 if np.isfinite(value):
                     ink = "white" if abs(value) > 0.65 * top else style.INK
-                    axes.text(column, row, _minus(f"{value:.2f}"), ha="center", va="center", fontsize=7, color=ink)
+                    axes.text(
+                        column, row, _minus(f"{value:.2f}"), ha="center", va="center", fontsize=7, color=ink
+                    )
         figure.colorbar(image, ax=axes, label=label, shrink=0.8, pad=0.02)
         return figure

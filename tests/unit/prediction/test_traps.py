@@ -46,7 +46,7 @@ def probed(prepare, X, y, folds):
 
 
 def traced(X, y, **columns):
-    return {name for name, hit, _, _ in traces.find({"x": X}, 0, y, columns) if hit}
+    return {name for name, hit, _ in traces.find({"x": X}, 0, y, columns) if hit}
 
 
 def chance(values, least=0.03):
@@ -137,7 +137,7 @@ def test_site_that_goes_with_diagnosis_and_harmonisation_of_everybody():
         assert "preprocessing saw the labels of test rows" in probed(with_target, X, y, folds)
         assert traced(X, y, site=dummies) == set()
         for step, words in ((combat, "x by site:"), (with_target, "x by site, with the target preserved:")):
-            text = [t for _, hit, t, _ in traces.find({"x": step(X, y)}, 0, y, {"site": dummies}) if hit]
+            text = [t for _, hit, t in traces.find({"x": step(X, y)}, 0, y, {"site": dummies}) if hit]
             assert len(text) == 1 and words in text[0]
     mean = {k: np.mean(v) for k, v in found.items()}
     assert mean["naive"] >= 0.75
