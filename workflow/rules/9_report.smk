@@ -233,6 +233,31 @@ for KIND, SUFFIX, TEMPLATE, FILTERS in PAGE_RECORDS:
         PAGE_FILES[ROW.participant_id][KIND].append(PATH)
 
 
+# what the page of a model shows besides its tables: maps of models whose regions have a place, units of the participants
+MODEL_PAGES = {
+    record["name"]: {
+        **{
+            kind: [
+                place(
+                    f"{MODEL_MAP}_statmap.{ending}",
+                    model=record["name"],
+                    atlas=MODEL_ATLASES[record["name"]],
+                )
+                for _ in [0]
+                if record["name"] in MODEL_ATLASES
+            ]
+            for kind, ending in (("maps", "nii.gz"), ("maps_json", "json"))
+        },
+        "participants_json": (
+            [f"{DERIVATIVES}/cohort/participants.json"]
+            if record["table"] == "cohort"
+            else RAW_TABLES["participants.json"]
+        ),
+    }
+    for record in config["prediction"]["models"]
+}
+
+
 rule report_participant:
     """Write the page of one participant with its figures and the checksums of the files behind it."""
     input:
@@ -318,6 +343,45 @@ rule report_participant:
         code=code_digest("reports"),
     script:
         "../../scripts/report_participant.py"
+
+
+rule report_model:
+    """Write the page of one model with its figures and the checksums of the files behind it."""
+    input:
+        summary="<derivatives>/group/model-{model}_summary.json",
+        predictions="<derivatives>/group/model-{model}_desc-predictions_predictions.tsv",
+        importance="<derivatives>/group/model-{model}_desc-importance_table.tsv",
+        pattern="<derivatives>/group/model-{model}_desc-pattern_table.tsv",
+        maps=lookup(dpath="{model}/maps", within=MODEL_PAGES),
+        maps_json=lookup(dpath="{model}/maps_json", within=MODEL_PAGES),
+        atlas_tables=lookup(dpath="{model}/regions", within=MODEL_TABLES),
+        participants_json=lookup(dpath="{model}/participants_json", within=MODEL_PAGES),
+    output:
+        page="<reports>/model-{model}.html",
+        figures=report(
+            directory("<reports>/figures/model-{model}"),
+            patterns=["{figure}.png", "{figure}.svg"],
+            caption="../report/model_figure.rst",
+            category="Models",
+            subcategory="{model}",
+            labels={"figure": "{figure}"},
+        ),
+        record="<reports>/provenance/model-{model}.json",
+    log:
+        "logs/report_model/{model}.log",
+    benchmark:
+        "logs/benchmarks/report_model/{model}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(900, 3),
+        runtime=15,
+    params:
+        config=SHOWN_CONFIG,
+        code=code_digest("reports"),
+    script:
+        "../../scripts/report_model.py"
 
 
 rule report_study:
@@ -507,6 +571,7 @@ rule report_study:
         summaries=collect(
             "<derivatives>/group/model-{model}_summary.json", model=MODELS
         ),
+        model_pages=collect("<reports>/model-{model}.html", model=MODELS),
         predictions=collect(
             "<derivatives>/group/model-{model}_desc-predictions_predictions.tsv",
             model=MODELS,

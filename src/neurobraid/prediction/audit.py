@@ -625,8 +625,8 @@ def audit(
     checks.append(identifier_order(y, kind))
     checks.append(identifier_form(data.participants, y, kind))
     taken = {k: v for k, v in data.nuisance.items() if k in ("site", "demographics", "motion")}
-    for name, trace, text, value in traces.find(data.tables, data.last, y, taken):
-        checks.append(finding(name, "flag" if trace else "ok", text, _json(value)))
+    for name, trace, text in traces.find(data.tables, data.last, y, taken):
+        checks.append(finding(name, "flag" if trace else "ok", text))
     v = association(data.sites, y, kind) if np.unique(data.sites).size > 1 else 0.0
     word = "Cramer's V" if kind == "classification" else "Correlation ratio"
     text = f"{word} of site and target: {v:.2f}."

@@ -86,7 +86,7 @@ def standardised(features):
     Returns
     -------
     str
-        ``mean 0 and SD 1``, ``smallest 0 and largest 1``, or empty.
+        ``mean 0 and SD 1``, ``mean square 1`` (sizes of z scores), ``smallest 0 and largest 1``, or empty.
     """
     if features.shape[1] < FEWEST or len(features) < 10:
         return ""
@@ -94,6 +94,10 @@ def standardised(features):
     near = np.any([np.abs(s - 1) < EXACT for s in spread], axis=0) & (np.abs(features.mean(axis=0)) < EXACT)
     if near.mean() >= 0.9:
         return "mean 0 and SD 1"
+    # sizes of z scores: none is negative, their mean square is 1
+    square = np.mean(features**2, axis=0)[:, None] * np.array([1.0, len(features) / (len(features) - 1)])
+    if (features >= 0).all() and np.mean((np.abs(square - 1) < EXACT).any(axis=1)) >= 0.9:
+        return "mean square 1"
     ends = (features.min(axis=0) == 0) & (features.max(axis=0) == 1)
     shares = np.mean((features > 0) & (features < 1), axis=0) > 0.5
     return "smallest 0 and largest 1" if np.mean(ends & shares) >= 0.9 else ""
@@ -139,8 +143,8 @@ def find(tables, last, y, columns):
 
     Returns
     -------
-    list of tuple of (str, bool, str, float)
-        Name of the check, whether there is a trace, a sentence, and the smallest p or t (NaN where there is none).
+    list of tuple of (str, bool, str)
+        Name of the check, whether there is a trace, and a sentence.
     """
     scaled, picked, flat = [], [], []
     least, smallest = np.inf, 1.0
@@ -151,6 +155,9 @@ def find(tables, last, y, columns):
             continue
         form = standardised(features)
         scaled += [f"{name} ({form} in every feature)"] if form else []
+        if not form and np.unique(y).size == 2:
+            form = next(filter(None, (standardised(features[y[whole] == c]) for c in np.unique(y))), "")
+            scaled += [f"{name} ({form} in every feature among the people of one class)"] if form else []
         hit, t = chosen(features, y[whole])
         least = np.nanmin([least, t])
         picked += [f"{name} (|t| of {features.shape[1]} features from {t:.1f} on)"] if hit else []
@@ -163,7 +170,7 @@ def find(tables, last, y, columns):
             p, kept = alike(part, values), alike(part, values, target)
             smallest = min(smallest, p, kept)
             if min(p, kept) < ALIKE:
-                how = ", with the target preserved" if kept < ALIKE <= p else ""
+                how = ", with the target preserved" if kept < p else ""
                 flat.append(f"{name} by {what}{how}")
     return [
         (
@@ -172,7 +179,6 @@ def find(tables, last, y, columns):
             f"{'; '.join(scaled)}: scaled with the people tested before the table was read. Scale inside the fold."
             if scaled
             else "No table has means and spreads that only scaling with everybody gives.",
-            float(len(scaled)),
         ),
         (
             "harmonised or adjusted with everybody",
@@ -180,8 +186,7 @@ def find(tables, last, y, columns):
             f"{'; '.join(flat)}: explains less of the features than chance would leave. This was taken out with the people "
             "tested before the table was read; scores may be far too low or, with the target preserved, too high."
             if flat
-            else "Site, demographics and motion explain no less of the features than chance leaves.",
-            smallest,
+            else f"Site, demographics and motion explain no less of the features than chance leaves (smallest p {smallest:.2g}).",
         ),
         (
             "features chosen with the target",
@@ -189,7 +194,8 @@ def find(tables, last, y, columns):
             f"{'; '.join(picked)}: every feature is related to the target and half of them hardly more than the least. "
             "Chosen with the people tested? Choose inside the fold."
             if picked
-            else "Features related and unrelated to the target are both there, or too few to tell.",
-            least if np.isfinite(least) else np.nan,
+            else f"The feature least related to the target has |t| {least:.2f}, as one that nobody chose."
+            if np.isfinite(least)
+            else "Too few features to tell.",
         ),
     ]

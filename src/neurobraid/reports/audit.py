@@ -41,9 +41,9 @@ def real(value):
         return float("nan")
 
 
-def _range(found):
+def _range(found, digits=2):
     low, high = real(found.get("low")), real(found.get("high"))
-    return f" [{number(low)}, {number(high)}]" if np.isfinite(low) else ""
+    return f" [{number(low, digits)}, {number(high, digits)}]" if np.isfinite(low) else ""
 
 
 def _p(value):
@@ -59,7 +59,7 @@ def _added(model, named, label):
             ", ".join(named(n) for n in one["to"]),
             number(real(one["without"]["mean"])),
             number(real(one["with"]["mean"])),
-            number(real(one["difference"]), 3) + _range(one),
+            number(real(one["difference"]), 3) + _range(one, 3),
             _p(one["p"]),
             _p(one["permutation_p"]),
         ]

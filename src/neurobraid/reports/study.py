@@ -122,7 +122,8 @@ def write_study(inputs: Mapping, *, page, figures_dir, record, config: Mapping) 
     """
     files = Inputs(inputs)
     job = _Study(files, Gallery(figures_dir, page), config)
-    checked = run_record.checksums(p for p in files.everything() if p not in files.all("records"))
+    own = {*files.all("records"), *files.all("model_pages")}
+    checked = run_record.checksums(p for p in files.everything() if p not in own)
     for path in files.all("records"):
         checked.extend(read_json(path)["files"])
     job.record = run_record.record(config, checked)
@@ -182,6 +183,49 @@ def _short(name: str) -> str:
 def plural(count: int, word: str) -> str:
     """``1 scan``, ``2 scans``."""
     return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def main_set(model):
+    """Feature set a model stands for: the fusion, or the first one."""
+    metrics = model.get("metrics") or {}
+    first = [n for n in FUSIONS if n in metrics]
+    others = [n for n in metrics if n not in ("dummy", "demographics")]
+    return next(iter(first + others), None)
+
+
+def in_words(model, main, label, chance) -> str:
+    """Result of a model in one sentence or two."""
+    mean, low, high = interval(model["metrics"][main][model["primary_metric"]], model["primary_metric"])
+    classes = model.get("classes") or []
+    goal = (
+        f"separate {classes[1]} from {classes[0]}"
+        if len(classes) == 2
+        else f"predict {model.get('settings', {}).get('target')}"
+    )
+    named = FEATURE_SETS.get(main, main)
+    text = f"With {plural(int(model.get('participants', 0)), 'participant')}, features of {named} {goal} with {label} {number(mean)}"
+    text += f" (95 % interval {number(low)} to {number(high)}). " if np.isfinite(low) else ". "
+    if chance is not None and np.isfinite(low):
+        if low <= chance <= high:
+            text += (
+                f"The interval includes {chance:g}, so the data are compatible with no information at all. "
+            )
+        elif low > chance:
+            text += f"The interval lies above {chance:g}, the value of a guess. "
+        else:
+            text += f"The interval lies below {chance:g}: worse than a guess, which points to a confound or to chance. "
+    permuted = model.get("permutation") or {}
+    p, null = of_set(permuted.get("p"), main), of_set(permuted.get("null_mean"), main)
+    if np.isfinite(p):
+        smallest = 1 / (int(permuted["count"]) + 1)
+        least = (
+            f", the smallest that {permuted['count']} permutations can give" if p <= smallest * 1.001 else ""
+        )
+        whose = " of each person's visits" if permuted.get("units") == "visit" else ""
+        text += f"With the labels{whose} permuted {permuted['count']} times the mean was {number(null)}; {_p(p)}{least}."
+    elif permuted:
+        text += "The permutation test has no result for these features."
+    return text
 
 
 class _Study:
@@ -256,7 +300,7 @@ class _Study:
                     )
                 )
         for model in self.models:
-            main = self._main_set(model)
+            main = main_set(model)
             if main:
                 metric = model["primary_metric"]
                 mean, low, high = interval(model["metrics"][main][metric], metric)
@@ -1043,12 +1087,6 @@ class _Study:
 
     # -------------------------------------------------------------- prediction
 
-    def _main_set(self, model):
-        metrics = model.get("metrics") or {}
-        first = [n for n in FUSIONS if n in metrics]
-        others = [n for n in metrics if n not in ("dummy", "demographics")]
-        return next(iter(first + others), None)
-
     def prediction(self, section):
         """Every declared model."""
         if not self.models and not self.inputs.all("outcomes"):
@@ -1061,6 +1099,7 @@ class _Study:
                 )
             section.add(Note(why, "missing"))
             return
+        section.add(self._models())
         for model in self.models:
             settings = model.get("settings", {})
             section.add(Heading(f"Model {model['name']}: {settings.get('target', '')}"))
@@ -1084,15 +1123,42 @@ class _Study:
             audit.add(section, model, lambda name: FEATURE_SETS.get(name, name), label)
         add_outcomes(self, section)
 
+    def _models(self):
+        """Every model in one line, with the page it has."""
+        pages = {entities_of(p).get("model"): p.rsplit("/", 1)[-1] for p in self.inputs.all("model_pages")}
+        if not pages:
+            return None
+        rows = []
+        for model in self.models:
+            main, name = main_set(model), model["name"]
+            score = "–"
+            if main:
+                primary = model["primary_metric"]
+                mean, low, high = interval(model["metrics"][main][primary], primary)
+                score = f"{METRICS.get(primary, (primary,))[0]} {number(mean)}"
+                score += f" [{number(low)}, {number(high)}]" if np.isfinite(low) else ""
+            flags = (model.get("audit") or {}).get("flags") or []
+            rows.append(
+                [
+                    Cell(name, href=pages.get(name, "")),
+                    str(model.get("settings", {}).get("target", "")),
+                    number(model.get("participants")) if model.get("participants") else "–",
+                    score,
+                    Cell("; ".join(flags) or "nothing", tone="warn" if flags else ""),
+                ]
+            )
+        heads = ["Model", "Target", "People", "Score [95 %]", "Found by the audit"]
+        return Table(heads, rows, "All models; each has a page of its own.", numeric=("People",))
+
     def _model(self, section, model, settings):
         metrics, primary = model["metrics"], model["primary_metric"]
         label, chance = METRICS.get(primary, (primary, None))
-        main = self._main_set(model)
+        main = main_set(model)
         order = [n for n in metrics if n not in FEATURE_SETS]
         baselines = ("demographics", "dummy")
         order += [n for n in FEATURE_SETS if n in metrics and n not in baselines]
         order += [n for n in baselines if n in metrics]
-        section.add(Prose([self._in_words(model, main, label, chance)]))
+        section.add(Prose([in_words(model, main, label, chance)]))
         targets.add_remarks(section, model)
         rows = [
             {
@@ -1176,39 +1242,6 @@ class _Study:
                     [Table(["Step", "Participants left"], flow, numeric=("Participants left",))],
                 )
             )
-
-    def _in_words(self, model, main, label, chance):
-        mean, low, high = interval(model["metrics"][main][model["primary_metric"]], model["primary_metric"])
-        classes = model.get("classes") or []
-        goal = (
-            f"separate {classes[1]} from {classes[0]}"
-            if len(classes) == 2
-            else f"predict {model.get('settings', {}).get('target')}"
-        )
-        named = FEATURE_SETS.get(main, main)
-        text = f"With {plural(int(model.get('participants', 0)), 'participant')}, features of {named} {goal} with {label} {number(mean)}"
-        text += f" (95 % interval {number(low)} to {number(high)}). " if np.isfinite(low) else ". "
-        if chance is not None and np.isfinite(low):
-            if low <= chance <= high:
-                text += f"The interval includes {chance:g}, so the data are compatible with no information at all. "
-            elif low > chance:
-                text += f"The interval lies above {chance:g}, the value of a guess. "
-            else:
-                text += f"The interval lies below {chance:g}: worse than a guess, which points to a confound or to chance. "
-        permuted = model.get("permutation") or {}
-        p, null = of_set(permuted.get("p"), main), of_set(permuted.get("null_mean"), main)
-        if np.isfinite(p):
-            smallest = 1 / (int(permuted["count"]) + 1)
-            least = (
-                f", the smallest that {permuted['count']} permutations can give"
-                if p <= smallest * 1.001
-                else ""
-            )
-            whose = " of each person's visits" if permuted.get("units") == "visit" else ""
-            text += f"With the labels{whose} permuted {permuted['count']} times the mean was {number(null)}; {_p(p)}{least}."
-        elif permuted:
-            text += "The permutation test has no result for these features."
-        return text
 
     def _predictions(self, section, model, settings, main, stem):
         path = self.inputs.find("predictions", model=model["name"])
