@@ -38,6 +38,7 @@ from neurobraid.reports.gather import (
     table,
     without_dates,
 )
+from neurobraid.reports.map_association import add_maps
 from neurobraid.reports.measures import MEASURES, ORDER, PARTS, feature
 from neurobraid.reports.pages import (
     Cell,
@@ -1012,6 +1013,7 @@ class _Study:
     def coupling(self, section):
         """How function goes with binding or metabolism."""
         add_coupling(self, section)
+        add_maps(self, section)
 
     # -------------------------------------------------------------- prediction
 
