@@ -159,21 +159,29 @@ COUPLED = (
 
 
 PET_BINDING = [model for model in PET_MODELS if "BPND" in PET_MEASURES[model][0]]
+# the first model that measures binding; uptake where none does
 BINDING_MAPS = [
     place(
-        f"<derivatives>/{{visit}}/pet/{{scan}}_space-{MNI}_model-{model}_meas-BPND_mimap.nii.gz",
+        f"<derivatives>/{{visit}}/pet/{{scan}}_space-{MNI}_model-{model}_meas-{PET_MEASURES[model][0][0]}_mimap.nii.gz",
         visit=row.visit,
         scan=row.scan,
     )
-    for model in PET_BINDING[:1]
+    for model in (PET_BINDING or PET_MODELS)[:1]
     for row in STUDY.pet_rows(imaged=True)
 ]
-# what coupling by voxel reads: contrasts and binding of the same people
-COUPLED_CONTRASTS = [
+# what coupling by voxel reads: contrasts and connectivity strength, and binding, of the same people
+COUPLED_FUNCTION = [
     path
     for having in PERSON_MAPS.values()
     for paths in having.values()
     for path in paths
+] + [
+    path
+    for task in REST_TASKS
+    if "strength" in config["connectivity"]["maps"]
+    for path in scans(
+        "bold", f"{REST_FILE}_space-{MNI}_stat-strength_boldmap.nii.gz", task=task
+    )
 ]
 
 
@@ -183,8 +191,8 @@ rule fusion_coupling:
         features="<derivatives>/group/atlas-{atlas}_desc-fusion_features.tsv",
         atlas_table=f"<derivatives>/atlases/tpl-{MNI}_atlas-{{atlas}}_dseg.tsv",
         atlas_image=f"<derivatives>/atlases/tpl-{MNI}_atlas-{{atlas}}_dseg.nii.gz",
-        contrasts=COUPLED_CONTRASTS if BINDING_MAPS else [],
-        binding=BINDING_MAPS if COUPLED_CONTRASTS else [],
+        contrasts=COUPLED_FUNCTION if BINDING_MAPS else [],
+        binding=BINDING_MAPS if COUPLED_FUNCTION else [],
         participants=(
             f"{RAW}/participants.tsv"
             if BUILTIN or Path(f"{RAW}/participants.tsv").exists()

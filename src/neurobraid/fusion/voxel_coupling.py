@@ -1,4 +1,4 @@
-"""Within one person, voxel by voxel: does the contrast follow the own binding inside grey matter?
+"""Within one person, voxel by voxel: does the contrast follow the own binding or uptake inside grey matter?
 
 Voxels are far from independent. Their correlation is told, and its p comes from blocks of voxels: means of cubes, with
 Moran surrogates of the contrast over the cubes' centres.
@@ -113,9 +113,9 @@ def person_voxels(
     Parameters
     ----------
     personal : pandas.DataFrame
-        ``participant_id``, ``first`` (``fmri-task <task>_<contrast>``), ``second`` (``pet BPND`` or ``pet BPND_<tracer>``).
+        ``participant_id``, ``first`` (``fmri-task <task>_<contrast>`` or ``fmri-rest strengthpositive``), ``second`` (``pet <measure>``, with ``_<tracer>`` of several).
     contrasts, binding : list of path-like
-        Maps of the participants in template space; the first session of each.
+        Maps of the participants in template space; the first session of each. Contrasts, and maps of connectivity strength.
     atlas_image : path-like
         Its regions are the grey matter.
     width_mm, null, surrogates, seed
@@ -132,14 +132,17 @@ def person_voxels(
     from neurobraid.images.resample import resample_image
 
     functions, molecules = {}, {}
+    resting = {name_entities(p).get("task") for p in contrasts if "_stat-strength_" in str(p)}
     for path in sorted(map(str, contrasts)):
         names = name_entities(path)
-        key = (f"sub-{names['sub']}", f"fmri-task {names.get('task')}_{names.get('contrast')}")
-        functions.setdefault(key, path)
+        measure = f"fmri-task {names.get('task')}_{names.get('contrast')}"
+        if names.get("stat") == "strength":
+            measure = "fmri-rest strengthpositive" + (f"_{names.get('task')}" if len(resting) > 1 else "")
+        functions.setdefault((f"sub-{names['sub']}", measure), path)
     several = len({name_entities(p).get("trc") for p in binding}) > 1
     for path in sorted(map(str, binding)):
         names = name_entities(path)
-        measure = f"pet BPND_{names.get('trc')}" if several else "pet BPND"
+        measure = f"pet {names.get('meas')}" + (f"_{names.get('trc')}" if several else "")
         molecules.setdefault((f"sub-{names['sub']}", measure), path)
     atlas, rows, grids = load(atlas_image), [], {}
     labels = (data(atlas, np.int32).reshape(atlas.shape[:3]), np.asarray(atlas.affine, float))

@@ -31,6 +31,7 @@ LATENT = {
 _WORDS = {
     "strengthpositive": "positive connectivity strength",
     "strengthnegative": "negative connectivity strength",
+    "density": "grey-matter density",
 }
 
 

@@ -47,7 +47,7 @@ def matrix_figure(rows: pd.DataFrame) -> Figure:
             if np.isfinite(value):
                 dark = abs(value) > 0.6 * limit
                 axes.text(
-                    j, i, f"{value:.2f}{'*' if sure[i, j] else ''}", ha="center", va="center", fontsize=8,
+                    j, i, f"{value:.2f}{'*' if sure[i, j] else ''}".replace("-", "−"), ha="center", va="center", fontsize=8,
                     color="white" if dark else "black", weight="bold" if sure[i, j] else "normal",
                 )  # fmt: skip
         axes.set_xticks(range(len(maps)), maps, rotation=30, ha="right")
@@ -72,10 +72,9 @@ def dominance_figure(rows: pd.DataFrame, fits: dict) -> Figure:
     targets = list(dict.fromkeys(rows["measure"]))[:DRAWN]
     count = rows["map"].nunique()
     with style.look():
-        figure = style.new_figure(style.WIDTH, 1.1 + 0.26 * count, layout="constrained")
-        for axes, target in zip(
-            np.atleast_1d(figure.subplots(1, len(targets), sharey=True)), targets, strict=True
-        ):
+        figure = style.new_figure(style.WIDTH, 1.4 + 0.26 * count, layout="constrained")
+        panels = np.atleast_1d(figure.subplots(1, len(targets), sharex=True, sharey=True))
+        for axes, target in zip(panels, targets, strict=True):
             part = rows[rows["measure"] == target]
             place = np.arange(len(part))[::-1]
             axes.barh(place, part["total"], color=style.BLUE, height=0.6, label="shared out")
@@ -86,7 +85,8 @@ def dominance_figure(rows: pd.DataFrame, fits: dict) -> Figure:
             axes.set_title(
                 f"{words(target)}\nR² {fits[target]['r2']:.2f}, p {_p(fits[target]['p'])}", fontsize=8.5
             )
-        axes.legend(fontsize=7.5, loc="lower right", framealpha=0.9)
+        handles, labels = axes.get_legend_handles_labels()
+        figure.legend(handles[::-1], labels[::-1], fontsize=7.5, loc="outside lower center", ncols=2)
         return figure
 
 

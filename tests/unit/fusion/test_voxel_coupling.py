@@ -67,6 +67,13 @@ def test_rows_without_maps_stay_and_maps_on_another_grid_are_joined(tmp_path, gr
         {"participant_id": ["sub-01", "sub-02", "sub-01"], "second": "pet BPND",
          "first": ["fmri-task motor_left", "fmri-task motor_left", "fmri-rest strengthpositive"]}
     )  # fmt: skip
+    rest = tmp_path / "sub-03_task-rest_space-MNI152NLin2009aSym_stat-strength_boldmap.nii.gz"
+    nib.save(nib.Nifti1Image(np.where(grey, field(5), np.nan).astype(np.float32), AFFINE), rest)
+    third = tmp_path / pet.name.replace("sub-01", "sub-03")
+    nib.save(nib.Nifti1Image(fine.astype(np.float32), affine), third)
+    own = personal.iloc[[2]].assign(participant_id="sub-03")
+    told = person_voxels(own, [func, rest], [pet, third], tmp_path / "atlas.nii.gz", surrogates=99)
+    assert abs(told["r_voxels"].iloc[0]) < 0.6 and told["voxels"].iloc[0] == grey.sum()
     out = person_voxels(personal, [func], [pet], tmp_path / "atlas.nii.gz", surrogates=99)
     assert list(out.columns[-5:]) == list(COLUMNS)
     assert out["r_voxels"][0] > 0.95 and out["voxels"][0] == grey.sum()
