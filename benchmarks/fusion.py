@@ -1,6 +1,6 @@
 """Measures of fusion: false positives of map comparison, latent fusion, real receptor maps.
 
-    python benchmarks/fusion.py [--pairs 200] [--seeds 20]
+    python benchmarks/fusion.py [--pairs 500] [--seeds 20]
 
 Prints one tab-separated line per figure: name, value, unit, goal, ok or short. Receptor maps are read from
 ``$NEUROBRAID_DATA`` and left out where it is not there.
@@ -70,7 +70,7 @@ def false_positives(data, pairs):
         for width in (15, 25):
             first, second = smooth_maps(points, pairs, width, 1), smooth_maps(points, pairs, width, 2)
             shown = f"{len(points)} regions, {width} mm"
-            for null, count, used in (("moran", 999, pairs), ("variogram", 199, pairs // 2)):
+            for null, count, used in (("moran", 999, pairs), ("variogram", 199, pairs // 5)):
                 start = time.perf_counter()
                 found = [
                     association.map_association(
@@ -80,7 +80,9 @@ def false_positives(data, pairs):
                 ]
                 seconds = (time.perf_counter() - start) / used
                 rate = 100 * np.mean([f["p"] <= ALPHA for f in found])
-                report(f"false positives, {null}, {shown}", rate, "%", "<= 8", rate <= 8)
+                error = 100 * np.sqrt(0.05 * 0.95 / used)
+                goal = f"<= 8 (SE {error:.1f}, {used} pairs)"
+                report(f"false positives, {null}, {shown}", rate, "%", goal, rate <= 8)
                 if null == "moran":
                     rate = 100 * np.mean([f["p_parametric"] <= ALPHA for f in found])
                     goal, good = ("> 12", rate > 12) if width == 25 else ("reported", True)
@@ -98,7 +100,7 @@ def false_positives(data, pairs):
 def power(data, pairs):
     """Two maps that share half of their variance: how often each test finds it."""
     points = centres(data, 200)
-    shared, first, second = (smooth_maps(points, pairs // 2, 15, n) for n in (3, 4, 5))
+    shared, first, second = (smooth_maps(points, pairs // 5, 15, n) for n in (3, 4, 5))
     for null, count in (("moran", 499), ("variogram", 199)):
         found = [
             association.map_association(s + a, s + b, points=points, null=null, count=count, seed=n)
@@ -126,7 +128,7 @@ def spins(data, pairs):
     )
     share = 100 * np.mean(np.concatenate([parcels["left"], parcels["right"]]) >= 0)
     report("vertices of fsaverage5 with a region", share, "%", "80 to 95", 80 <= share <= 95)
-    used, count = pairs // 10, 200
+    used, count = pairs // 25, 200
     first, second = smooth_maps(points, used, 25, 6), smooth_maps(points, used, 25, 7)
     start = time.perf_counter()
     found = [
@@ -266,7 +268,7 @@ def receptors(data):
 def main():
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=200, help="pairs of independent maps")
+    parser.add_argument("--pairs", type=int, default=500, help="pairs of independent maps")
     parser.add_argument("--seeds", type=int, default=20, help="simulated studies of latent fusion")
     arguments = parser.parse_args()
     data = find_real_data()
@@ -274,7 +276,7 @@ def main():
     power(data, arguments.pairs)
     dominance_cost()
     latent_fusion(arguments.seeds)
-    latent_null(2 * arguments.pairs)
+    latent_null(400)
     if data:
         spins(data, arguments.pairs)
         receptors(data)

@@ -14,5 +14,8 @@ with job_log(snakemake.log[0]):
         snakemake.input.atlas_table,
         snakemake.input.participants,
         snakemake.output,
+        atlas_image=snakemake.input.atlas_image,
+        contrasts=snakemake.input.contrasts,
+        binding=snakemake.input.binding,
         **snakemake.params.settings,
     )

@@ -395,3 +395,20 @@ def test_unknown_strategies_stop_before_any_work(tmp_path, connectivity, parts):
     done = snakemake("--cores", 1, "--directory", home, check=False)
     text = done.stdout + done.stderr
     assert done.returncode and all(part in text for part in parts), text[-3000:]
+
+
+def test_reference_maps_bring_their_jobs_and_their_problems_come_first(tmp_path):
+    import nibabel as nib
+    import numpy as np
+
+    config = yaml.safe_load((EXAMPLES / "tiny/config.yaml").read_text())
+    record = {"name": "D1", "path": "D1.nii.gz", "unit": "BPND", "source": "Kaller et al. 2017"}
+    config["fusion"] = {"maps": [record], "react": {"maps": ["D1"], "own": True}}
+    home = tmp_path / "study"
+    (home / "config").mkdir(parents=True)
+    (home / "config/config.yaml").write_text(yaml.safe_dump(config))
+    done = snakemake("--dry-run", "--quiet", "all", "--cores", 1, "--directory", home, check=False)
+    assert done.returncode and "D1.nii.gz: file is missing" in done.stdout + done.stderr
+    nib.save(nib.Nifti1Image(np.zeros((2, 2, 2), np.float32), np.eye(4)), home / "D1.nii.gz")
+    jobs = planned(home)
+    assert jobs["fusion_maps"] == 1 and jobs["fusion_react"] >= 4

@@ -158,11 +158,41 @@ COUPLED = (
 )
 
 
+PET_BINDING = [model for model in PET_MODELS if "BPND" in PET_MEASURES[model][0]]
+# the first model that measures binding; uptake where none does
+BINDING_MAPS = [
+    place(
+        f"<derivatives>/{{visit}}/pet/{{scan}}_space-{MNI}_model-{model}_meas-{PET_MEASURES[model][0][0]}_mimap.nii.gz",
+        visit=row.visit,
+        scan=row.scan,
+    )
+    for model in (PET_BINDING or PET_MODELS)[:1]
+    for row in STUDY.pet_rows(imaged=True)
+]
+# what coupling by voxel reads: contrasts and connectivity strength, and binding, of the same people
+COUPLED_FUNCTION = [
+    path
+    for having in PERSON_MAPS.values()
+    for paths in having.values()
+    for path in paths
+] + [
+    path
+    for task in REST_TASKS
+    if "strength" in config["connectivity"]["maps"]
+    for path in scans(
+        "bold", f"{REST_FILE}_space-{MNI}_stat-strength_boldmap.nii.gz", task=task
+    )
+]
+
+
 rule fusion_coupling:
     """Couple function with binding or metabolism: within people, across people, and in the group's mean maps."""
     input:
         features="<derivatives>/group/atlas-{atlas}_desc-fusion_features.tsv",
         atlas_table=f"<derivatives>/atlases/tpl-{MNI}_atlas-{{atlas}}_dseg.tsv",
+        atlas_image=f"<derivatives>/atlases/tpl-{MNI}_atlas-{{atlas}}_dseg.nii.gz",
+        contrasts=COUPLED_FUNCTION if BINDING_MAPS else [],
+        binding=BINDING_MAPS if COUPLED_FUNCTION else [],
         participants=(
             f"{RAW}/participants.tsv"
             if BUILTIN or Path(f"{RAW}/participants.tsv").exists()
@@ -198,6 +228,107 @@ rule fusion_coupling:
         code=code_digest("fusion"),
     script:
         "../../scripts/fusion_coupling.py"
+
+
+# maps of others: receptors, genes, PET; everything that is wrong with them is said before the first job
+MAP_RECORDS = config["fusion"]["maps"]
+if MAP_RECORDS:
+    from neurobraid.fusion import features as _features, reference_maps as _maps
+
+    checked(_maps.check_maps, MAP_RECORDS, _features.known_regions(config["atlases"]))
+COMPARED_ATLASES = ATLASES if MAP_RECORDS else []
+
+
+rule fusion_maps:
+    """Compare the group's maps with reference maps: spatial nulls, FDR over maps, dominance analysis."""
+    input:
+        features="<derivatives>/group/atlas-{atlas}_desc-fusion_features.tsv",
+        atlas_image=f"<derivatives>/atlases/tpl-{MNI}_atlas-{{atlas}}_dseg.nii.gz",
+        atlas_table=f"<derivatives>/atlases/tpl-{MNI}_atlas-{{atlas}}_dseg.tsv",
+        maps=[record["path"] for record in MAP_RECORDS],
+    output:
+        table="<derivatives>/group/atlas-{atlas}_desc-mapassociation_table.tsv",
+        table_json="<derivatives>/group/atlas-{atlas}_desc-mapassociation_table.json",
+        dominance="<derivatives>/group/atlas-{atlas}_desc-mapdominance_table.tsv",
+        dominance_json="<derivatives>/group/atlas-{atlas}_desc-mapdominance_table.json",
+        maps="<derivatives>/group/atlas-{atlas}_desc-referencemaps_table.tsv",
+        maps_json="<derivatives>/group/atlas-{atlas}_desc-referencemaps_table.json",
+    log:
+        "logs/fusion_maps/{atlas}.log",
+    benchmark:
+        "logs/benchmarks/fusion_maps/{atlas}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000, 20),
+        runtime=60,
+    params:
+        records=MAP_RECORDS,
+        settings=lookup(dpath="fusion/association", within=config),
+        min_coverage=lookup(dpath="fusion/min_coverage", within=config),
+        code=code_digest("fusion"),
+    script:
+        "../../scripts/fusion_maps.py"
+
+
+# receptor-weighted connectivity: maps of others by name, and the participant's own binding
+REACT = config["fusion"]["react"]
+REACT_RECORDS = [record for record in MAP_RECORDS if record["name"] in REACT["maps"]]
+REACT_OWN = {
+    row.scan: [
+        path
+        for other, path in zip(STUDY.pet_rows(imaged=True), BINDING_MAPS)
+        if other.participant_id == row.participant_id and REACT["own"]
+    ][:1]
+    for task in REST_TASKS
+    for row in STUDY.scans_of("bold", task=task)
+}
+REACT_FILE = f"<derivatives>/{{visit}}/func/{{scan}}_space-{MNI}_stat-react_boldmap"
+REACT_FILES = [
+    place(f"{REACT_FILE}.nii.gz", visit=row.visit, scan=row.scan)
+    for task in REST_TASKS
+    for row in STUDY.scans_of("bold", task=task)
+    if REACT_RECORDS or REACT_OWN[row.scan]
+]
+if REACT["maps"]:
+    checked(_maps.check_react, REACT["maps"], MAP_RECORDS)
+
+
+rule fusion_react:
+    """Weight the connectivity of one resting scan by receptor maps, of others or the participant's own (REACT)."""
+    input:
+        bold=f"<derivatives>/{{visit}}/func/{{scan}}_space-{MNI}_desc-preproc_bold.nii.gz",
+        metadata=f"<derivatives>/{{visit}}/func/{{scan}}_space-{MNI}_desc-preproc_bold.json",
+        mask=f"<derivatives>/{{visit}}/func/{{scan}}_space-{MNI}_desc-brain_mask.nii.gz",
+        confounds="<derivatives>/{visit}/func/{scan}_desc-confounds_timeseries.tsv",
+        confounds_json="<derivatives>/{visit}/func/{scan}_desc-confounds_timeseries.json",
+        maps=[record["path"] for record in REACT_RECORDS],
+        own=lookup(dpath="{scan}", within=REACT_OWN),
+    output:
+        weights=f"{REACT_FILE}.nii.gz",
+        weights_json=f"{REACT_FILE}.json",
+        courses="<derivatives>/{visit}/func/{scan}_desc-react_timeseries.tsv",
+        courses_json="<derivatives>/{visit}/func/{scan}_desc-react_timeseries.json",
+    log:
+        "logs/fusion_react/{visit}/{scan}.log",
+    benchmark:
+        "logs/benchmarks/fusion_react/{visit}/{scan}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(600, 40),
+        runtime=30,
+    params:
+        records=REACT_RECORDS,
+        smoothing_mm=REACT["smoothing_mm"],
+        strategy=lookup(dpath="connectivity/strategy", within=config),
+        own=lookup(dpath="connectivity/strategies", within=config),
+        band_hz=lookup(dpath="connectivity/band_hz", within=config),
+        code=code_digest("fusion"),
+    script:
+        "../../scripts/fusion_react.py"
 
 
 LATENT_RECORDS = {record["name"]: record for record in config["fusion"]["latent"]}
@@ -242,7 +373,6 @@ rule fusion_latent:
         "../../scripts/fusion_latent.py"
 
 
-PET_BINDING = [model for model in PET_MODELS if "BPND" in PET_MEASURES[model][0]]
 # contrast on binding: where the task, the contrast and a model that measures binding exist
 VOXELWISE_RECORDS = {
     record["name"]: record
@@ -312,6 +442,11 @@ rule fusion:
             "<derivatives>/group/atlas-{atlas}_desc-coupling_summary.json",
             atlas=COUPLED,
         ),
+        collect(
+            "<derivatives>/group/atlas-{atlas}_desc-mapassociation_table.tsv",
+            atlas=COMPARED_ATLASES,
+        ),
+        REACT_FILES,
         collect(
             "<derivatives>/group/model-{model}_desc-latent_table.tsv",
             model=LATENT_RECORDS,

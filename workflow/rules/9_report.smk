@@ -556,6 +556,14 @@ rule report_study:
             "<derivatives>/group/atlas-{atlas}_desc-personcoupling_table.tsv",
             atlas=COUPLED,
         ),
+        map_association=collect(
+            "<derivatives>/group/atlas-{atlas}_desc-mapassociation_table.tsv",
+            atlas=COMPARED_ATLASES,
+        ),
+        map_dominance=collect(
+            "<derivatives>/group/atlas-{atlas}_desc-mapdominance_table.tsv",
+            atlas=COMPARED_ATLASES,
+        ),
         voxelwise=collect(
             f"<derivatives>/group/space-{MNI}_model-{{model}}_stat-t_statmap.nii.gz",
             model=VOXELWISE_RECORDS,

@@ -1,4 +1,4 @@
-"""Maps of resting activity by voxel: ReHo, ALFF and fALFF, mirrored connectivity (VMHC), seeds."""
+"""Maps of resting activity by voxel: ReHo, ALFF and fALFF, strength, mirrored connectivity (VMHC), seeds."""
 
 import numpy as np
 from numba import njit
@@ -19,9 +19,13 @@ KINDS = {
     "reho": "regional homogeneity: Kendall's W of the series of a voxel and its 26 neighbours (Zang et al. 2004, NeuroImage 22:394)",
     "alff": "amplitude of low-frequency fluctuations: mean amplitude in the band, percent (Zang et al. 2007, Brain Dev 29:83)",
     "falff": "amplitude in the band over that of all frequencies (Zou et al. 2008, J Neurosci Methods 172:137)",
+    "strength": "positive connectivity strength: mean over the brain of the positive part of Fisher z (weighted global brain "
+    "connectivity; Cole et al. 2010, NeuroImage 49:3132)",
     "vmhc": "Fisher z of the correlation with the mirrored voxel (Zuo et al. 2010, J Neurosci 30:15034)",
 }
 MIN_NEIGHBOURS = 7
+#: Voxels beyond which strength is the mean over every second voxel of each direction: neighbours say nearly the same.
+MOST_PARTNERS = 20_000
 
 
 @njit(cache=True, nogil=True)
@@ -196,6 +200,44 @@ def mirrored(series, mask, affine):
     return out
 
 
+def strength(series, mask, *, most=MOST_PARTNERS):
+    """Mean over the brain of the positive part of the Fisher z correlation of every voxel.
+
+    Parameters
+    ----------
+    series : numpy.ndarray, (T, V)
+        Denoised; voxels in the order of `mask`.
+    mask : numpy.ndarray of bool, (X, Y, Z)
+    most : int
+        With more voxels, the mean is over a grid of every second voxel in each direction.
+
+    Returns
+    -------
+    numpy.ndarray, (V,), float64
+        z; the voxel itself is no partner. NaN for constant voxels.
+    """
+    ijk = np.argwhere(mask)
+    partner = np.ones(len(ijk), bool) if len(ijk) <= most else (ijk % 2 == 0).all(1)
+    spread = series.std(0)
+    good = spread > 0
+    unit = np.zeros(series.shape, np.float32)
+    unit[:, good] = (series[:, good] - series[:, good].mean(0)) / (spread[good] * np.sqrt(len(series)))
+    partner &= good
+    others = np.ascontiguousarray(unit[:, partner].T)
+    out = np.full(len(ijk), np.nan)
+    for start in range(0, len(ijk), 2048):
+        rows = slice(start, start + 2048)
+        z = others @ unit[:, rows]
+        # a voxel with itself: 1, which has no z
+        own = np.flatnonzero(partner[rows])
+        place = np.cumsum(partner)[start : start + 2048] - 1
+        z[place[own], own] = 0.0
+        np.arctanh(np.clip(z, 0.0, 0.999999, out=z), out=z)
+        out[rows] = z.sum(0, dtype=np.float64) / np.maximum(partner.sum() - partner[rows], 1)
+    out[~good] = np.nan
+    return out
+
+
 def correlation_z(first, second):
     """Fisher z of the correlation of two sets of series, column by column; one of them may be a single series."""
     a, b = first - first.mean(0), second - second.mean(0)
@@ -261,7 +303,7 @@ def run(inputs, outputs, *, kinds, seeds, strategy_name, band_hz, smoothing_mm, 
     strategy_name : str
     band_hz : sequence of 2 float
     smoothing_mm : float
-        Full width at half maximum: of the finished ReHo, ALFF and fALFF maps, and of the series before VMHC and seeds.
+        Full width at half maximum: of the finished ReHo, ALFF, fALFF and strength maps, and of the series before VMHC and seeds.
     own : list of dict
         Strategies of the config.
     """
@@ -291,7 +333,9 @@ def run(inputs, outputs, *, kinds, seeds, strategy_name, band_hz, smoothing_mm, 
         # the band is cut from the spectrum here, so only the drift leaves with the confounds
         broad, _ = denoise(values, regressors, tr, (band_hz[0], np.inf), keep, file=inputs.bold)
         found["alff"], found["falff"] = fluctuations(broad[keep], np.flatnonzero(keep) * tr, band_hz)
-    for kind in ("reho", "alff", "falff"):
+    if "strength" in kinds:
+        found["strength"] = strength(banded, mask)
+    for kind in ("reho", "alff", "falff", "strength"):
         if kind in kinds and smoothing_mm:
             filled = np.nan_to_num(found[kind])
             weight = smooth(np.isfinite(found[kind]).astype(float))[0]

@@ -108,7 +108,7 @@ def write_latent(features, participants, record, outputs, *, min_coverage=0.5):
     table = read_tsv(features, text=("unit", "measure", "modality"))
     X, sizes, people, names, lost = blocks_of(table, record["blocks"], min_coverage=min_coverage)
     everyone = read_tsv(participants) if participants else None
-    design, used = covariate_design(everyone, people, record["covariates"])
+    design, used = covariate_design(everyone, people, record.get("covariates", ()))
     design = design[:, 1:]
     known = np.isfinite(design).all(axis=1)
     X, design, people = X[known], design[known], [p for p, ok in zip(people, known, strict=True) if ok]

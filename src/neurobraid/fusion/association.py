@@ -3,7 +3,14 @@
 import numba
 import numpy as np
 
-from neurobraid.fusion.nulls import Variogram, distances, moran_basis, moran_surrogates, spin_surrogates
+from neurobraid.fusion.nulls import (
+    Variogram,
+    distances,
+    moran_basis,
+    moran_surrogates,
+    on_surface,
+    spin_surrogates,
+)
 
 #: Maps a dominance analysis takes at most: 2 to this power models are fitted.
 MOST_MAPS = 20
@@ -43,13 +50,14 @@ def map_association(
     method : {'pearson', 'spearman'}
     seed : int
     parcels : dict, optional
-        Regions on fsaverage5 (`neurobraid.fusion.nulls.surface_parcels`), for spins; the regions must be cortical.
+        Regions on fsaverage5 (`neurobraid.fusion.nulls.surface_parcels`), for spins; regions that are not on it are left out.
 
     Returns
     -------
     dict
         ``r``; ``p`` two-sided, (1 + surrogates whose r is at least as far from 0) / (1 + surrogates); ``p_parametric``, which
-        takes regions for independent, shown only for comparison; ``regions``; ``null``; ``surrogates``; ``null_sd``.
+        takes regions for independent, shown only for comparison; ``regions``; ``null``; ``surrogates``; ``null_sd``;
+        ``null_95``, the size of r that 5 % of the surrogates exceed.
 
     Raises
     ------
@@ -60,6 +68,8 @@ def map_association(
 
     first, second = (np.asarray(m, dtype=np.float64) for m in (first, second))
     kept = np.isfinite(first) & np.isfinite(second)
+    if null == "spin":
+        kept &= on_surface(parcels, first.size)
     if kept.sum() < FEWEST_REGIONS:
         raise ValueError(
             f"{kept.sum()} regions have a value in both maps; at least {FEWEST_REGIONS} are needed"
@@ -92,6 +102,7 @@ def map_association(
         "null": null,
         "surrogates": int(found.size),
         "null_sd": float(found.std()),
+        "null_95": float(np.percentile(np.abs(found), 95)),
     }
 
 

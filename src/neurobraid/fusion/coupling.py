@@ -10,7 +10,7 @@ import numpy as np
 from neurobraid.errors import InputError
 from neurobraid.files import read_tsv, write_json, write_tsv
 from neurobraid.fusion.association import FEWEST_REGIONS, map_association
-from neurobraid.fusion.nulls import distances, moran_basis, moran_surrogates
+from neurobraid.fusion.nulls import distances, moran_basis, moran_surrogates, on_surface, surface_parcels
 from neurobraid.fusion.schema import WHOLE
 from neurobraid.fusion.table import wide
 from neurobraid.jobs import log
@@ -139,8 +139,8 @@ def across_people(first, second, design, *, permutations=999, seed=0):
     return {"n": number, "df": df, "r": r, "p": p, "p_fdr": _bh(p), "p_fwe": p_fwe}
 
 
-def within_person(first, second, points, *, surrogates=999, seed=0):
-    """Correlation over regions of two modalities, person by person, against Moran surrogates.
+def within_person(first, second, points, *, surrogates=999, seed=0, null="moran", parcels=None):
+    """Correlation over regions of two modalities, person by person, against surrogates of the first.
 
     Parameters
     ----------
@@ -150,6 +150,9 @@ def within_person(first, second, points, *, surrogates=999, seed=0):
         mm.
     surrogates : int
     seed : int
+    null : {'moran', 'variogram', 'spin'}
+    parcels : dict, optional
+        For spins, which leave out regions below the cortex.
 
     Returns
     -------
@@ -165,6 +168,17 @@ def within_person(first, second, points, *, surrogates=999, seed=0):
         kept = np.isfinite(first[n]) & np.isfinite(second[n])
         out["regions"][n] = kept.sum()
         if kept.sum() < FEWEST_REGIONS:
+            continue
+        if null != "moran":
+            try:
+                one = map_association(
+                    first[n], second[n], points=points, null=null, count=surrogates, seed=seed + n, parcels=parcels
+                )  # fmt: skip
+            except ValueError:
+                # too little cortex for spins
+                continue
+            for name in out:
+                out[name][n] = one[name]
             continue
         key = kept.tobytes()
         if key not in bases:
@@ -263,6 +277,8 @@ def couple(
     surrogates=999,
     min_coverage=0.5,
     seed=1,
+    null="moran",
+    parcels=None,
 ):
     """Couple every pair of measures within people, across people and in the mean maps.
 
@@ -277,6 +293,10 @@ def couple(
     pairs, covariates : see `measures_of`, `covariate_design`
     permutations, surrogates, seed : int
     min_coverage : float
+    null : {'moran', 'variogram', 'spin'}
+        Surrogates of maps.
+    parcels : dict, optional
+        For spins.
 
     Returns
     -------
@@ -308,7 +328,7 @@ def couple(
             summary.append(pair | {"Reason": "nobody has both measures"})
             continue
         a, b = (v.reindex(who).to_numpy(np.float64) for v in views)
-        own = within_person(a, b, points, surrogates=surrogates, seed=seed)
+        own = within_person(a, b, points, surrogates=surrogates, seed=seed, null=null, parcels=parcels)
         personal.append(pd.DataFrame({"participant_id": who, "first": first, "second": second, **own}))
         r = own["r"][np.isfinite(own["r"])]
         z = np.arctanh(np.clip(r, -0.999999, 0.999999))
@@ -324,12 +344,20 @@ def couple(
                 np.where(enough, np.nansum(v, 0) / np.maximum(np.isfinite(v).sum(0), 1), np.nan)
                 for v in (a, b)
             ]
+        if null == "spin":
+            enough &= on_surface(parcels, len(names))
         if enough.sum() >= FEWEST_REGIONS:
-            found = map_association(*means, points=points, count=surrogates, seed=seed)
+            found = map_association(
+                *means, points=points, null=null, count=surrogates, seed=seed, parcels=parcels
+            )
             pair["MeanMaps"] = {
-                "Regions": found["regions"], "R": found["r"], "PMoran": found["p"],
+                "Regions": found["regions"], "R": found["r"], "PSpatial": found["p"],
                 "PParametric": found["p_parametric"], "NullSD": found["null_sd"],
             }  # fmt: skip
+        elif null == "spin":
+            pair["Reason"] = (
+                f"spins move the cortex only, and only {enough.sum()} regions of it have both measures"
+            )
         design, used = covariate_design(people, who, covariates)
         pair["Covariates"] = used
         complete = np.isfinite(design).all(1)
@@ -520,6 +548,11 @@ def deviation(values, names):
     return pd.DataFrame(rows, columns=["participant_id", "connections", "mean_z", "share"])
 
 
+NULL_WORDS = {
+    "moran": "Moran spectral randomisation (singleton procedure)",
+    "variogram": "variogram-matched surrogates (Burt et al. 2020)",
+    "spin": "spins on fsaverage5, cortex only",
+}
 _COLUMNS = {
     "first": "First measure: modality and measure of the fusion table",
     "second": "Second measure",
@@ -546,7 +579,10 @@ _PERSONAL = {
 }
 
 
-def write_coupling(features, atlas_table, participants, outputs, **settings):
+def write_coupling(
+    features, atlas_table, participants, outputs, *, atlas_image=None, contrasts=(), binding=(), block_mm=12.0,
+    **settings,
+):  # fmt: skip
     """Couple the modalities of one atlas and write the tables.
 
     Parameters
@@ -559,21 +595,41 @@ def write_coupling(features, atlas_table, participants, outputs, **settings):
         participants.tsv.
     outputs : mapping
         ``regional``, ``regional_json``, ``personal``, ``personal_json``, ``network``, ``network_json``, ``summary``.
+    atlas_image : path-like, optional
+        Labels in template space, for spins and for the coupling by voxel.
+    contrasts, binding : list of path-like
+        Maps of the participants in template space; see `neurobraid.fusion.voxel_coupling.person_voxels`.
+    block_mm : float
+        Edge of the cubes whose means give the coupling by voxel its p, mm.
     **settings
         Keywords of `couple`.
     """
     import pandas as pd
 
+    from neurobraid.fusion import voxel_coupling
+    from neurobraid.images.io import data, load
+
     table = read_tsv(features, text=("unit", "measure", "modality"))
     atlas = read_tsv(atlas_table, text=("name",))
     people = read_tsv(participants) if participants else None
-    regional, personal, summary = couple(table, atlas, people, **settings)
+    parcels = None
+    if settings.get("null") == "spin":
+        labels = load(atlas_image)
+        parcels = surface_parcels(data(labels).astype(int), np.asarray(labels.affine, float), atlas)
+    regional, personal, summary = couple(table, atlas, people, parcels=parcels, **settings)
+    by_voxel = bool(contrasts and binding)
+    if by_voxel:
+        kind = "variogram" if settings.get("null") == "variogram" else "moran"
+        personal = voxel_coupling.person_voxels(
+            personal, contrasts, binding, atlas_image, width_mm=block_mm, null=kind,
+            surrogates=settings["surrogates"], seed=settings["seed"],
+        )  # fmt: skip
     sources = [features, atlas_table, *([participants] if participants else [])]
     noted = {
         "Covariates": list(settings.get("covariates", ())),
         "Permutations": settings.get("permutations"),
         "Surrogates": settings.get("surrogates"),
-        "SpatialNull": "Moran spectral randomisation of the first measure, singleton procedure",
+        "SpatialNull": NULL_WORDS[settings.get("null", "moran")] + " of the first measure",
         "Sessions": "the first session of each participant that has the measure",
         "MinimumCoverage": settings.get("min_coverage"),
         "Seed": settings.get("seed"),
@@ -588,7 +644,11 @@ def write_coupling(features, atlas_table, participants, outputs, **settings):
     write_tsv(personal, outputs["personal"])
     write_json(
         sidecar(
-            "Coupling of two modalities over the regions of each person.", sources, Columns=_PERSONAL, **noted
+            "Coupling of two modalities over the regions of each person.",
+            sources,
+            Columns=_PERSONAL | (voxel_coupling.COLUMNS if by_voxel else {}),
+            BlockWidthMm=block_mm if by_voxel else None,
+            **noted,
         ),
         outputs["personal_json"],
     )

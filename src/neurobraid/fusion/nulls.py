@@ -243,6 +243,11 @@ def surface_parcels(labels, affine, table):
     return found
 
 
+def on_surface(parcels, count):
+    """Which of `count` regions have a vertex on the surface, (count,) bool; see `surface_parcels`."""
+    return np.isin(np.arange(count), np.concatenate(list(parcels.values())))
+
+
 def spin_surrogates(values, parcels, count, seed=0, *, spheres=None):
     """Spins: the cortex of both hemispheres is rotated on its sphere, the right as the mirror of the left.
 
@@ -291,3 +296,49 @@ def spin_surrogates(values, parcels, count, seed=0, *, spheres=None):
             hits[number] += np.bincount(where, minlength=values.size)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(hits > 0, total / hits, np.nan)
+
+
+#: Kinds of surrogates.
+NULLS = ("moran", "variogram", "spin")
+
+
+def surrogate_maps(values, null, count, seed=0, *, points=None, parcels=None):
+    """Surrogates of a map of which some regions may lack a value.
+
+    Parameters
+    ----------
+    values : numpy.ndarray, (R,)
+        NaN where a region has no value.
+    null : {'moran', 'variogram', 'spin'}
+    count, seed : int
+    points : numpy.ndarray, (R, 3)
+        Centres of the regions, mm; for all but spins.
+    parcels : dict, optional
+        From `surface_parcels`, for spins.
+
+    Returns
+    -------
+    numpy.ndarray, (count, R)
+        NaN where `values` has none; of a spin, also where only the medial wall fell on a region.
+
+    Raises
+    ------
+    ValueError
+        An unknown null, or spins without parcels.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    kept = np.isfinite(values)
+    out = np.full((count, values.size), np.nan)
+    if null == "spin":
+        if parcels is None:
+            raise ValueError("spins need the regions on fsaverage5 (surface_parcels)")
+        out[:, kept] = spin_surrogates(values, parcels, count, seed)[:, kept]
+        return out
+    if null not in NULLS:
+        raise ValueError(f"null is {null!r}; allowed: {', '.join(NULLS)}")
+    apart = distances(np.asarray(points)[kept])
+    if null == "moran":
+        out[:, kept] = moran_surrogates(values[kept], moran_basis(apart), count, seed)
+    else:
+        out[:, kept] = Variogram(apart).surrogates(values[kept], count, seed)
+    return out

@@ -31,6 +31,7 @@ LATENT = {
 _WORDS = {
     "strengthpositive": "positive connectivity strength",
     "strengthnegative": "negative connectivity strength",
+    "density": "grey-matter density",
 }
 
 
@@ -135,7 +136,7 @@ def _row(pair) -> list:
         words(pair["Second"]),
         str(pair["Participants"]),
         _r(_real(means.get("R"))),
-        _p(means.get("PMoran")),
+        _p(means.get("PSpatial")),
         Cell(_p(means.get("PParametric")), tone="mute"),
         _r(_real(within.get("MeanR"))),
         _p(within.get("PSignFlip")),
@@ -295,6 +296,18 @@ def _pair(study, section, pair, regional, personal, stem) -> None:
             f"taken out: {covariates}.",
         )
     )
+    if "r_voxels" in people and people["r_voxels"].notna().any():
+        told = people[people["r_voxels"].notna()]
+        section.add(
+            Prose(
+                [
+                    f"By voxel, inside the atlas's grey matter, the two maps of the same person correlate with r from "
+                    f"{_r(told['r_voxels'].min())} to {_r(told['r_voxels'].max())} ({len(told)} participants, median "
+                    f"{_r(told['r_voxels'].median())}); over cubes of voxels, whose smoothness the null knows, p ≤ 0.05 in "
+                    f"{int((told['p_blocks'] <= 0.05).sum())}."
+                ]
+            )
+        )
     best = mine[np.isfinite(mine["p"].to_numpy(float))].sort_values("p", kind="stable").head(LISTED)
     if len(best):
         heads = ["Region", "n", "df", "partial r", "p", "p(FDR)", "p(FWE)"]

@@ -32,6 +32,9 @@ REFERENCES = {
     "PLoS Comput Biol 20:e1011942.",
     "moran": "Wagner HH, Dray S (2015). Generating spatially constrained null models for irregularly spaced data using Moran "
     "spectral randomization methods. Methods Ecol Evol 6:1169–1178.",
+    "variogram": "Burt JB et al. (2020). Generative modeling of brain maps with spatial autocorrelation. NeuroImage 220:117038.",
+    "spin": "Alexander-Bloch AF et al. (2018). On testing for spatial correspondence between maps of human brain structure and "
+    "function. NeuroImage 178:540–551.",
     "nulls": "Markello RD, Misic B (2021). Comparing spatial null models for brain maps. NeuroImage 236:118052.",
     "freedman": "Freedman D, Lane D (1983). A nonstochastic interpretation of reported significance levels. "
     "J Bus Econ Stat 1:292–298.",
@@ -421,12 +424,23 @@ def _planned(settings) -> dict:
     }
 
 
+def _null(settings, cite) -> str:
+    """How surrogates of maps were made."""
+    kind = get(settings, "fusion.coupling.null", "moran")
+    words_of = {
+        "moran": "Moran spectral randomisation",
+        "variogram": "variogram matching",
+        "spin": "spins on fsaverage5, cortex only",
+    }
+    return cite(kind, words_of[kind])
+
+
 def _coupling(settings, facts, cite) -> str:
     with_covariates = sorted({c for pair in facts["coupling"] for c in pair.get("Covariates") or []})
     text = (
         "Function and binding or metabolism were compared by region. Mean maps, and the maps of each participant, were correlated over "
         f"regions and judged against {get(settings, 'fusion.coupling.surrogates', 999)} surrogates of the same smoothness "
-        f"({cite('moran', 'Moran spectral randomisation')}), because {cite('nulls', 'tests that take regions for independent')} "
+        f"({_null(settings, cite)}), because {cite('nulls', 'tests that take regions for independent')} "
         "find far too much."
     )
     if any(pair.get("AcrossPeople") for pair in facts["coupling"]):

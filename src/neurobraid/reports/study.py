@@ -42,6 +42,7 @@ from neurobraid.reports.gather import (
     table,
     without_dates,
 )
+from neurobraid.reports.map_association import add_maps
 from neurobraid.reports.measures import MEASURES, ORDER, PARTS, feature
 from neurobraid.reports.outcome import add_outcomes, visits_in_words
 from neurobraid.reports.pages import (
@@ -1084,6 +1085,7 @@ class _Study:
     def coupling(self, section):
         """How function goes with binding or metabolism."""
         add_coupling(self, section)
+        add_maps(self, section)
 
     # -------------------------------------------------------------- prediction
 

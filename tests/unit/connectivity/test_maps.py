@@ -113,13 +113,35 @@ def scan(folder, rng):
     return labels
 
 
+def test_strength_is_the_mean_positive_z_with_all_other_voxels():
+    rng = np.random.default_rng(0)
+    mask = np.zeros((8, 8, 8), bool)
+    mask[1:7, 1:7, 1:7] = True
+    series = rng.standard_normal((60, mask.sum()))
+    wave = rng.standard_normal(60)
+    together = np.sort(rng.permutation(mask.sum() - 1)[:80])
+    series[:, together] += wave[:, None]
+    series[:, -1] = 3.0
+    found = maps.strength(series, mask)
+    r = np.corrcoef(series[:, :-1].T)
+    np.fill_diagonal(r, 0)
+    expected = np.arctanh(np.maximum(r, 0)).sum(1) / (len(r) - 1)
+    assert np.allclose(found[:-1], expected, atol=1e-5) and np.isnan(found[-1])
+    # with many voxels, every second of each direction is a partner
+    coarse = maps.strength(series, mask, most=100)
+    partner = (np.argwhere(mask) % 2 == 0).all(1)[:-1]
+    z = np.arctanh(np.maximum(r, 0))[:, partner]
+    assert np.allclose(coarse[:-1], z.sum(1) / (partner.sum() - partner), atol=1e-5)
+    assert np.corrcoef(coarse[:-1], expected)[0, 1] > 0.9
+
+
 def test_whole_job(tmp_path):
     labels = scan(tmp_path, np.random.default_rng(2))
     inputs = SimpleNamespace(
         bold=tmp_path / "bold.nii.gz", metadata=tmp_path / "bold.json", mask=tmp_path / "mask.nii.gz", confounds=tmp_path / "c.tsv",
         confounds_json=tmp_path / "c.json", atlas_image=tmp_path / "atlas.nii.gz", atlas_table=tmp_path / "atlas.tsv",
     )  # fmt: skip
-    kinds = ["reho", "alff", "falff", "vmhc"]
+    kinds = ["reho", "alff", "falff", "strength", "vmhc"]
     seeds = [{"name": "left", "region": "Left"}, {"name": "spot", "mm": [16, -4, 0], "radius_mm": 5}]
     names = [*kinds, "left", "spot"]
     outputs = SimpleNamespace(
@@ -146,7 +168,7 @@ def test_whole_job(tmp_path):
     for seed in ("left", "spot"):
         assert found[seed][labels == 7].mean() > 0.8 and abs(found[seed][labels == 65000].mean()) < 0.4
     assert np.isnan(found["alff"][:, 0]).all()
-    note = read_json(outputs.sidecars[4])
+    note = read_json(outputs.sidecars[len(kinds)])
     assert note["Seed"] == {"name": "left", "region": "Left"} and note["SmoothingFWHMmm"] == 0
     smoothed = {**settings, "kinds": ["alff"], "seeds": [], "smoothing_mm": 8}
     outputs.maps, outputs.sidecars = outputs.maps[:1], outputs.sidecars[:1]

@@ -170,7 +170,7 @@ def test_written_tables_answer_the_three_questions(tmp_path, points):
     [pair] = read_json(out["summary"])["Pairs"]
     assert (pair["First"], pair["Second"]) == ("fmri-rest strengthpositive", "pet BPND")
     assert pair["Covariates"] == ["age", "sex"] and pair["Participants"] == PEOPLE
-    assert pair["MeanMaps"]["R"] > 0.9 and pair["MeanMaps"]["PMoran"] <= 0.01
+    assert pair["MeanMaps"]["R"] > 0.9 and pair["MeanMaps"]["PSpatial"] <= 0.01
     assert pair["WithinPeople"]["MeanR"] > 0.7 and pair["WithinPeople"]["PSignFlip"] < 0.001
     regional = read_tsv(out["regional"], index="region")
     assert regional.loc["r03", "p_fwe"] <= 0.01 and regional["p_fwe"].drop("r03").min() > 0.05
