@@ -25,7 +25,7 @@ from neurobraid.reports.pages import (
 )
 from neurobraid.reports.participant import _template, template_brain
 from neurobraid.reports.planes import Volume, distance_from
-from neurobraid.reports.study import FEATURE_SETS, METRICS, in_words, interval, main_set, of_set, real
+from neurobraid.reports.study import BASELINES, FEATURE_SETS, METRICS, in_words, interval, main_set, of_set, real
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -224,7 +224,8 @@ class _Model:
         """All feature sets: figure, table, comparisons, permutation."""
         model, metrics = self.model, self.model["metrics"]
         order = [n for n in metrics if n not in FEATURE_SETS]
-        order += [n for n in ("fused", "early", "demographics", "dummy") if n in metrics]
+        order += [n for n in FEATURE_SETS if n in metrics and n not in BASELINES]
+        order += [n for n in BASELINES if n in metrics]
         rows = [
             {
                 "name": _named(n),

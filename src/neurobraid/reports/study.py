@@ -83,6 +83,7 @@ FEATURE_SETS = {
     "snf": "similarity network fusion",
 }
 FUSIONS = ("fused", "early", "stacking")
+BASELINES = ("demographics", "dummy")
 METRICS = {
     "auc": ("AUC", 0.5),
     "balanced_accuracy": ("balanced accuracy", 0.5),
@@ -1157,9 +1158,8 @@ class _Study:
         label, chance = METRICS.get(primary, (primary, None))
         main = main_set(model)
         order = [n for n in metrics if n not in FEATURE_SETS]
-        baselines = ("demographics", "dummy")
-        order += [n for n in FEATURE_SETS if n in metrics and n not in baselines]
-        order += [n for n in baselines if n in metrics]
+        order += [n for n in FEATURE_SETS if n in metrics and n not in BASELINES]
+        order += [n for n in BASELINES if n in metrics]
         section.add(Prose([in_words(model, main, label, chance)]))
         targets.add_remarks(section, model)
         rows = [
