@@ -14,5 +14,7 @@ with job_log(snakemake.log[0]):
         snakemake.input.participants,
         snakemake.params.model,
         snakemake.output,
+        plan=snakemake.input.get("plan"),
+        code=snakemake.params.code,
         **snakemake.params.general,
     )

@@ -35,7 +35,9 @@ from neurobraid.prediction.metrics import (
     cramers_v,
     regression_metrics,
 )
+from neurobraid.prediction.ood import cross_validated as cross_validated_distance
 from neurobraid.prediction.permutation import FoldScores, fold_metric, fuse, permutation_test, questions
+from neurobraid.prediction.plan import confirm, outside, plan_summary
 from neurobraid.prediction.steps import FillMedian, KeepCovered
 from neurobraid.provenance import sidecar
 
@@ -63,6 +65,10 @@ DEFAULTS = {
     "learning_curve": False,
     "accept_association": False,
     "profile": "exploratory",
+    "save": False,
+    "lockbox": 0.0,
+    "open_lockbox": False,
+    "reopen": "",
     "min_coverage": 0.5,
     "min_present": 0.5,
     "min_participants": 10,
@@ -161,6 +167,14 @@ def complete(model, **general):
         if full["harmonize"]["unseen"] not in UNSEEN:
             found = full["harmonize"]["unseen"]
             raise InputError(where, "harmonize.unseen", found, ", ".join(UNSEEN), "choose a policy")
+    if full["lockbox"] and full["profile"] != "confirmatory":
+        raise InputError(
+            where,
+            "lockbox",
+            full["lockbox"],
+            "0 in an exploratory model",
+            "choose profile: confirmatory; without a locked plan nothing keeps the lockbox shut",
+        )
     full["grid"] = [float(v) for v in (full["grid"] or GRIDS[full["estimator"]])]
     if min(full["grid"]) <= 0:
         raise InputError(where, "grid", full["grid"], "positive numbers", "correct the grid")
@@ -636,6 +650,7 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
             main=main,
             fit=_probe(data, folds, model),
         ),
+        ood=cross_validated_distance(data, folds, model),
         **_honest(predictions, data, model, main),
         learning_curve=learning_curve(
             data.tables,
@@ -679,7 +694,7 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
     return Result(predictions[list(PREDICTION_COLUMNS)], scores, table, summary)
 
 
-def write_model(features, participants, model, outputs, **general):
+def write_model(features, participants, model, outputs, *, plan="", code="", **general):
     """Fit one declared model and write its tables, sidecars and summary.
 
     Parameters
@@ -690,6 +705,10 @@ def write_model(features, participants, model, outputs, **general):
         One record of ``prediction.models``.
     outputs : dict
         Mapping: paths ``predictions``, ``scores``, ``folds``, each with ``…_json`` beside it, and ``summary``.
+    plan : path-like, optional
+        The lock of the study's plans; a confirmatory model runs only as it was locked, without its lockbox.
+    code : str
+        Digest of the code of the stage.
     **general
         See `complete`.
     """
@@ -704,7 +723,16 @@ def write_model(features, participants, model, outputs, **general):
         )
     people = read_tsv(participants)
     table = read_tsv(features, text=("modality", "measure", "unit", "source"))
-    result = fit_model(table, people, full, file=str(participants).rsplit("/", 1)[-1])
+    file = str(participants).rsplit("/", 1)[-1]
+    locked = confirm(table, people, full, plan=plan or None, code=code, file=file)
+    everybody = len(people)
+    people, table = outside(locked, people, table)
+    result = fit_model(table, people, full, file=file)
+    if locked:
+        result.summary["plan"] = plan_summary(locked)
+    if len(people) < everybody:
+        first = {"step": "participants in the table", "left": everybody}
+        result.summary["flow"][:1] = [first, {"step": "outside the lockbox", "left": len(people)}]
     sources = [features, participants]
     for key, columns, text in (
         ("predictions", PREDICTION_COLUMNS, "Out-of-fold predictions of every feature set."),
