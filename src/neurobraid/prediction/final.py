@@ -73,7 +73,8 @@ def _scale(scores):
     return [float(scores.mean()), float(spread) if spread > 1e-12 else 1.0]
 
 
-def _member(fitted, arrays, where):
+def _member(fitted, X, arrays, where):
+    width = fitted.pipeline_[:-1].transform(X).shape[1]
     try:
         return {
             "blocks": {
@@ -82,7 +83,7 @@ def _member(fitted, arrays, where):
                 if name != "remainder"
             },
             "after": [pack(step, arrays) for step in fitted.pipeline_[1:-1]],
-            "estimator": pack(Linear.of(fitted.pipeline_[-1], fitted.choice_, where), arrays),
+            "estimator": pack(Linear.of(fitted.pipeline_[-1], fitted.choice_, width, where), arrays),
             "calibrator": pack(fitted.calibrator_, arrays),
             "score": _scale(fitted.inner_scores_),
             "chosen": float(fitted.pipeline[-1].grid[fitted.choice_]),
@@ -225,6 +226,8 @@ def describe(features, participants, model, summary, *, atlas=None, file="partic
     if summary["status"] == "UNAVAILABLE":
         return header, []
     main = summary["main_set"]
+    if main not in ("fused", "early", *(record["name"] for record in model["features"])):
+        raise InputError(where, "fusion", main, "late or early", "add late, or set save: false")
     data = build(features, participants, model, file=file)
     rows = np.flatnonzero(~data.reference)
     try:
@@ -240,7 +243,7 @@ def describe(features, participants, model, summary, *, atlas=None, file="partic
     except Unavailable as reason:
         return {**header, "status": "UNAVAILABLE", "reason": str(reason)}, []
     fitted, fused = fit_main(data, model, rows, inner, main)
-    arrays = []
+    X, arrays = _joined(data)[0][rows[:1]], []
     people = participants.set_index("participant_id", drop=False).loc[data.participants]
     wanted = model["harmonize"] or {}
     sites = sorted(np.unique(data.sites[rows]).tolist())
@@ -265,7 +268,7 @@ def describe(features, participants, model, summary, *, atlas=None, file="partic
         },
         "site": model["site"] if model["site"] in people else "",
         "sites": sites if model["site"] in people else [],
-        "members": {name: _member(one, arrays, where) for name, one in fitted.items()},
+        "members": {name: _member(one, X, arrays, where) for name, one in fitted.items()},
         "fusion": None
         if fused is None
         else {

@@ -29,7 +29,8 @@ LARGEST = 4 << 30
 MEMBER, HEADER, DIGEST = "arrays/{:04d}.npy", "model.json", "digest.json"
 
 _HERE = "neurobraid.prediction"
-#: Name in the file: module and class, settings (constructor), fitted values.
+#: Name in the file: module and class, settings (constructor), fitted values. A step that holds anything else is refused,
+#: or a value that shapes its result would be lost; those in `ALSO` may be there or not.
 STEPS = {
     "KeepCovered": (f"{_HERE}.steps", ("confounds", "min_present"), ("keep_",)),
     "FillMedian": (f"{_HERE}.steps", ("confounds", "indicator"), ("median_",)),
@@ -49,6 +50,15 @@ STEPS = {
     "Calibrator": (f"{_HERE}.estimators", ("kind", "linear"), ("map_",)),
     "Linear": (f"{_HERE}.store", (), ("weights_", "intercept_")),
 }
+ALSO = {
+    "HarmonizeTable": (("method",), ()),
+    "SiteHarmonizer": (
+        ("method",),
+        ("middle_", "components_", "component_shift_", "component_scale_", "spread_"),
+    ),
+}
+#: Values that say how a step was fitted and shape nothing.
+IDLE = ("n_samples_seen_",)
 
 
 class Linear(BaseEstimator):
@@ -68,45 +78,46 @@ class Linear(BaseEstimator):
         return (X @ self.weights_ + self.intercept_)[:, None]
 
     @classmethod
-    def of(cls, estimator, choice, where):
+    def of(cls, estimator, choice, features, where):
         """The linear score that a fitted path of estimators gives at one value of its grid.
+
+        The weights are read off its scores of unit rows, so that any learner that is linear can be kept whatever it
+        is made of, and one that is not linear is noticed.
 
         Parameters
         ----------
-        estimator : RidgePath or GridPath
+        estimator : object
+            With ``scores(X)``, (people, grid).
         choice : int
+        features : int
         where : str
             For the message.
 
         Raises
         ------
         InputError
-            The estimator is not linear: it cannot be stored without training people's rows, or not at all.
+            The score is not linear: kernels and trees would keep training people's values in the file.
         """
-        out = cls()
-        if hasattr(estimator, "weights_"):
-            out.weights_ = np.array(estimator.weights_[:, choice], dtype=np.float64)
-            out.intercept_ = float(estimator.intercept_[choice])
-            return out
-        models = getattr(estimator, "models_", None)
-        if models is not None and not models:
-            # nothing to learn from: the path answers with a constant
-            out.weights_, out.intercept_ = np.zeros(0), float(estimator.constant_)
-            return out
-        fitted = models[choice] if models else None
-        try:
-            coefficients = np.asarray(fitted.coef_, dtype=np.float64).ravel()
-            intercept = float(np.ravel(fitted.intercept_)[0])
-        except AttributeError:
+        out, step = cls(), 512
+
+        def score(X):
+            return estimator.scores(X)[:, choice]
+
+        out.intercept_ = float(score(np.zeros((1, features)))[0])
+        weights = [
+            score(np.eye(min(step, features - start), features, start)) for start in range(0, features, step)
+        ]
+        out.weights_ = np.concatenate(weights) - out.intercept_ if weights else np.zeros(0)
+        trial = np.random.default_rng(0).normal(size=(8, features)) * 3
+        found, wanted = out.scores(trial)[:, 0], score(trial)
+        if not np.allclose(found, wanted, rtol=1e-7, atol=1e-7 * max(np.abs(wanted).max(), 1e-12)):
             raise InputError(
                 where,
                 "estimator",
                 getattr(estimator, "estimator", type(estimator).__name__),
-                "an estimator that comes down to weights: ridge, ridge-logistic, svm (linear)",
-                "set save: false; a kernel or tree model would keep training people's values in the file",
-            ) from None
-        out.weights_ = coefficients * estimator.factor_ * estimator.unit_
-        out.intercept_ = intercept * estimator.unit_ + estimator.center_
+                "a learner that is a weighted sum of features (ridge, ridge-logistic, linear svm, elastic-net)",
+                "set save: false; kernels and trees would keep training people's values in the file",
+            )
         return out
 
 
@@ -156,6 +167,13 @@ def pack(step, arrays):
     if name not in STEPS or type(step).__module__ != STEPS[name][0]:
         raise TypeError(f"{type(step).__module__}.{name} is not among the steps that can be stored")
     _, settings, fitted = STEPS[name]
+    more = ALSO.get(name, ((), ()))
+    held = vars(step)
+    odd = sorted(set(held) - {*settings, *fitted, *more[0], *more[1], *IDLE})
+    if odd:
+        raise TypeError(f"{name} holds {', '.join(odd)}, which this version cannot store")
+    settings = [*settings, *(key for key in more[0] if key in held)]
+    fitted = [*fitted, *(key for key in more[1] if key in held)]
     return {
         "step": name,
         "settings": {key: _pack(getattr(step, key), arrays) for key in settings},
@@ -197,7 +215,12 @@ def unpack(content, arrays):
     if content["step"] not in STEPS:
         raise ValueError(f"unknown step {content['step']!r}")
     module, settings, fitted = STEPS[content["step"]]
-    if set(content["settings"]) != set(settings) or set(content["fitted"]) != set(fitted):
+    more = ALSO.get(content["step"], ((), ()))
+    known = all(
+        set(need) <= set(content[part]) <= {*need, *may}
+        for part, need, may in (("settings", settings, more[0]), ("fitted", fitted, more[1]))
+    )
+    if not known:
         raise ValueError(f"the step {content['step']} has other values than this version knows")
     make = getattr(import_module(module), content["step"])
     step = make(**{key: _unpack(value, arrays) for key, value in content["settings"].items()})

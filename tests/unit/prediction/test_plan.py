@@ -467,7 +467,16 @@ def test_distance_is_reported_by_the_cross_validation(cohort):
     # 2.5 % of 160 is 4, SD 2; limits come from 128 people and have their own error
     assert found["flagged"] <= 14 and found["share"] == found["flagged"] / 160
     shifted = make_cohort(0, people=160, site_shift=3.0)
-    away = complete(record(profile="exploratory", lockbox=0, permutations=0, groups="site", confounds=[]))
+    away = complete(
+        record(
+            profile="exploratory",
+            lockbox=0,
+            permutations=0,
+            groups="site",
+            confounds=[],
+            folds={"outer": 4, "inner": 3},
+        )
+    )
     parts = fit_model(shifted.features, shifted.participants, away).summary["ood"]
     # the sites of training differ, too, so that not everybody of a new site is unlike them
     assert parts["share"] > 10 * parts["expected"]

@@ -11,7 +11,7 @@ import pytest
 from neurobraid.cli import main
 from neurobraid.errors import InputError, InputErrors
 from neurobraid.files import read_json, read_tsv, write_json, write_tsv
-from neurobraid.prediction import final, store
+from neurobraid.prediction import final, steps, store
 from neurobraid.prediction.apply import COLUMNS, StoredModel, predict_study
 from neurobraid.prediction.dataset import build
 from neurobraid.prediction.final import describe, fit_main, write_final
@@ -412,6 +412,11 @@ def test_only_listed_classes_can_be_packed():
 
     with pytest.raises(TypeError, match="not among the steps"):
         store.pack(StandardScaler(), [])
+    # a value that this version does not know would be lost on the way
+    step = steps.Standardize().fit(np.eye(3))
+    step.shrinkage_ = 0.5
+    with pytest.raises(TypeError, match="holds shrinkage_"):
+        store.pack(step, [])
     for name, (module, settings, _) in store.STEPS.items():
         made = getattr(__import__(module, fromlist=[name]), name)
         assert set(settings) <= {"kind", "linear", *made().get_params()} if name != "Calibrator" else True
