@@ -307,6 +307,11 @@ class _Card:
         return section.add(Numbers(items), Heading("Limits"), Prose(c["limits"], numbered=True))
 
     @staticmethod
+    def _digest(value):
+        """The start of a digest; all of it is in the JSON, and shown when pointed at."""
+        return Cell(value[:16], title=value)
+
+    @staticmethod
     def _counts(counts):
         return ", ".join(f"{count} {name}" for name, count in counts.items())
 
@@ -353,7 +358,7 @@ class _Card:
         found = c["calibration"]
         if found:
             heads = ["Slope", "Intercept", "Brier score"]
-            values = [number(real(found[key])) for key in ("slope", "intercept", "brier")]
+            values = [number(real(found[key]), 3) for key in ("slope", "intercept", "brier")]
             section.add(
                 Table(
                     heads, [values],
@@ -396,7 +401,7 @@ class _Card:
                 "Folds",
                 f"{folds['outer']} outer, {folds['inner']} inner, {plural(int(folds['repeats']), 'repeat')}",
             ],
-            ["Digest of the folds", folds["sha256"]],
+            ["Digest of the folds", self._digest(folds["sha256"])],
         ]
         return section.add(Table(["What", "Value"], rows, "Data and splits.", compact=True))
 
@@ -487,23 +492,24 @@ class _Card:
             )
         rows = [
             [
-                c["check"][:1].upper() + c["check"][1:],
+                Cell(c["check"][:1].upper() + c["check"][1:], note=c["text"] or self._unnamed(c["status"])),
                 Cell(
-                    {"ok": "nothing found", "flag": "look at this"}.get(c["status"], c["status"]),
+                    {
+                        "ok": "nothing\N{NO-BREAK SPACE}found",
+                        "flag": "look\N{NO-BREAK SPACE}at\N{NO-BREAK SPACE}this",
+                    }.get(c["status"], c["status"]),
                     tone={"ok": "good", "flag": "bad"}.get(c["status"], "mute"),
                 ),
                 number(real(c["value"])) if c["value"] is not None else "–",
-                c["text"] or "On the study page.",
             ]
             for c in checks
         ]
-        table = Table(
-            ["Check", "Result", "Value", "What was found"],
-            rows,
-            "Every check of the audit.",
-            numeric=("Value",),
-        )
-        return section.add(table)
+        heads = ["Check", "Result", "Value"]
+        return section.add(Table(heads, rows, "Every check of the audit.", numeric=("Value",)))
+
+    @staticmethod
+    def _unnamed(status):
+        return "Who they are is on the study page." if status == "flag" else "None."
 
     def _distance(self):
         found = self.c["out_of_distribution"]
@@ -549,9 +555,9 @@ class _Card:
                 )
             )
         rows = [
-            ["Plan", plan["digest"]],
-            ["Code", plan["code"]],
-            *[[f"Data: {part}", value] for part, value in plan["data"].items()],
+            ["Plan", self._digest(plan["digest"])],
+            ["Code", self._digest(plan["code"])],
+            *[[f"Data: {part}", self._digest(value)] for part, value in plan["data"].items()],
             ["Lockbox", f"{plan['lockbox']['people']} people" if plan["lockbox"]["people"] else "none"],
         ]
         section.add(
@@ -596,7 +602,7 @@ class _Card:
             training = stored["training"]
             atlas = stored["atlas"] or {}
             rows = [
-                ["SHA-256 of the file", stored["sha256"]],
+                ["SHA-256 of the file", self._digest(stored["sha256"])],
                 [
                     "Trained on",
                     f"{training['people']} people ({self._counts(training['class_counts']) or 'a number'})",
@@ -605,7 +611,7 @@ class _Card:
                     "Atlas",
                     f"{atlas['name']} {atlas['sha256'][:12]}" if atlas else "none: a table without an atlas",
                 ],
-                ["Code", str(stored["code"])],
+                ["Code", self._digest(str(stored["code"]))],
                 *[[f"{name} at training", version] for name, version in stored["versions"].items()],
             ]
             section.add(

@@ -1027,6 +1027,17 @@ class _Study:
                 )
             section.add(Note(why, "missing"))
             return
+        rows = [
+            [Cell(m["name"], href=f"model-{m['name']}.html"), str(m.get("settings", {}).get("target", "")), str(m.get("status"))]
+            for m in self.models
+        ]  # fmt: skip
+        section.add(
+            Table(
+                ["Model", "Target", "Status"],
+                rows,
+                "Models, each with a card: use, limits, data, scores, checks.",
+            )
+        )
         for model in self.models:
             settings = model.get("settings", {})
             section.add(Heading(f"Model {model['name']}: {settings.get('target', '')}"))
