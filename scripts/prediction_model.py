@@ -16,5 +16,7 @@ with job_log(snakemake.log[0]):
         snakemake.output,
         regions=next(iter(snakemake.input.regions), None),
         sessions=list(snakemake.input.get("sessions", [])),
+        plan=snakemake.input.get("plan"),
+        code=snakemake.params.code,
         **snakemake.params.general,
     )

@@ -104,6 +104,87 @@ def _kinetics(arguments):
     return 0
 
 
+def _predict(arguments):
+    from neurobraid.errors import InputError, InputErrors
+    from neurobraid.prediction.apply import predict_study
+
+    parser = argparse.ArgumentParser(
+        "neurobraid predict",
+        description="Apply a stored model to the fusion table of another study. For research, not for clinical use.",
+    )
+    parser.add_argument("--model", required=True, help="…_model.zip of a model with save: true")
+    parser.add_argument("--features", nargs="+", required=True, help="fusion table, or several of one study")
+    parser.add_argument(
+        "--participants", help="participants.tsv: confounds and sites, where the model has them"
+    )
+    parser.add_argument(
+        "--atlas", help="region table (_dseg.tsv) of the atlas, to be compared with the model's"
+    )
+    parser.add_argument(
+        "--output", required=True, help="table of predictions (.tsv); a .json is written beside it"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        table = predict_study(
+            options.model,
+            options.features,
+            options.output,
+            participants=options.participants,
+            atlas=options.atlas,
+        )
+    except (InputError, InputErrors) as error:
+        print(error, file=sys.stderr)
+        return 1
+    odd, new = (table["ood_flag"] == "yes").sum(), (table["site_known"] == "no").sum()
+    print(f"{len(table)} rows, {table['prediction'].notna().sum()} predicted: {options.output}")
+    print(
+        f"{odd} unlike the training people, {new} of sites unknown to the model. Research only; not for clinical use."
+    )
+    return 0
+
+
+def _plan(arguments):
+    from neurobraid.errors import InputError, InputErrors
+    from neurobraid.prediction.plan import LOCK, lock
+
+    parser = argparse.ArgumentParser(
+        "neurobraid plan",
+        description="Lock the plans of a study's confirmatory models before they are run (config/plan.yaml): settings, "
+        "people held back, and digests of code and data.",
+        epilog="What follows -- goes to Snakemake, which makes the feature tables first where they are missing.",
+    )
+    parser.add_argument("study", help="folder of the study")
+    parser.add_argument(
+        "--replace", metavar="REASON", default="", help="lock a changed plan anew; stays on record"
+    )
+    parser.add_argument("--cores", default="2", help="processor cores (default 2)")
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
+    options = parser.parse_args(arguments[:cut])
+    study = Path(options.study)
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(ROOT / "Snakefile"),
+        "--directory",
+        str(study),
+    ]
+    command += ["--cores", str(options.cores), *arguments[cut + 1 :], "--", "prediction_plans"]
+    if code := subprocess.call(command):
+        return code
+    proposals = sorted((study / "results/derivatives/group").glob("model-*_plan.yaml"))
+    if not proposals:
+        print("The configuration has no model with profile: confirmatory.", file=sys.stderr)
+        return 1
+    try:
+        print("\n".join(lock(proposals, study / LOCK, reason=options.replace)))
+    except (InputError, InputErrors) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
 def main(arguments=None):
     """Run the command line.
 
@@ -127,10 +208,15 @@ def main(arguments=None):
         return _verify(parser.parse_args(arguments[1:]))
     if arguments[:1] == ["kinetics"]:
         return _kinetics(arguments[1:])
+    if arguments[:1] == ["predict"]:
+        return _predict(arguments[1:])
+    if arguments[:1] == ["plan"]:
+        return _plan(arguments[1:])
     parser = argparse.ArgumentParser(
         "neurobraid",
         description="Multimodal fMRI/PET analysis of a BIDS dataset. `neurobraid verify A B` compares two finished "
-        "runs; `neurobraid kinetics A B` fits the curves of PETPrep.",
+        "runs; `neurobraid kinetics A B` fits the curves of PETPrep; `neurobraid plan` locks confirmatory models; "
+        "`neurobraid predict` applies a stored model.",
         epilog="What follows -- goes to Snakemake, e.g. -- --dry-run",
     )
     parser.add_argument("bids_dir", help="raw BIDS dataset")

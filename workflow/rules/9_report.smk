@@ -33,6 +33,18 @@ MADE = [str(path) for made in workflow.rules for path in made.output]
 HMC_BOLDREF = any(path.endswith("_desc-hmc_boldref.nii.gz") for path in MADE)
 QUALITY_TABLE = any(path.endswith("desc-quality_table.tsv") for path in MADE)
 
+# what a card shows of a model beyond its cross-validation
+CARD_FILES = {
+    name: {
+        "model": (
+            f"{DERIVATIVES}/group/model-{name}_model.json" if name in KEPT else []
+        ),
+        "lockbox": (
+            f"{DERIVATIVES}/group/model-{name}_lockbox.json" if name in OPENED else []
+        ),
+    }
+    for name in MODELS
+}
 
 # kind of file, kind of scan, template, filters: a page gets what its participant has
 PAGE_RECORDS = [
@@ -384,6 +396,32 @@ rule report_model:
         "../../scripts/report_model.py"
 
 
+rule report_card:
+    """Write the card of a model: what it is for, how well it did, and what speaks against it."""
+    input:
+        summary="<derivatives>/group/model-{model}_summary.json",
+        model=lookup(dpath="{model}/model", within=CARD_FILES),
+        lockbox=lookup(dpath="{model}/lockbox", within=CARD_FILES),
+    output:
+        page="<reports>/card-{model}.html",
+        card="<derivatives>/group/model-{model}_card.json",
+        figures=directory("<reports>/figures/card-{model}"),
+    log:
+        "logs/report_card/{model}.log",
+    benchmark:
+        "logs/benchmarks/report_card/{model}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(600),
+        runtime=10,
+    params:
+        code=code_digest("reports"),
+    script:
+        "../../scripts/report_card.py"
+
+
 rule report_study:
     """Write the study page with group results, methods and the record of the whole run."""
     input:
@@ -580,6 +618,7 @@ rule report_study:
             "<derivatives>/group/model-{model}_summary.json", model=MODELS
         ),
         model_pages=collect("<reports>/model-{model}.html", model=MODELS),
+        cards=collect("<reports>/card-{model}.html", model=MODELS),
         predictions=collect(
             "<derivatives>/group/model-{model}_desc-predictions_predictions.tsv",
             model=MODELS,
@@ -743,6 +782,11 @@ rule report:
     input:
         "<reports>/index.html",
         collect("<reports>/{participant}.html", participant=PARTICIPANTS),
+        collect(
+            "<reports>/{kind}-{model}.html",
+            kind=["model", "card"],
+            model=[] if SERIES_ONLY else MODELS,
+        ),
 
 
 rule participants:

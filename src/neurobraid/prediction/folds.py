@@ -242,6 +242,32 @@ def make_folds(
     return folds if untested is None else drop_untested(folds, untested)
 
 
+def inner_folds(y, groups, *, kind, site=None, count=5, seed=0, group_of_site=False):
+    """Folds over everybody, by which a model that is to be kept chooses its settings.
+
+    Parameters
+    ----------
+    y, groups, kind, site, seed, group_of_site
+        See `make_folds`.
+    count : int
+        Fewer folds are made when a class has fewer groups.
+
+    Returns
+    -------
+    numpy.ndarray of int, (rows,)
+
+    Raises
+    ------
+    Unavailable
+        Fewer than two folds are possible.
+    """
+    classes = (y > 0).astype(int) if kind == "classification" else np.zeros(y.size, dtype=int)
+    count = _possible(classes, groups, count)
+    if count < 2:
+        raise Unavailable("fewer than two groups in a class: nothing can be tuned")
+    return _split(strata(y, kind, site, folds=count, group_of_site=group_of_site), groups, count, seed)
+
+
 def drop_untested(folds, untested):
     """Folds in which some rows are neither trained on nor tested, (rows,) bool; they stay in the table."""
     outer = np.where(untested, -1, folds.outer)

@@ -51,7 +51,9 @@ from neurobraid.prediction.metrics import (
     regression_metrics,
 )
 from neurobraid.prediction.nested import nested_intervals
+from neurobraid.prediction.ood import cross_validated as cross_validated_distance
 from neurobraid.prediction.permutation import FoldScores, fold_metric, fuse, permutation_test, questions
+from neurobraid.prediction.plan import confirm, outside, plan_summary
 from neurobraid.prediction.stacking import Stacking
 from neurobraid.prediction.steps import FillMedian, KeepCovered
 from neurobraid.prediction.survival import risk_groups, split
@@ -92,6 +94,10 @@ DEFAULTS = {
     "intervals": "nadeau-bengio",
     "accept_association": False,
     "profile": "exploratory",
+    "save": False,
+    "lockbox": 0.0,
+    "open_lockbox": False,
+    "reopen": "",
     "min_coverage": 0.5,
     "min_present": 0.5,
     "min_participants": 10,
@@ -209,6 +215,14 @@ def complete(model, **general):
             raise InputError(where, "harmonize.unseen", found, ", ".join(UNSEEN), "choose a policy")
     for problem in contradictions(full):
         raise InputError(where, *problem)
+    if full["lockbox"] and full["profile"] != "confirmatory":
+        raise InputError(
+            where,
+            "lockbox",
+            full["lockbox"],
+            "0 in an exploratory model",
+            "choose profile: confirmatory; without a locked plan nothing keeps the lockbox shut",
+        )
     full["grid"] = [float(v) for v in (full["grid"] or GRIDS[full["estimator"]])]
     if min(full["grid"]) <= 0:
         raise InputError(where, "grid", full["grid"], "positive numbers", "correct the grid")
@@ -860,6 +874,7 @@ def fit_model(features, participants, model, *, networks=None, file="participant
             fit=_probe(data, folds, model),
             controls=_controls(data, folds, model, chosen),
         ),
+        ood=cross_validated_distance(data, folds, model),
         **_honest(predictions, data, model, main),
         learning_curve=learning_curve(
             data.tables,
@@ -912,7 +927,9 @@ def fit_model(features, participants, model, *, networks=None, file="participant
     return Result(predictions[list(PREDICTION_COLUMNS)], scores, table, summary, extra)
 
 
-def write_model(features, participants, model, outputs, *, regions=None, sessions=(), **general):
+def write_model(
+    features, participants, model, outputs, *, regions=None, sessions=(), plan="", code="", **general
+):
     """Fit one declared model and write its tables, sidecars and summary.
 
     Parameters
@@ -928,6 +945,10 @@ def write_model(features, participants, model, outputs, *, regions=None, session
         Table of the atlas; its column ``network`` groups the regions.
     sessions : iterable of path-like
         Sessions tables and their sidecars, for ``visits`` and for targets and covariates of a visit.
+    plan : path-like, optional
+        The lock of the study's plans; a confirmatory model runs only as it was locked, without its lockbox.
+    code : str
+        Digest of the code of the stage.
     **general
         See `complete`.
     """
@@ -947,9 +968,16 @@ def write_model(features, participants, model, outputs, *, regions=None, session
         known = read_tsv(regions, text=("name", "network"))
         networks = dict(zip(known["name"], known["network"], strict=True)) if "network" in known else {}
     known = read_sessions(sessions) if full["visits"] or full["rows"] == "visit" else None
-    result = fit_model(
-        table, people, full, networks=networks, file=str(participants).rsplit("/", 1)[-1], sessions=known
-    )
+    file = str(participants).rsplit("/", 1)[-1]
+    locked = confirm(table, people, full, plan=plan or None, code=code, file=file)
+    everybody = len(people)
+    people, table = outside(locked, people, table)
+    result = fit_model(table, people, full, networks=networks, file=file, sessions=known)
+    if locked:
+        result.summary["plan"] = plan_summary(locked)
+    if len(people) < everybody:
+        first = {"step": "participants in the table", "left": everybody}
+        result.summary["flow"][:1] = [first, {"step": "outside the lockbox", "left": len(people)}]
     sources = [features, participants, *sessions]
     for key, columns, text in (
         ("predictions", PREDICTION_COLUMNS, "Out-of-fold predictions of every feature set."),

@@ -25,7 +25,16 @@ from neurobraid.reports.pages import (
 )
 from neurobraid.reports.participant import _template, template_brain
 from neurobraid.reports.planes import Volume, distance_from
-from neurobraid.reports.study import BASELINES, FEATURE_SETS, METRICS, in_words, interval, main_set, of_set, real
+from neurobraid.reports.study import (
+    BASELINES,
+    FEATURE_SETS,
+    METRICS,
+    in_words,
+    interval,
+    main_set,
+    of_set,
+    real,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

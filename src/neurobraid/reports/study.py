@@ -124,7 +124,7 @@ def write_study(inputs: Mapping, *, page, figures_dir, record, config: Mapping) 
     """
     files = Inputs(inputs)
     job = _Study(files, Gallery(figures_dir, page), config)
-    own = {*files.all("records"), *files.all("model_pages")}
+    own = {*files.all("records"), *files.all("model_pages"), *files.all("cards")}
     checked = run_record.checksums(p for p in files.everything() if p not in own)
     for path in files.all("records"):
         checked.extend(read_json(path)["files"])
@@ -1127,8 +1127,9 @@ class _Study:
         add_outcomes(self, section)
 
     def _models(self):
-        """Every model in one line, with the page it has."""
+        """Every model in one line, with its page and its card."""
         pages = {entities_of(p).get("model"): p.rsplit("/", 1)[-1] for p in self.inputs.all("model_pages")}
+        cards = {p.rsplit("/", 1)[-1] for p in self.inputs.all("cards")}
         if not pages:
             return None
         rows = []
@@ -1148,10 +1149,12 @@ class _Study:
                     number(model.get("participants")) if model.get("participants") else "–",
                     score,
                     Cell("; ".join(flags) or "nothing", tone="warn" if flags else ""),
+                    Cell("card", href=f"card-{name}.html") if f"card-{name}.html" in cards else "–",
                 ]
             )
-        heads = ["Model", "Target", "People", "Score [95 %]", "Found by the audit"]
-        return Table(heads, rows, "All models; each has a page of its own.", numeric=("People",))
+        heads = ["Model", "Target", "People", "Score [95 %]", "Found by the audit", "Model card"]
+        about = "All models; each has a page of its own, and a card: use, limits, data, scores, checks."
+        return Table(heads, rows, about, numeric=("People",))
 
     def _model(self, section, model, settings):
         metrics, primary = model["metrics"], model["primary_metric"]
