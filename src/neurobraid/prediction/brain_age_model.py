@@ -53,6 +53,8 @@ ESTIMATORS = ("ridge", "kernel-ridge", "gaussian-process")
 GAPS = ("raw", "cole", "delange")
 #: A person of the reference group in tables.
 CONTROL = "control"
+#: Group of a person of whom the column of controls says nothing.
+UNKNOWN = "n/a"
 
 COLUMNS = {
     "participant_id": ("Person", None),
@@ -161,7 +163,8 @@ def _controls(people, participants, wanted, file):
             file, "controls.column", column, ", ".join(participants.columns), "name a column of the table"
         )
     labels = participants.set_index("participant_id")[column]
-    labels = labels.astype(object).where(labels.notna(), "n/a").astype(str)
+    # a column of whole numbers with a gap is read as 0.0 and 1.0
+    labels = labels.map(lambda v: UNKNOWN if v != v else f"{v:g}" if isinstance(v, float) else str(v))
     if value not in set(labels):
         raise InputError(file, f"controls.value of {column}", value, ", ".join(sorted(set(labels))), "name a value of the column")  # fmt: skip
     found = labels.loc[people].to_numpy(dtype=object)
@@ -486,6 +489,11 @@ def gap_tests(gap, age, group, participants, model, sites, *, file="participants
         term (a group against controls, or a covariate), people, and for every gap estimate, se, t, p_parametric and p (Freedman-Lane,
         rearranged within site). A covariate of several levels has one row per level against its first; the site is
         a covariate and is never tested against itself.
+
+    Raises
+    ------
+    Unavailable
+        Too few people, or terms that add up to one another.
     """
     from scipy.stats import t as student
 
@@ -494,7 +502,7 @@ def gap_tests(gap, age, group, participants, model, sites, *, file="participants
 
     terms = {
         f"{level} against {CONTROL}s": (group == level).astype(float)
-        for level in sorted({*group} - {CONTROL})
+        for level in sorted({*group} - {CONTROL, UNKNOWN})
     }
     columns = list(
         dict.fromkeys([*model["covariates"], *([model["motion"]] if model["motion"] in participants else [])])
@@ -513,16 +521,17 @@ def gap_tests(gap, age, group, participants, model, sites, *, file="participants
     nuisance = {"age": age, **{f"site {s}": (sites == s).astype(float) for s in own[1:]}}
     names = [k for k in GAPS if np.isfinite(gap[k]).all()]
     design = np.column_stack([*terms.values(), *nuisance.values(), np.ones(age.size)])
-    known = np.isfinite(design).all(axis=1)
+    # of whom the group is not known is predicted, and in no comparison
+    known = np.isfinite(design).all(axis=1) & (group != UNKNOWN)
     design = design[known]
     # what does not vary among those left cannot be tested, and a site nobody is left of has no column
     keep = np.r_[np.ptp(design[:, :-1], axis=0) > 0, True] if len(design) else np.zeros(design.shape[1], bool)
     design, kept = design[:, keep], np.flatnonzero(keep)
     if len(design) < design.shape[1] + 3 or np.linalg.matrix_rank(design) < design.shape[1]:
-        log.info(
-            "%s: too few people, or covariates that add up to one another: gaps are not tested", model["name"]
+        raise Unavailable(
+            f"{len(design)} people with every covariate, and terms that add up to one another (such as a site that "
+            "holds one group only), cannot be told apart"
         )
-        return []
     data = np.column_stack([gap[k][known] for k in names])
     inverse = np.linalg.inv(design.T @ design)
     weights = inverse @ design.T @ data
@@ -656,6 +665,19 @@ def fit_brain_age(features, participants, model, *, file="participants.tsv"):
     mean = _first_visits(table)
     matched = participants.set_index("participant_id", drop=False).loc[mean["participant_id"]]
     shown = pattern_summary(patterns, [n for v in data.names.values() for n in v])
+    tests, reason = [], ""
+    try:
+        tests = gap_tests(
+            {k: mean[f"gap_{k}_years"].to_numpy() for k in GAPS},
+            mean["age_years"].to_numpy(),
+            mean["group"].to_numpy(str),
+            matched,
+            model,
+            mean["site"].to_numpy(str),
+            file=file,
+        )
+    except Unavailable as error:
+        reason = str(error)
     by_age = bands(mean["age_years"].to_numpy(), {k: mean[f"gap_{k}_years"].to_numpy() for k in GAPS})
     summary.update(
         participants=int(np.unique(data.participants).size),
@@ -676,10 +698,8 @@ def fit_brain_age(features, participants, model, *, file="participants.tsv"):
             "intercept_years": float(np.mean(rows["intercept"])),
             "fitted_on": "inner out-of-fold predictions of the training controls of every fold",
         },
-        gap_tests=gap_tests(
-            {k: mean[f"gap_{k}_years"].to_numpy() for k in GAPS},
-            mean["age_years"].to_numpy(), mean["group"].to_numpy(str), matched, model, mean["site"].to_numpy(str), file=file,
-        ),
+        gap_tests=tests,
+        gap_tests_reason=reason,
         age_bands=by_age,
         retest=_retest(_mean_of_repeats(table)) if model["rows"] == "visit" else None,
         patterns={**shown, "reliable": people >= 500},

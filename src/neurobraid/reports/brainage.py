@@ -324,6 +324,8 @@ def add_brain_age(study, section) -> None:
                 "(Butler et al. 2021, de Lange et al. 2022)."
             )
         )
+        if found.get("gap_tests_reason"):
+            section.add(Note(f"Gaps are not compared: {found['gap_tests_reason']}.", "missing"))
         section.add(*[block for block in (_tests(found), *_retest(found)) if block is not None])
         section.add(Fold("Gaps by age", [_bands(found)]))
         patterns = table(study.inputs.find("brainage_patterns", model=name))

@@ -218,7 +218,7 @@ def add_decoding(study, section) -> None:
 
 
 def _searchlight(study, section, name, image, chance, settings):
-    volume = Volume.load(image)
+    volume = Volume.read(image)
     if not (volume.data > chance).any():
         section.add(
             Note("Nowhere does the searchlight tell the conditions apart better than a guess.", "missing")
