@@ -22,6 +22,8 @@ OWN, FMRIPREP = "neurobraid", "derivatives/fmriprep"
 PET_FOLDERS = {"petprep": "PETPrep", "petfit": "PETFit", "tacs": "curves", "bloodstream": "bloodstream"}
 PLASMA_MODELS = ("1TCM", "2TCM", "2TCMirr", "Logan", "MA1", "Patlak")
 SCAN_TABLE = "config/scans.tsv"
+#: In place of an atlas in the file names of a study of tables only.
+TABLES = "tables"
 #: Keys of `neurobraid.connectivity.denoise.STRATEGIES`, which is not imported where a workflow is only planned.
 STRATEGIES = (
     "baseline", "simple", "simple+gsr", "scrubbing.5", "scrubbing.5+gsr", "scrubbing.2", "scrubbing.2+gsr", "compcor",
@@ -111,7 +113,7 @@ def check_config(config, schema_path):
     problems.raise_errors()
     _fill(schema, config)
     for section in ("atlases", "activation.tasks", "fusion.voxelwise", "fusion.latent", "prediction.models",
-                    "prediction.outcomes"):  # fmt: skip
+                    "prediction.outcomes", "prediction.brain_age", "prediction.decoding"):  # fmt: skip
         value = config
         for key in section.split("."):
             value = value[key]
@@ -178,7 +180,45 @@ def stats_models(config, study):
 
     plans = plans_of_config(config["activation"])
     config["activation"]["tasks"] = shown_tasks(plans)
+    _check_decoding(config, plans)
     return {task: plan for task, plan in plans.items() if study.scans_of("bold", task=task)}
+
+
+def _check_decoding(config, tasks):
+    """Decoding reads the single trials of tasks that are modelled; and what the schema cannot say of its keys."""
+    problems = ProblemList()
+    for n, record in enumerate(config["prediction"]["decoding"]):
+        where = f"prediction.decoding.{n}"
+        if record["task"] not in tasks:
+            fix = "add the task to activation.tasks, or correct the name"
+            problems.add(CONFIG, f"{where}.task", record["task"], ", ".join(tasks) or "a modelled task", fix)
+        if config["activation"]["trials"] == "none":
+            problems.add(
+                CONFIG,
+                "activation.trials",
+                "none",
+                "lss or lsa",
+                "choose one: decoding reads maps of single trials",
+            )
+        if record["searchlight_mm"] and (record["source"], record["cv"]) != ("maps", "leave-one-run-out"):
+            found = f"{record['source']}, {record['cv']}"
+            problems.add(
+                CONFIG, f"{where}.searchlight_mm", found, "maps, leave-one-run-out", "set searchlight_mm: 0"
+            )
+        atlases = [a["name"] for a in config["atlases"]]
+        if record["atlas"] and record["atlas"] not in atlases:
+            problems.add(
+                CONFIG, f"{where}.atlas", record["atlas"], ", ".join(atlases), "name an atlas of the config"
+            )
+        if record["regions"] and record["source"] == "maps" and not record["atlas"]:
+            problems.add(
+                CONFIG,
+                f"{where}.regions",
+                record["regions"],
+                "empty without an atlas",
+                "name the atlas of the regions",
+            )
+    problems.raise_errors()
 
 
 def shown_config(config):
@@ -295,6 +335,8 @@ class Study:
         PET results of other programs that are taken over: see `neurobraid.bids.pet_tables.read_derivatives`; or empty.
     series : list of dict
         Region series that another program made: see `neurobraid.bids.series.find_series`.
+    listed : list of str
+        People of a study of tables only (``index.tables_only``), as participants.tsv lists them; else empty.
     """
 
     index: object
@@ -305,6 +347,7 @@ class Study:
     _adopted: dict = field(default_factory=dict, repr=False)
     _fieldmaps: dict = field(default_factory=dict, repr=False)
     series: list = field(default_factory=list)
+    listed: list = field(default_factory=list)
 
     def __post_init__(self):
         for row in self.index.scans.itertuples(index=False):
@@ -404,6 +447,8 @@ class Study:
 
     def tables_of(self, atlases):
         """Atlases and segmentations that have a table of features: no atlas where a study has no image."""
+        if self.listed:
+            return [TABLES]
         imaged = any(suffix != "pet" or self.is_imaged(scan) for suffix, scan in self._rows)
         return list(
             dict.fromkeys([*(atlases if imaged or not self.segmentations else []), *self.segmentations])
@@ -778,7 +823,61 @@ def _with_series(study, config):
     return replace(study, series=found)
 
 
+def _tables_only(config):
+    """A study without images: people from participants.tsv, features from the tables of ``fusion.features``."""
+    import csv
+
+    from neurobraid.bids.fmriprep import decide
+    from neurobraid.bids.pairing import index_from_table
+    from neurobraid.bids.table import make_table
+    from neurobraid.files import read_json
+
+    problems = ProblemList()
+    if not config["bids"]:
+        fix = "give the folder, or leave index.tables_only out"
+        problems.add(CONFIG, "bids", "empty", "a folder with participants.tsv", fix)
+    if not config["fusion"]["features"]:
+        fix = "declare the tables; docs/stages.md shows one"
+        problems.add(CONFIG, "fusion.features", "empty", "one table or more where there are no images", fix)
+    for record in config["fusion"]["features"]:
+        beside = Path(record["path"]).with_suffix(".json")
+        if beside.is_file() and read_json(beside).get("Regions") == "atlas":
+            fix = "list the names of the regions"
+            problems.add(beside, "Regions", "atlas", "brain or a list of names: no atlas image is used", fix)
+    problems.raise_errors()
+    _link(config["bids"], RAW)
+    images = sorted(path.name for path in Path(RAW).glob("sub-*") if path.is_dir())
+    if images:
+        problems.add(
+            RAW, "folder", f"{images[0]} and {len(images) - 1} more", "no sub-* in a study of tables only",
+            "set index.tables_only: false to analyse the images, or point bids at a folder without",
+        )  # fmt: skip
+    table = Path(RAW, "participants.tsv")
+    if not table.is_file():
+        problems.add(
+            table, "file", "missing", "a table with column participant_id", "write one row per participant"
+        )
+        problems.raise_errors()
+    with open(table, encoding="utf-8-sig", newline="") as handle:
+        people = [row.get("participant_id") for row in csv.DictReader(handle, delimiter="\t")]
+    wrong = [p for p in people if not re.fullmatch(r"sub-[a-zA-Z0-9+]+", p or "")]
+    if wrong or not people:
+        found = wrong[0] if people else "nobody"
+        problems.add(table, "participant_id", found, "sub-<label> in every row", "name the participants")
+    for person in (
+        sorted({p for p in people if people.count(p) > 1}) if len(set(people)) < len(people) else ()
+    ):
+        problems.add(
+            table, "participant_id", f"{person} twice", "every participant once", "remove the extra row"
+        )
+    problems.raise_errors()
+    index = index_from_table(make_table([]), {**_index_options(config), "participants": [], "exclude": []})
+    return Study(replace(index, preprocessing=decide(index.scans, index.pairing)), listed=people)
+
+
 def _open(config):
+    if config["index"]["tables_only"]:
+        return _tables_only(config)
     if config["bids"]:
         _link(config["bids"], RAW)
         return Study(*_stored_index(RAW, config, Path(SCAN_TABLE)))

@@ -1,5 +1,6 @@
 """Dry runs: every example on awkward datasets. Which targets appear, and how every output is called."""
 
+import json
 import re
 from pathlib import Path
 
@@ -412,3 +413,90 @@ def test_reference_maps_bring_their_jobs_and_their_problems_come_first(tmp_path)
     nib.save(nib.Nifti1Image(np.zeros((2, 2, 2), np.float32), np.eye(4)), home / "D1.nii.gz")
     jobs = planned(home)
     assert jobs["fusion_maps"] == 1 and jobs["fusion_react"] >= 4
+def tables_study(tmp_path, **changes):
+    """A study of tables only: participants.tsv and two tables, no image."""
+    home = tmp_path / "study"
+    (home / "data").mkdir(parents=True)
+    people = [f"sub-{k:02d}\t{20 + k}\tF\tsite{k % 3}" for k in range(40)]
+    (home / "data/participants.tsv").write_text("\n".join(["participant_id\tage\tsex\tsite", *people]) + "\n")
+    for name, unit in (("thickness", "mm"), ("volume", "mL")):
+        rows = [f"sub-{k:02d}\t{k / 7:.2f}" for k in range(40)]
+        (home / f"data/{name}.tsv").write_text("\n".join(["participant_id\tfrontal", *rows]) + "\n")
+        about = {"Regions": ["frontal"], "Measures": {name: {"Units": unit}}}
+        (home / f"data/{name}.json").write_text(json.dumps(about))
+    config = yaml.safe_load((EXAMPLES / "tables-only/config.yaml").read_text())
+    config.update(changes)
+    (home / "config").mkdir()
+    (home / "config/config.yaml").write_text(yaml.safe_dump(config))
+    return home
+
+
+def test_tables_alone_are_a_study(tmp_path):
+    home = tables_study(tmp_path)
+    jobs = planned(home)
+    assert jobs == dict.fromkeys(["fusion_table", "index_pair", "index_validate", "prediction_brainage", "report_study", "all"], 1)
+    model = {"name": "sex", "target": "sex", "features": [{"name": "t", "modality": ["thickness"]}]}
+    jobs = planned(tables_study(tmp_path / "b", prediction={"models": [model]}))
+    assert jobs["prediction_model"] == 1 and "prediction_brainage" not in jobs
+
+
+def test_problems_of_a_study_of_tables_stop_before_any_work(tmp_path):
+    home = tables_study(tmp_path)
+    table = home / "data/participants.tsv"
+    good = table.read_text()
+    cases = [
+        (good.replace("sub-03", "3"), "sub-<label> in every row"),
+        (good.replace("sub-03", "sub-04"), "sub-04 twice"),
+    ]
+    for text, words in cases:
+        table.write_text(text)
+        done = snakemake("--cores", 1, "--directory", home, check=False)
+        assert done.returncode and words in done.stdout + done.stderr and not (home / "results").exists()
+    table.write_text(good)
+    (home / "data/sub-01").mkdir()
+    done = snakemake("--cores", 1, "--directory", home, check=False)
+    assert done.returncode and "index.tables_only: false" in done.stdout + done.stderr
+    (home / "data/sub-01").rmdir()
+    home = tables_study(tmp_path / "none", fusion={"features": []})
+    done = snakemake("--cores", 1, "--directory", home, check=False)
+    assert done.returncode and "fusion.features is empty" in done.stdout + done.stderr
+
+
+DECODING = {"name": "hand", "task": "motor", "conditions": ["left", "right"], "searchlight_mm": 8}
+
+
+def test_decoding_reads_the_trials_of_every_run(tmp_path):
+    across = {**DECODING, "name": "across", "cv": "leave-one-person-out", "source": "regions", "searchlight_mm": 0}
+    task = {"task": "motor", "contrasts": [{"name": "left", "weights": {"left": 1}}]}
+    changes = {
+        "activation": {"tasks": [task], "trials": "lss"},
+        "prediction": {"models": [], "decoding": [DECODING, across]},
+    }
+    home = study(tmp_path, tree("multi_echo"), "rest-only", **changes)
+    jobs = planned(home)
+    people = jobs["prediction_decoding"]
+    assert jobs["prediction_searchlight"] == people >= 1
+    assert jobs["prediction_decodinggroup"] == 2 and jobs["prediction_searchlightgroup"] == 1
+    files = [path for path, rule in outputs(home).items() if rule.startswith(("prediction_decod", "prediction_search"))]
+    assert len(files) == 7 * people + 7 * 2 + 2
+    assert all(name_problems(Path(path).name) == [] for path in files if "/func/" in path), files
+    # by default nothing is decoded
+    assert not {r for r in planned(study(tmp_path / "b", tree("multi_echo"), "rest-only")) if "decod" in r}
+
+
+@pytest.mark.parametrize(
+    ("record", "trials", "words"),
+    [
+        ({}, "none", "activation.trials is none"),
+        ({"task": "rest"}, "lss", "prediction.decoding.0.task is rest"),
+        ({"source": "regions"}, "lss", "set searchlight_mm: 0"),
+        ({"atlas": "none"}, "lss", "name an atlas of the config"),
+        ({"conditions": ["left"]}, "lss", "prediction.decoding.0.conditions"),
+    ],
+)
+def test_decoding_that_cannot_be_done_stops_before_any_work(tmp_path, record, trials, words):
+    task = {"task": "motor", "contrasts": [{"name": "left", "weights": {"left": 1}}]}
+    changes = {"activation": {"tasks": [task], "trials": trials}, "prediction": {"decoding": [{**DECODING, **record}]}}
+    home = study(tmp_path, tree("one_participant"), "rest-only", **changes)
+    done = snakemake("--cores", 1, "--directory", home, check=False)
+    assert done.returncode and words in done.stdout + done.stderr and not (home / "results").exists()

@@ -60,13 +60,14 @@ FUSED = {
 }
 # tables of further modalities: everything that is wrong with them is said before the first job
 FEATURE_RECORDS = config["fusion"]["features"]
+PEOPLE = PARTICIPANTS or STUDY.listed
 if FEATURE_RECORDS:
     from neurobraid.fusion import features as _features
 
     checked(
         _features.check_features,
         FEATURE_RECORDS,
-        PARTICIPANTS,
+        PEOPLE,
         _features.known_regions(config["atlases"]),
     )
 
@@ -140,7 +141,7 @@ rule fusion_table:
         mem_mb=memory(500, 20),
         runtime=30,
     params:
-        participants=PARTICIPANTS,
+        participants=PEOPLE,
         records=FEATURE_RECORDS,
         code=code_digest("fusion"),
     script:
@@ -333,7 +334,7 @@ rule fusion_react:
 
 LATENT_RECORDS = {record["name"]: record for record in config["fusion"]["latent"]}
 LATENT_ATLAS = {
-    name: record["atlas"] or ATLASES[0] for name, record in LATENT_RECORDS.items()
+    name: record["atlas"] or SEGMENTATIONS[0] for name, record in LATENT_RECORDS.items()
 }
 LATENT_TABLES = {
     name: f"{DERIVATIVES}/group/atlas-{atlas}_desc-fusion_features.tsv"

@@ -4,7 +4,9 @@ ANAT_FILE = "<derivatives>/{visit}/anat/{scan}"
 FUNC_FILE = "<derivatives>/{visit}/func/{scan}"
 PET_FILE = "<derivatives>/{visit}/pet/{scan}"
 ATLAS_REGIONS = [
-    f"<derivatives>/atlases/tpl-{MNI}_atlas-{atlas}_dseg.tsv" for atlas in ATLASES
+    f"<derivatives>/atlases/tpl-{MNI}_atlas-{atlas}_dseg.tsv"
+    for atlas in ATLASES
+    if not STUDY.listed
 ]
 # tables of the raw dataset that a page reads when they exist
 RAW_TABLES = {
@@ -479,6 +481,22 @@ rule report_study:
             ]
             for kind in ("graph", "gradients", "dynamic")
         },
+        **{
+            f"decoding_{kind}": [
+                place(
+                    f"{DECODED_GROUP}_{ending}",
+                    task=record["task"],
+                    model=name,
+                )
+                for name, record in DECODING_RECORDS.items()
+            ]
+            for kind, ending in (
+                ("summary", "summary.json"),
+                ("confusion", "confusion.tsv"),
+                ("people", "people.tsv"),
+                ("folds", "folds.tsv"),
+            )
+        },
         edges=[
             f"<derivatives>/group/task-{task}_atlas-{atlas}_contrast-{contrast}_desc-edges_table.tsv"
             for task in REST_TASKS
@@ -503,7 +521,11 @@ rule report_study:
         bold_json=[path for files in PAGE_FILES.values() for path in files["bold_json"]],
         bold_qc=[path for files in PAGE_FILES.values() for path in files["bold_qc"]],
         pet_qc=[path for files in PAGE_FILES.values() for path in files["pet_qc"]],
-        quality=["<derivatives>/group/desc-quality_table.tsv"] if QUALITY_TABLE else [],
+        quality=(
+            ["<derivatives>/group/desc-quality_table.tsv"]
+            if QUALITY_TABLE and not STUDY.listed
+            else []
+        ),
         group_z=[
             f"<derivatives>/group/task-{task}_space-{MNI}_contrast-{contrast}_stat-z_statmap.nii.gz"
             for task in group_tasks()
@@ -631,6 +653,17 @@ rule report_study:
             "<derivatives>/group/model-{model}_desc-contrasts_table.tsv",
             model=OUTCOME_RECORDS,
         ),
+        brainage=collect(f"{AGE_FILE}_summary.json", model=AGE_RECORDS),
+        brainage_table=collect(f"{AGE_FILE}_predictions.tsv", model=AGE_RECORDS),
+        brainage_patterns=collect(f"{AGE_FILE}_patterns.tsv", model=AGE_RECORDS),
+        searchlight=[
+            place(
+                f"{DECODED_GROUP_MAP}.nii.gz",
+                task=DECODING_RECORDS[name]["task"],
+                model=name,
+            )
+            for name in SEARCHED
+        ],
     output:
         page="<reports>/index.html",
         figures=report(

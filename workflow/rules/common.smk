@@ -226,8 +226,8 @@ def every_stage(wildcards):
         "prediction",
         "report",
     )
-    if SERIES_ONLY:
-        stages = ("connectivity", "report")
+    if SERIES_ONLY or STUDY.listed:
+        stages = ("connectivity", "report") if SERIES_ONLY else stages[6:]
     return [path for stage in stages for path in getattr(rules, stage).input]
 
 

@@ -92,6 +92,9 @@ def check_structure(
     from neurobraid.bids.pairing import build_index
 
     problems = ProblemList()
+    if (options or {}).get("tables_only"):
+        # no image and no folder of a participant; tables are checked where the plan is made
+        return problems
     try:
         tree = open_dataset(bids_root)
     except InputError as error:

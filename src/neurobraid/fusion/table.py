@@ -539,7 +539,8 @@ def write_fusion(atlas_table, participants, outputs, *, kinetics_json=(), record
         See `fusion_table`.
     """
     atlas = region_table(atlas_table)
-    first = atlas_table if isinstance(atlas_table, str | Path) else next(iter(atlas_table))
+    # a study of tables only has no atlas: its regions are those that the tables declare
+    first = atlas_table if isinstance(atlas_table, str | Path) else next(iter(atlas_table), "")
     labels = name_entities(first)
     name = labels.get("atlas", labels.get("seg", ""))
     rows, described, channels = feature_rows(list(records), participants, name, atlas["name"].to_list())

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from neurobraid.fusion.schema import MEASURES as FUSED
-from neurobraid.fusion.schema import PET_MODELS, TASK_DESCRIPTION
+from neurobraid.fusion.schema import MODALITIES, PET_MODELS, TASK_DESCRIPTION
 
 #: order of the groups on a page; measures of the last are settings and counts, folded away
 GROUPS = (
@@ -370,7 +370,7 @@ def feature(modality: str, measure: str) -> str:
     base, *rest = measure.split("_")
     known = FUSED.get((modality, base))
     if known is None:
-        return TASK_DESCRIPTION
+        return TASK_DESCRIPTION if modality in MODALITIES else "From a feature table"
     models = [part for part in rest if part in PET_MODELS and modality == "pet"]
     others = [part for part in rest if part not in models]
     text = known[1] + "".join(f", by {model}" for model in models)

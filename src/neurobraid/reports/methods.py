@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from neurobraid.reports import inference, pet_methods, pet_tables
+from neurobraid.reports import brainage, inference, pet_methods, pet_tables
 
 REFERENCES = {
     "bids": "Gorgolewski KJ et al. (2016). The brain imaging data structure. Scientific Data 3:160044.",
@@ -118,8 +118,9 @@ def paragraphs(settings: Mapping, facts: Mapping) -> tuple[list[tuple[str, str]]
         for k, label in (("T1w", "T1-weighted"), ("bold", "BOLD"), ("pet", "PET"))
         if counts.get(k)
     ]
+    told = f"{words(parts)} scans" if parts else "tables only"
     text = (
-        f"Data of {n} participant{'s' if n != 1 else ''} ({words(parts)} scans) organised as {cite('bids', 'BIDS')} were "
+        f"Data of {n} participant{'s' if n != 1 else ''} ({told}) organised as {cite('bids', 'BIDS')} were "
         f"processed with neurobraid {software.get('neurobraid', '')} (Python {software.get('python', '')}), a "
         f"{cite('snakemake', 'Snakemake')} {software.get('snakemake', '')} workflow."
     )
@@ -167,6 +168,8 @@ def paragraphs(settings: Mapping, facts: Mapping) -> tuple[list[tuple[str, str]]
         out.append(("Coupling of function and molecules", _coupling(settings, facts, cite)))
     if facts.get("models"):
         out.append(("Prediction", _prediction(facts, cite)))
+    if facts.get("brainage"):
+        out.append(("Brain age", brainage.paragraph(facts["brainage"])))
     return out, [REFERENCES[key] for key in used]
 
 

@@ -45,6 +45,8 @@ STUDY = (
     ),
     ("coupling", "Coupling of function and molecules", ""),
     ("prediction", "Prediction", ""),
+    ("brainage", "Brain age", ""),
+    ("decoding", "Decoding", ""),
     (
         "methods",
         "Methods",

@@ -26,7 +26,9 @@ from neurobraid.reports import (
     surface_group,
     targets,
 )
+from neurobraid.reports.brainage import add_brain_age, headline
 from neurobraid.reports.coupling import add_coupling
+from neurobraid.reports.decoding import add_decoding
 from neurobraid.reports.gather import (
     LABELS,
     NOT_QUALITY,
@@ -104,6 +106,11 @@ LIMITS = {
     **targets.LIMITS,
 }
 SMALL = 30
+#: people beyond whom a grid of them cannot be read
+MANY_PEOPLE = 150
+#: Sections that a study without images has not, and those that are there where the configuration asks for them.
+NEED_IMAGES = ("quality", "activation", "connectivity", "pet", "coupling")
+WHERE_ASKED = ("brainage", "decoding")
 LISTED_CLUSTERS = 25
 CHECK_SHARE = 20.0
 #: rows of a table beyond which it is folded
@@ -132,8 +139,11 @@ def write_study(inputs: Mapping, *, page, figures_dir, record, config: Mapping) 
     sections = []
     for name, title, lead in spec.STUDY:
         section = Section(name, title, lead)
+        if job.tables_only and name in NEED_IMAGES:
+            continue
         getattr(job, name)(section)
-        sections.append(section)
+        if section.blocks or name not in WHERE_ASKED:
+            sections.append(section)
     write_json(job.record, record)
     write(
         Page(
@@ -240,7 +250,9 @@ class _Study:
         self.excluded = self._rows("exclusions")
         self.pairing = self._rows("pairing")
         self.preprocessing = self._rows("preprocessing")
-        self.people = list(dict.fromkeys(row["participant_id"] for row in self.scans))
+        self.tables_only = bool(self.setting("index.tables_only", False))
+        people = self._rows("participants") if self.tables_only else self.scans
+        self.people = list(dict.fromkeys(row["participant_id"] for row in people))
         self.models = [read_json(path) for path in inputs.all("summaries")]
         self._confounds = {scan_of(p): p for p in inputs.all("confounds")}
 
@@ -309,6 +321,7 @@ class _Study:
                 label, _ = METRICS.get(metric, (metric, None))
                 remark = f"95 % interval {number(low)} to {number(high)}" if np.isfinite(low) else ""
                 items.append((number(mean), f"{label}, model {model['name']}", remark))
+        items += [item for path in self.inputs.all("brainage") if (item := headline(path))]
         section.add(Numbers(items))
         for text in self._cautions():
             section.add(Note(text, "warn"))
@@ -356,6 +369,10 @@ class _Study:
     def participants(self, section):
         """Flow, who has what, pairing, exclusions."""
         section.add(Flow(self._flow()))
+        if self.tables_only:
+            section.add(Note("The study has no images: all that is known of people came in tables."))
+            self._characteristics(section)
+            return
         tasks = list(dict.fromkeys(r["task"] for r in self.of("bold")))
         tracers = list(dict.fromkeys(r["trc"] for r in self.of("pet")))
         columns = [("T1w", "T1w", {})]
@@ -1040,7 +1057,7 @@ class _Study:
             )
             filled = filled.reindex([p for p in self.people if p in filled.index] or filled.index)
             filled = filled.reindex([*filled.index, *(p for p in self.people if p not in filled.index)])
-            section.add(
+            picture = (
                 self.gallery.show(
                     figures.availability(filled),
                     f"study_atlas-{atlas}_availability.png",
@@ -1048,7 +1065,10 @@ class _Study:
                     f"Features of atlas {atlas}: share of regions with a value by participant and measure; grey where the participant has "
                     "no such data. Missing values stay missing: they are never replaced by zero.",
                 )
+                if len(filled) <= MANY_PEOPLE
+                else None
             )
+            section.add(picture)
             summary = features.groupby("measure", sort=True).agg(
                 people=("participant_id", "nunique"),
                 regions=("region", "nunique"),
@@ -1300,6 +1320,14 @@ class _Study:
                 )
             )
 
+    def brainage(self, section):
+        """Every declared brain age."""
+        add_brain_age(self, section)
+
+    def decoding(self, section):
+        """Every declared decoding."""
+        add_decoding(self, section)
+
     # ----------------------------------------------------------------- methods
 
     def methods(self, section):
@@ -1345,6 +1373,7 @@ class _Study:
             "curves": [read_json(p) for p in self.inputs.all("tacs_json")],
             "input": [read_json(p) for p in self.inputs.all("inputfunction_json")],
             "models": self.models,
+            "brainage": [read_json(p) for p in self.inputs.all("brainage")],
             "coupling": [
                 pair
                 for path in self.inputs.all("coupling")

@@ -64,14 +64,14 @@ def test_runs_are_left_out_whole_and_shuffled_volumes_are_refused():
     X = np.repeat(rng.normal(size=(60, 200)), 8, axis=0) + 0.5 * rng.normal(size=(480, 200))
     y = np.zeros(480)
     honest = make_folds(y, runs, kind="regression", inner=2, scheme="leave-one-group-out")
-    found = decode(X, labels, runs, honest, features=10)
+    found = decode(X, labels, runs, honest, estimator="ridge", features=10)
     # 60 independent blocks: three SD of chance
     assert abs(found["accuracy"] - 1 / 3) < 0.19
     assert found["chance"] == pytest.approx(1 / 3)
     shuffled = make_folds(
         rng.normal(size=480), np.arange(480).astype(str), kind="regression", outer=6, repeats=1
     )
-    assert decode(X, labels, np.arange(480).astype(str), shuffled)["accuracy"] > 0.9
+    assert decode(X, labels, np.arange(480).astype(str), shuffled, estimator="ridge")["accuracy"] > 0.9
     with pytest.raises(InputError, match=r"run .. is on both sides"):
         decode(X, labels, runs, shuffled, features=10)
 
