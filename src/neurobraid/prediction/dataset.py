@@ -41,6 +41,10 @@ class Dataset:
         Site, and every demographic column (numbers in bands): groups for whom results are reported apart.
     families : numpy.ndarray of str, (rows,)
         Column ``family_id`` if there is one, else the participants.
+    kinds : dict of str to str
+        What a feature set is: ``table``, or a kind of `neurobraid.prediction.sources.Source`.
+    shapes : dict of str to tuple of int
+        Shape of one person's features, for members that read maps or series.
     """
 
     tables: dict
@@ -59,6 +63,8 @@ class Dataset:
     nuisance: dict = field(default_factory=dict)
     slices: dict = field(default_factory=dict)
     families: np.ndarray | None = None
+    kinds: dict = field(default_factory=dict)
+    shapes: dict = field(default_factory=dict)
 
     @property
     def last(self):
@@ -229,7 +235,7 @@ def _nuisance(matched, views, index, model, sites, file):
     return found
 
 
-def build(features, participants, model, *, file="participants.tsv"):
+def build(features, participants, model, *, file="participants.tsv", sources=None):
     """Arrays of one model.
 
     Parameters
@@ -241,6 +247,8 @@ def build(features, participants, model, *, file="participants.tsv"):
         One record of ``prediction.models`` with its defaults filled in.
     file : str
         Name of the participants table for messages.
+    sources : dict of str to neurobraid.prediction.sources.Source, optional
+        Feature sets that are not in the fusion table.
 
     Returns
     -------
@@ -263,22 +271,26 @@ def build(features, participants, model, *, file="participants.tsv"):
         raise InputError(
             file, "participant_id", f"{twice} twice", "every participant once", "remove the extra row"
         )
-    _check_features(features, people)
+    sources = sources or {}
+    if len(features):
+        _check_features(features, people)
     rows = model["rows"]
     views, flow = {}, [{"step": "participants in the table", "left": len(people)}]
     for record in model["features"]:
-        view = wide(
-            features,
-            record["modality"],
-            measure=record.get("measure") or (),
-            region=record.get("region") or (),
-            rows=rows,
-            min_coverage=model["min_coverage"],
-        )
-        if view.empty:
-            raise Unavailable(
-                f"nobody has the features of {record['name']} ({', '.join(record['modality'])})"
+        if record["name"] in sources:
+            view = sources[record["name"]].view
+        else:
+            view = wide(
+                features,
+                record["modality"],
+                measure=record.get("measure") or (),
+                region=record.get("region") or (),
+                rows=rows,
+                min_coverage=model["min_coverage"],
             )
+        if view.empty:
+            kind = record.get("series") or record.get("maps") or ", ".join(record.get("modality") or ())
+            raise Unavailable(f"nobody has the features of {record['name']} ({kind})")
         views[record["name"]] = view
     index = None
     for view in views.values():
@@ -351,6 +363,8 @@ def build(features, participants, model, *, file="participants.tsv"):
             **({model["site"]: sites} if np.unique(sites).size > 1 else {}),
             **{c: _bands(matched[c]) for c in model["demographics"]},
         },
+        kinds={n: sources[n].kind if n in sources else "table" for n in views},
+        shapes={n: sources[n].shape for n in views if n in sources},
         families=(
             matched["family_id"].astype(object).where(matched["family_id"].notna(), matched["participant_id"])
             if "family_id" in matched

@@ -390,7 +390,7 @@ class DeepPath(BaseEstimator):
                 self.weights_.append(weights)
                 self.epochs_.append(epoch)
         digest = hashlib.sha256()
-        for array in sum(self.weights_, []):
+        for array in (a for one in self.weights_ for a in one):
             digest.update(np.ascontiguousarray(array).tobytes())
         self.digest_ = digest.hexdigest()
         if self.network == "autoencoder":

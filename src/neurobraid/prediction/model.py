@@ -9,6 +9,7 @@ from neurobraid.files import read_tsv, write_json, write_tsv
 from neurobraid.jobs import log
 from neurobraid.prediction.audit import SITE_LIMIT, association, audit, refuse_association
 from neurobraid.prediction.dataset import build
+from neurobraid.prediction.deep import DEEP_GRIDS, INPUT, DeepPath, require_torch
 from neurobraid.prediction.estimators import (
     GRIDS,
     GridPath,
@@ -20,6 +21,7 @@ from neurobraid.prediction.estimators import (
 )
 from neurobraid.prediction.folds import Unavailable, make_folds, manifest
 from neurobraid.prediction.harmonize import UNSEEN, HarmonizeTable, posthoc_confounds
+from neurobraid.prediction.hidden import HIDDEN_GRIDS, HiddenPath
 from neurobraid.prediction.honest import (
     calibration,
     decision_curve,
@@ -36,7 +38,9 @@ from neurobraid.prediction.metrics import (
     regression_metrics,
 )
 from neurobraid.prediction.permutation import FoldScores, fold_metric, fuse, permutation_test, questions
-from neurobraid.prediction.steps import FillMedian, KeepCovered
+from neurobraid.prediction.sources import check_record, of_table, read_sources
+from neurobraid.prediction.steps import Correlations, FillMedian, KeepCovered
+from neurobraid.prediction.tangent import TangentSpace
 from neurobraid.provenance import sidecar
 
 #: Every key of a record of ``prediction.models`` with its default; the schema says the same.
@@ -55,6 +59,7 @@ DEFAULTS = {
     "site": "site",
     "estimator": "ridge",
     "grid": [],
+    "device": "cpu",
     "fusion": ["late"],
     "missing_modality": "complete",
     "harmonize": None,
@@ -71,6 +76,8 @@ DEFAULTS = {
     "permutations": 99,
     "seed": 1,
 }
+#: Regularisation tried by every estimator; for members with hidden units, how many.
+ALL_GRIDS = {**GRIDS, **HIDDEN_GRIDS, **DEEP_GRIDS}
 PRIMARY = {"classification": "auc", "regression": "r2"}
 #: Below this many people a summary says that it is a demonstration (Varoquaux 2018: +-10 points at n = 100).
 ENOUGH = 100
@@ -136,7 +143,8 @@ def complete(model, **general):
         raise InputError(where, "key", unknown[0], ", ".join(DEFAULTS), "remove or correct the key")
     full = {**DEFAULTS, **{k: v for k, v in general.items() if v is not None}, **model}
     full["folds"] = {**DEFAULTS["folds"], **(general.get("folds") or {}), **(model.get("folds") or {})}
-    allowed = ("ridge", "svm") if full["kind"] == "regression" else tuple(GRIDS)
+    full["features"] = [check_record(record, where) for record in full["features"]]
+    allowed = tuple(n for n in ALL_GRIDS if full["kind"] != "regression" or n != "ridge-logistic")
     for key, options in (
         ("kind", tuple(PRIMARY)),
         ("table", ("study", "cohort")),
@@ -154,6 +162,7 @@ def complete(model, **general):
         raise InputError(
             where, "features", names, f"different names, none of {sorted(reserved)}", "rename them"
         )
+    _check_member(full, where)
     if not full["target"]:
         raise InputError(where, "target", "missing", "a column of participants.tsv", "name the target")
     if full["harmonize"]:
@@ -161,17 +170,94 @@ def complete(model, **general):
         if full["harmonize"]["unseen"] not in UNSEEN:
             found = full["harmonize"]["unseen"]
             raise InputError(where, "harmonize.unseen", found, ", ".join(UNSEEN), "choose a policy")
-    full["grid"] = [float(v) for v in (full["grid"] or GRIDS[full["estimator"]])]
+    full["grid"] = [float(v) for v in (full["grid"] or ALL_GRIDS[full["estimator"]])]
     if min(full["grid"]) <= 0:
         raise InputError(where, "grid", full["grid"], "positive numbers", "correct the grid")
     return full
 
 
-def _estimator(model):
+def _reads(record):
+    """What the features of a record are to a network: maps, series or a table."""
+    return "maps" if record["maps"] else "series" if record["measure"] == "series" else "table"
+
+
+def _check_member(model, where):
+    """Refuse networks without what they read, and steps that have no meaning for series."""
+    member, kinds = model["estimator"], [_reads(record) for record in model["features"]]
+    wanted = INPUT.get(member, "table")
+    if wanted not in kinds and member in INPUT:
+        raise InputError(
+            where, "features", ", ".join(sorted(set(kinds))), f"{wanted} for the estimator {member}",
+            {"maps": "add a record with maps", "series": "add a record with series and measure: series",
+             "table": "choose another estimator"}[wanted],
+        )  # fmt: skip
+    for record, kind in zip(model["features"], kinds, strict=True):
+        if kind == "series" and wanted != "series":
+            raise InputError(
+                where, f"measure of {record['name']}", "series", "tangent, correlation or covariance",
+                "choose another measure, or the estimator conv1d or lstm",
+            )  # fmt: skip
+    if wanted == "series" and (model["confounds"] or model["harmonize"]):
+        raise InputError(
+            where, "confounds" if model["confounds"] else "harmonize", "given", f"none with {member}",
+            "remove it: a time point of one person is not the time point of another",
+        )  # fmt: skip
+    if wanted != "table" and "early" in model["fusion"]:
+        raise InputError(where, "fusion", "early", f"late with {member}", "leave early out")
+    if member in INPUT:
+        require_torch(member)
+
+
+def _estimator(model, data=None, name=None):
+    """Estimator of one feature set; what a network cannot read is left to ridge."""
+    member = model["estimator"]
+    if member in INPUT and INPUT[member] != "table":
+        kind = data.kinds.get(name, "table") if data is not None else "table"
+        if kind != INPUT[member]:
+            return RidgePath(GRIDS["ridge"], model["kind"])
+    if member in INPUT:
+        grid = tuple(sorted(model["grid"], reverse=True))
+        shape = data.shapes.get(name) if data is not None and INPUT[member] != "table" else None
+        return DeepPath(member, model["kind"], grid, shape=shape, seed=model["seed"], device=model["device"])
+    if member in HIDDEN_GRIDS:
+        return HiddenPath(member, model["kind"], tuple(sorted(model["grid"])), seed=model["seed"])
     # strongest regularisation first: `choose` settles ties in favour of the first
     if model["estimator"] == "ridge":
         return RidgePath(tuple(sorted(model["grid"], reverse=True)), model["kind"])
     return GridPath(model["estimator"], model["kind"], tuple(sorted(model["grid"])))
+
+
+def _fronts(data, model):
+    """First step of the feature sets that are covariances or series, for linear models."""
+    out = {}
+    for name, kind in data.kinds.items():
+        if kind == "tangent":
+            out[name] = TangentSpace(last=data.last, min_present=model["min_present"])
+        elif kind == "series":
+            out[name] = Correlations(data.shapes[name], data.last)
+    return out
+
+
+def _pipeline(data, model, part, removed):
+    """Pipeline of one or several feature sets (columns by name) or of the clinical columns."""
+    known = [n for n in part if n in data.kinds]
+    name = known[0] if len(part) == 1 and known else None
+    estimator = _estimator(model, data, name)
+    member, shaped = model["estimator"], {}
+    if isinstance(estimator, DeepPath):
+        wanted = INPUT[member]
+        if wanted != "table":
+            shaped = {name: wanted}
+        elif member == "mlp-dropout" and len(part) > 1:
+            # people without a modality stay so, and the network must know which columns are whose
+            shaped = dict.fromkeys(part, "table")
+            estimator.set_params(modalities=tuple(len(columns) for columns in part.values()))
+    how = {}
+    if known:
+        how = {"harmonize": data.harmonize, "indicator": model["missing_modality"] == "impute"}
+    return make_pipeline(
+        part, removed, estimator, model["min_present"], fronts=_fronts(data, model), shaped=shaped, **how
+    )
 
 
 def _joined(data):
@@ -216,14 +302,13 @@ def run_folds(data, folds, model):
     patterns : dict of str to list of numpy.ndarray, (features,)
         Haufe pattern of every modality and fold.
     """
-    kind, estimator = model["kind"], _estimator(model)
+    kind = model["kind"]
     X, blocks, confounds = _joined(data)
     X = np.concatenate([X, data.demographics], axis=1)
     extra = list(range(X.shape[1] - data.demographics.shape[1], X.shape[1]))
 
     def tuned(part, removed):
-        how = {"harmonize": data.harmonize, "indicator": indicator} if removed is confounds else {}
-        return TunedModel(make_pipeline(part, removed, estimator, model["min_present"], **how), kind)
+        return TunedModel(_pipeline(data, model, part, removed), kind)
 
     indicator = model["missing_modality"] == "impute"
     singles = {name: tuned({name: columns}, confounds) for name, columns in blocks.items()}
@@ -261,7 +346,7 @@ def run_folds(data, folds, model):
         )
         for name, fitted in fused.models_.items():
             patterns.setdefault(name, []).append(
-                _pattern(fitted, X[train[present[name][train]]], len(blocks[name]))
+                _pattern(fitted, X[train[present[name][train]]], len(blocks[name]), data.kinds.get(name))
             )
             there = test[present[name][test]]
             _take(
@@ -296,8 +381,10 @@ def run_folds(data, folds, model):
     return predictions, scores, chosen, nested, patterns
 
 
-def _pattern(fitted, X, features):
-    """Correlation of every feature, as the estimator saw it, with the score on the training people."""
+def _pattern(fitted, X, features, kind="table"):
+    """Correlation of every feature, as the estimator saw it, with the score on the training people; none for series."""
+    if kind == "series":
+        return np.full(features, np.nan)
     prepared = fitted.pipeline_[:-1].transform(X)
     score = fitted.pipeline_[-1].scores(prepared)[:, fitted.choice_]
     steps = fitted.pipeline_[0].transformers_[0][1]
@@ -320,14 +407,7 @@ def _probe(data, folds, model):
     there = np.isfinite(table[:, columns]).any(axis=1) | indicator
 
     def fit(X, y, train):
-        pipeline = make_pipeline(
-            {name: columns},
-            nuisance,
-            _estimator(model),
-            model["min_present"],
-            harmonize=data.harmonize,
-            indicator=indicator,
-        )
+        pipeline = _pipeline(data, model, {name: columns}, nuisance)
         rows = train[there[train]]
         return pipeline.fit(X[rows], y[rows])
 
@@ -341,6 +421,8 @@ def _harmonization(data, model):
     out = {}
     for name, table in data.tables.items():
         rows = table if data.reference is None else table[~data.reference]
+        if name in _fronts(data, model):
+            rows = _fronts(data, model)[name].fit_transform(rows)
         keep = KeepCovered(data.last, model["min_present"]).fit(rows)
         ready = FillMedian(data.last).fit_transform(keep.transform(rows))
         step = HarmonizeTable(data.confounds, **data.harmonize).fit(ready)
@@ -496,7 +578,7 @@ def _warnings(data, model, permuted):
     return found
 
 
-def fit_model(features, participants, model, *, file="participants.tsv"):
+def fit_model(features, participants, model, *, file="participants.tsv", sources=None):
     """Fit one declared model.
 
     Parameters
@@ -508,6 +590,8 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
         From `complete`.
     file : str
         Name of the participants table for messages.
+    sources : dict of str to neurobraid.prediction.sources.Source, optional
+        Feature sets that are not in the fusion table.
 
     Returns
     -------
@@ -526,7 +610,7 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
     }
     flow = []
     try:
-        data = build(features, participants, model, file=file)
+        data = build(features, participants, model, file=file, sources=sources)
         flow = data.flow
         refuse_association(association(data.sites, data.y, model["kind"]), model, file)
         people = int(np.unique(data.participants).size)
@@ -572,6 +656,7 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
         "harmonize": data.harmonize,
         "indicator": model["missing_modality"] == "impute",
         "extra": data.extra,
+        "fronts": _fronts(data, model),
     }
     permuted = None
     if model["permutations"]:
@@ -602,6 +687,11 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
         rows=int(data.y.size),
         flow=flow,
         features={name: len(columns) for name, columns in data.names.items()},
+        feature_sources={
+            name: {"kind": one.kind, "shape": list(one.shape), **one.notes} for name, one in sources.items()
+        }
+        if sources
+        else {},
         confound_columns=data.confounds,
         folds={
             "outer": int(folds.outer.max()) + 1,
@@ -679,17 +769,30 @@ def fit_model(features, participants, model, *, file="participants.tsv"):
     return Result(predictions[list(PREDICTION_COLUMNS)], scores, table, summary)
 
 
-def write_model(features, participants, model, outputs, **general):
+def write_model(
+    features,
+    participants,
+    model,
+    outputs,
+    *,
+    series=(),
+    adopted=(),
+    maps=(),
+    root="derivatives/series",
+    **general,
+):
     """Fit one declared model and write its tables, sidecars and summary.
 
     Parameters
     ----------
     features, participants : path-like
-        Fusion table, ``participants.tsv``.
+        Fusion table (empty where no features are read from it), ``participants.tsv``.
     model : dict
         One record of ``prediction.models``.
     outputs : dict
         Mapping: paths ``predictions``, ``scores``, ``folds``, each with ``…_json`` beside it, and ``summary``.
+    series, adopted, maps, root
+        See `neurobraid.prediction.sources.read_sources`.
     **general
         See `complete`.
     """
@@ -703,9 +806,13 @@ def write_model(features, participants, model, outputs, **general):
             "add it, or remove the model",
         )
     people = read_tsv(participants)
-    table = read_tsv(features, text=("modality", "measure", "unit", "source"))
-    result = fit_model(table, people, full, file=str(participants).rsplit("/", 1)[-1])
-    sources = [features, participants]
+    if any(map(of_table, full["features"])):
+        table = read_tsv(features, text=("modality", "measure", "unit", "source"))
+    else:
+        table = ()
+    further = read_sources(full, series=series, adopted=adopted, root=root, maps=maps)
+    result = fit_model(table, people, full, file=str(participants).rsplit("/", 1)[-1], sources=further)
+    sources = [*([features] if features else []), participants]
     for key, columns, text in (
         ("predictions", PREDICTION_COLUMNS, "Out-of-fold predictions of every feature set."),
         ("scores", SCORE_COLUMNS, "Metrics of every feature set on every outer fold."),
