@@ -14,5 +14,8 @@ with job_log(snakemake.log[0]):
         snakemake.input.participants,
         snakemake.params.model,
         snakemake.output,
+        series=snakemake.input.series,
+        maps=snakemake.input.maps,
+        adopted=snakemake.params.adopted,
         **snakemake.params.general,
     )

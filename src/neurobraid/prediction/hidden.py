@@ -180,13 +180,15 @@ class HiddenPath(BaseEstimator):
         for size in self.grid if usable else ():
             layer = self._layer(size).fit(X * self.factor_)
             response = layer.transform(X * self.factor_)
-            center = response.mean(axis=0)
+            center, spread = response.mean(axis=0), response.std(axis=0)
             if self.estimator == "rbm" and self.kind == "classification":
                 from sklearn.linear_model import LogisticRegression
 
+                # units of unequal range count alike; the total variance is one, as that of the features
+                unit = np.maximum(spread, 1e-6) * np.sqrt(spread.size)
                 head = LogisticRegression(C=1.0, tol=1e-6, max_iter=1000, class_weight="balanced")
-                head.fit(response - center, y)
-                weights, intercept = head.coef_[0], float(head.intercept_[0])
+                head.fit((response - center) / unit, y)
+                weights, intercept = head.coef_[0] / unit, float(head.intercept_[0])
             else:
                 weights, intercept = ridge_path(response - center, y, (HEAD,), self.kind)
                 weights, intercept = weights[:, 0], float(intercept[0])

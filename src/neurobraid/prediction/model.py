@@ -244,7 +244,7 @@ def _pipeline(data, model, part, removed):
     name = known[0] if len(part) == 1 and known else None
     estimator = _estimator(model, data, name)
     member, shaped = model["estimator"], {}
-    if isinstance(estimator, DeepPath):
+    if getattr(estimator, "needs_groups", False):
         wanted = INPUT[member]
         if wanted != "table":
             shaped = {name: wanted}
@@ -812,7 +812,10 @@ def write_model(
         table = ()
     further = read_sources(full, series=series, adopted=adopted, root=root, maps=maps)
     result = fit_model(table, people, full, file=str(participants).rsplit("/", 1)[-1], sources=further)
-    sources = [*([features] if features else []), participants]
+    sources = [
+        *([features] if features else []), participants, *series, *maps,
+        *(f"{root}/{row['path']}" for row in adopted),
+    ]  # fmt: skip
     for key, columns, text in (
         ("predictions", PREDICTION_COLUMNS, "Out-of-fold predictions of every feature set."),
         ("scores", SCORE_COLUMNS, "Metrics of every feature set on every outer fold."),

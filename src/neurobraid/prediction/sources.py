@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from neurobraid.errors import InputError
+from neurobraid.errors import InputError, ProblemList
 from neurobraid.files import read_tsv
-from neurobraid.provenance import bids_uri
 
+CONFIG = "config"
 #: What region series become.
 SERIES_MEASURES = ("tangent", "correlation", "covariance", "series")
 #: Maps in template space, by what they show.
@@ -93,6 +93,59 @@ def check_record(record, where):
             if not full[key]:
                 raise InputError(where, f"{key} of {name}", "missing", f"a {key} of the study", f"add {key}")
     return full
+
+
+def check_models(models, atlases, adopted, tasks, contrasts, binding):
+    """Refuse records that name what the study does not have, all of them at once.
+
+    Parameters
+    ----------
+    models : list of dict
+        ``prediction.models`` with its defaults.
+    atlases : list of str
+    adopted : str
+        Atlas of adopted series; empty: none.
+    tasks : list of str
+        Resting tasks.
+    contrasts : dict of str to sequence of str
+        By task.
+    binding : list of str
+        Kinetic models that measure binding.
+
+    Raises
+    ------
+    InputErrors
+    """
+    problems = ProblemList()
+    for number, model in enumerate(models):
+        for place, record in enumerate(model["features"]):
+            where = f"prediction.models.{number}.features.{place}"
+            kinds = [key for key in ("modality", "series", "maps") if record.get(key)]
+            if len(kinds) != 1:
+                problems.add(
+                    CONFIG, where, " and ".join(kinds) or "nothing to read", "one of modality, series, maps",
+                    "name one kind of features in every record",
+                )  # fmt: skip
+                continue
+            checks = {
+                "series": [("series", [*atlases, *([adopted] if adopted else [])])],
+                "maps": {
+                    "contrast": [
+                        ("task", list(contrasts)),
+                        ("contrast", list(contrasts.get(record["task"], ()))),
+                    ],
+                    "BPND": [("model", ["", *binding] if binding else [])],
+                }.get(record["maps"], []),
+            }.get(kinds[0], [])
+            if record["series"] in atlases:
+                checks.append(("task", ["", *tasks] if tasks else []))
+            for key, options in checks:
+                if record[key] not in options:
+                    problems.add(
+                        CONFIG, f"{where}.{key}", record[key] or "empty",
+                        ", ".join(o for o in options if o) or "nothing: the study has none", f"correct {key}",
+                    )  # fmt: skip
+    problems.raise_errors()
 
 
 # ------------------------------------------------------------------ which files
@@ -374,6 +427,16 @@ def map_files(paths, record):
             not record[key] or entities.get(entity) == record[key] for key, entity in keys.items()
         ):
             out.append(path)
+    for key in ("model", "tracer"):
+        found = sorted({_entities(path).get(keys[key], "") for path in out})
+        if len(found) > 1:
+            raise InputError(
+                CONFIG,
+                f"{key} of the features {record['name']}",
+                "empty",
+                ", ".join(found),
+                f"name one {key}",
+            )
     return out
 
 
@@ -409,7 +472,6 @@ def maps_source(paths, record, *, rows="participant"):
     notes = {
         "shape": list(shape), "affine": affine.tolist(), "spacing_mm": record["spacing_mm"],
         "filter": f"Gaussian of FWHM {record['spacing_mm']:g} mm inside the map, linear interpolation",
-        "files": [bids_uri(path) for files in gathered.values() for path in files],
     }  # fmt: skip
     return Source(view, "maps", shape, notes)
 

@@ -231,6 +231,11 @@ def test_maps_on_the_coarse_grid_keep_their_place_and_are_chosen_by_label(tmp_pa
                         ("motor", "left", "t"))
     ]  # fmt: skip
     assert sources.map_files(names, wanted) == names[:1]
+    binding = sources.check_record({"name": "b", "maps": "BPND"}, "config")
+    names = [f"sub-1_trc-{t}_space-MNI_model-SRTM_meas-BPND_mimap.nii.gz" for t in ("ps13", "fallypride")]
+    with pytest.raises(InputError, match=r"tracer of the features b is empty.*fallypride, ps13"):
+        sources.map_files(names, binding)
+    assert sources.map_files(names, {**binding, "tracer": "ps13"}) == names[:1]
 
 
 def test_written_model_reads_its_own_series_by_label(tmp_path):
@@ -293,3 +298,27 @@ def test_networks_without_what_they_read_are_refused(change, message):
     measure = change.pop("measure", "tangent")
     with pytest.raises(InputError, match=message):
         declared(measure, **change)
+
+
+def test_records_that_name_what_the_study_lacks_are_refused_at_once():
+    def model(**record):
+        return {"features": [{**sources.RECORD, "name": "x", **record}]}
+
+    study = (["schaefer"], "dk", ["rest"], {"motor": ["left"]}, ["SRTM"])
+    good = [
+        model(series="schaefer", task="rest"), model(series="dk"), model(modality=["pet"]), model(maps="GM"),
+        model(maps="contrast", task="motor", contrast="left"), model(maps="BPND"),
+    ]  # fmt: skip
+    sources.check_models(good, *study)
+    bad = [
+        model(series="aal"), model(series="schaefer", task="sleep"), model(maps="contrast", task="motor", contrast="right"),
+        model(), model(maps="BPND", model="Logan"),
+    ]  # fmt: skip
+    with pytest.raises(ValueError) as caught:
+        sources.check_models([*good, *bad], *study)
+    text = str(caught.value)
+    for part in ("series is aal; allowed: schaefer, dk", "task is sleep; allowed: rest", "contrast is right; allowed: left",
+                 "features.0 is nothing to read", "model is Logan; allowed: SRTM"):  # fmt: skip
+        assert part in text
+    with pytest.raises(ValueError, match="the study has none"):
+        sources.check_models([model(maps="BPND")], *study[:4], [])
