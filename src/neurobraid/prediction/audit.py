@@ -511,7 +511,10 @@ def audit(data, folds, model, *, metrics, predictions, permuted, settings, main,
         for found in similar_rows(table[:, : table.shape[1] - data.last], folds, data.participants):
             if found["status"] == "flag" or name == next(iter(data.tables)):
                 checks.append({**found, "text": f"{name}: {found['text']}"})
-    checks.append(target_like(data.tables, data.names, y, kind))
+    # one time point of a scan is no feature
+    fixed = {name: table for name, table in data.tables.items() if data.kinds.get(name) != "series"}
+    if fixed:
+        checks.append(target_like(fixed, data.names, y, kind))
     checks.append(identifier_order(y, kind))
     v = association(data.sites, y, kind) if np.unique(data.sites).size > 1 else 0.0
     word = "Cramer's V" if kind == "classification" else "Correlation ratio"

@@ -7,6 +7,7 @@ al. 2020, Nat Commun 11:4238), and convolutional networks that seemed better oft
 
 import contextlib
 import hashlib
+import os
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -62,6 +63,8 @@ def require_torch(member="conv3d"):
 @contextlib.contextmanager
 def _repeatable(torch, seed, threads):
     """Fixed seed, threads and algorithms inside; whatever was set before stays outside."""
+    # what cuBLAS asks for before it sums in a fixed order; without a GPU nobody reads it
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
     with torch.random.fork_rng():
         torch.manual_seed(seed)

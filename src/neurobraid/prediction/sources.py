@@ -203,6 +203,8 @@ def by_row(items, rows):
 def _view(keys, values, columns):
     import pandas as pd
 
+    if not keys:
+        return pd.DataFrame(columns=columns, index=pd.Index([], name="participant_id"), dtype=np.float64)
     index = (
         pd.Index([k[0] for k in keys], name="participant_id")
         if keys and len(keys[0]) == 1

@@ -5,10 +5,12 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import BaseEstimator
 
 from neurobraid.errors import InputError
 from neurobraid.prediction import model as models
 from neurobraid.prediction import sources
+from neurobraid.prediction.estimators import TunedModel, make_pipeline
 from neurobraid.synth.cohort import make_cohort
 
 FEW = {"folds": {"outer": 3, "inner": 2}, "repeats": 1}
@@ -127,3 +129,28 @@ def test_without_torch_a_declared_network_is_refused_before_any_work(monkeypatch
     with pytest.raises(InputError, match=r"mlp-dropout, but PyTorch is not installed"):
         declared([{"name": "x", "modality": ["anat"]}], estimator="mlp-dropout")
     declared([{"name": "x", "modality": ["anat"]}], estimator="som")
+
+
+class Spy(BaseEstimator):
+    """Remembers which groups every fit was handed."""
+
+    needs_groups = True
+    seen = []  # noqa: RUF012 (shared by clones on purpose)
+    grid = (1.0,)
+
+    def fit(self, X, y, groups=None):
+        Spy.seen.append((len(X), None if groups is None else sorted(set(groups.tolist()))))
+        return self
+
+    def scores(self, X):
+        return X[:, :1]
+
+
+def test_a_network_is_handed_the_inner_folds_as_groups_and_never_the_one_it_is_scored_on():
+    rng = np.random.default_rng(4)
+    y, inner = np.where(np.arange(40) % 2, 1.0, -1.0), np.arange(40) // 2 % 4
+    Spy.seen.clear()
+    TunedModel(make_pipeline({"x": range(3)}, [], Spy(), 0.5)).fit(rng.normal(size=(40, 3)), y, inner)
+    expected = [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2], [0, 1, 2, 3]]
+    assert [groups for _, groups in Spy.seen] == expected
+    assert [people for people, _ in Spy.seen] == [30, 30, 30, 30, 40]

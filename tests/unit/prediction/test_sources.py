@@ -78,6 +78,19 @@ def test_first_visit_counts_regions_join_by_name_and_absent_ones_are_nan():
     assert [s for p, s in visits.view.index if p == "sub-00"] == ["ses-2", "ses-10"]
 
 
+def test_nobody_with_the_features_is_said_in_words():
+    model = declared()
+    short = [(n, s, series.iloc[:5], c) for n, s, series, c in scans(6)]
+    for given in ([], short):
+        found = models.fit_model(
+            (), people_table(6), model, sources={"fc": sources.series_source(given, "tangent")}
+        )
+        assert found.summary["status"] == "UNAVAILABLE"
+        assert found.summary["reason"] == "nobody has the features of fc (toy)"
+    record = sources.check_record({"name": "v", "maps": "GM", "edge": 8}, "config")
+    assert sources.maps_source([], record).view.empty
+
+
 def test_runs_of_a_visit_are_averaged_or_put_end_to_end():
     (first, second), names = scans(2, volumes=30)[:2], REGIONS
     one, two = first[2].reset_index(drop=True), second[2].reset_index(drop=True)
