@@ -1,6 +1,6 @@
 """Leak traps, real recordings and speed of the stage prediction.
 
-    python benchmarks/prediction.py [--parts traps,intervals,missing,speed,abide,tangent,fcon,haxby,mc1] [--data FOLDER] [--seeds 5]
+    python benchmarks/prediction.py [--parts traps,intervals,missing,speed,abide,tangent,series,fcon,haxby,mc1] [--data FOLDER] [--seeds 5]
 
 Prints one tab-separated line per figure: name, value, unit, goal, ok or short. Cohort accuracy and calibration of the
 null are in ``prediction_gates.py``. ``--data`` is the folder of real recordings (default ``$NEUROBRAID_DATA`` or
@@ -510,6 +510,40 @@ def tangent(options):
     report("ABIDE tangent in fold", (time.process_time() - start) / 60, "CPU min", "for comparison", True)
 
 
+def series_model(options):
+    """The same through the declared model: series as a feature source, the reference a step of its pipeline."""
+    import pandas as pd
+
+    from neurobraid.prediction.dataset import build
+    from neurobraid.prediction.model import complete, run_folds
+    from neurobraid.prediction.sources import series_source
+
+    people, found = abide_series(options.data)
+    names = [f"region{k:03d}" for k in range(found[0].shape[1])]
+    scans = [
+        (name, "", pd.DataFrame(values, columns=names), None)
+        for name, values in zip(people["participant_id"], found, strict=True)
+    ]
+    start = time.process_time()
+    record = {"name": "fc", "series": "HarvardOxford", "measure": "tangent"}
+    model = complete({
+        "name": "abide", "target": "dx_group", "features": [record], "demographics": [], "permutations": 0,
+        "repeats": 1,
+    })  # fmt: skip
+    table = people.assign(dx_group=people["dx_group"].astype(str))
+    data = build((), table, model, sources={"fc": series_source(scans, "tangent")})
+    folds = make_folds(data.y, data.groups, kind="classification", outer=10, inner=5, repeats=1, seed=1)
+    predictions, scores, _, _, _ = run_folds(data, folds, model)
+    rows = [(row, value) for name, _, _, row, _, value in predictions if name == "fc"]
+    place, probability = map(np.array, zip(*rows, strict=True))
+    accuracy = float(np.mean((probability > 0.5) == (data.y[place] > 0)))
+    area = float(np.mean([v for name, _, _, metric, v in scores if name == "fc" and metric == "auc"]))
+    label = f"ABIDE series as features, {data.y.size} people"
+    report(f"{label}, accuracy", accuracy, "1", "0.67 to 0.73", 0.66 <= accuracy <= 0.74)
+    report(f"{label}, AUC", area, "AUC", "0.71 to 0.77", 0.71 <= area <= 0.78)
+    report(label, (time.process_time() - start) / 60, "CPU min", "for comparison", True)
+
+
 def fcon(options):
     """Age from morphometry: random folds, sites left out, the site alone, and what the audit says."""
     import pandas as pd
@@ -731,6 +765,7 @@ PARTS = {
     "speed": speed,
     "abide": abide,
     "tangent": tangent,
+    "series": series_model,
     "fcon": fcon,
     "haxby": haxby,
     "mc1": mc1,

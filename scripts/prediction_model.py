@@ -18,5 +18,8 @@ with job_log(snakemake.log[0]):
         sessions=list(snakemake.input.get("sessions", [])),
         plan=snakemake.input.get("plan"),
         code=snakemake.params.code,
+        series=snakemake.input.series,
+        maps=snakemake.input.maps,
+        adopted=snakemake.params.adopted,
         **snakemake.params.general,
     )

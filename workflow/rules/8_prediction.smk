@@ -1,5 +1,7 @@
 """Stage prediction: declared models with nested, grouped cross-validation."""
 
+from neurobraid.prediction import sources as _sources
+
 # keeping a model or opening its lockbox changes no cross-validation
 MODEL_RECORDS = {
     record["name"]: {
@@ -54,7 +56,11 @@ MODEL_TABLES = {
     record["name"]: dict(
         BUILTIN_TABLES.get(record["table"])
         or {
-            "features": f"{DERIVATIVES}/group/atlas-{record['atlas'] or SEGMENTATIONS[0]}_desc-fusion_features.tsv",
+            "features": (
+                f"{DERIVATIVES}/group/atlas-{record['atlas'] or SEGMENTATIONS[0]}_desc-fusion_features.tsv"
+                if any(map(_sources.of_table, record["features"]))
+                else []
+            ),
             "participants": (
                 f"{RAW}/participants.tsv"
                 if BUILTIN or Path(f"{RAW}/participants.tsv").exists()
@@ -89,6 +95,62 @@ MODEL_MAP = (
 MODEL_REGIONS = (
     "<derivatives>/group/atlas-{atlas}_model-{model}_desc-patternregions_table"
 )
+# features that are not in the table: series of regions and maps of every person, which the job tells apart by their names
+checked(
+    _sources.check_models,
+    config["prediction"]["models"],
+    ATLASES,
+    SERIES_ATLAS,
+    REST_TASKS,
+    CONTRASTS,
+    PET_BINDING,
+)
+MODEL_SOURCES = {
+    name: {
+        "series": [
+            path
+            for record in model["features"]
+            if record["series"] in ATLASES
+            for task in REST_TASKS
+            if record["task"] in ("", task)
+            for ending in ("mean_timeseries", "coverage_bold")
+            for path in scans(
+                "bold",
+                f"{REST_FILE}_atlas-{record['series']}_stat-{ending}.tsv",
+                task=task,
+            )
+        ],
+        "adopted": [
+            row
+            for row in STUDY.series
+            if SERIES_ATLAS in [record["series"] for record in model["features"]]
+        ],
+        "maps": [
+            path
+            for record in model["features"]
+            for path in (
+                PERSON_MAPS[record["task"]][record["contrast"]]
+                if record["maps"] == "contrast"
+                else (
+                    pet_scans(
+                        f"<derivatives>/{{visit}}/pet/{{scan}}_space-{MNI}_model-{record['model'] or PET_BINDING[0]}_meas-BPND_mimap.nii.gz",
+                        imaged=True,
+                    )
+                    if record["maps"] == "BPND"
+                    else (
+                        scans(
+                            "T1w",
+                            f"<derivatives>/{{visit}}/anat/{{scan}}_space-{MNI}_label-GM_desc-modulated_probseg.nii.gz",
+                        )
+                        if record["maps"]
+                        else []
+                    )
+                )
+            )
+        ],
+    }
+    for name, model in MODEL_RECORDS.items()
+}
 for record in config["prediction"]["models"]:
     ATLAS = record["atlas"] or SEGMENTATIONS[0]
     OWN_ATLAS = record["table"] == "study" and ATLAS in ATLASES
@@ -141,6 +203,8 @@ rule prediction_model:
         regions=lookup(dpath="{model}/regions", within=MODEL_TABLES),
         sessions=lookup(dpath="{model}/sessions", within=MODEL_TABLES),
         plan=lookup(dpath="{model}/plan", within=MODEL_TABLES),
+        series=lookup(dpath="{model}/series", within=MODEL_SOURCES),
+        maps=lookup(dpath="{model}/maps", within=MODEL_SOURCES),
     output:
         predictions="<derivatives>/group/model-{model}_desc-predictions_predictions.tsv",
         predictions_json="<derivatives>/group/model-{model}_desc-predictions_predictions.json",
@@ -165,6 +229,7 @@ rule prediction_model:
         runtime=60,
     params:
         model=lookup(dpath="{model}", within=MODEL_RECORDS),
+        adopted=lookup(dpath="{model}/adopted", within=MODEL_SOURCES),
         general=GENERAL,
         code=code_digest("prediction"),
     script:

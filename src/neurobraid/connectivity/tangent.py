@@ -35,15 +35,26 @@ def covariance(series, *, shrink=True):
     return ledoit_wolf(z)[0] if shrink else positive_definite(z.T @ z / len(z))
 
 
-def _map(matrix, function):
-    values, vectors = np.linalg.eigh(matrix)
-    return (vectors * function(values)) @ vectors.T
+def spectral(matrices, function):
+    """Apply a function to the eigenvalues of symmetric matrices, (..., R, R)."""
+    values, vectors = np.linalg.eigh(matrices)
+    return (vectors * function(values)[..., None, :]) @ np.swapaxes(vectors, -1, -2)
+
+
+def _log(values):
+    return np.log(np.maximum(values, 1e-12))
+
+
+def whitening(mean):
+    """Inverse square root of a reference, (R, R)."""
+    return spectral(mean, lambda values: 1 / np.sqrt(np.maximum(values, 1e-12)))
 
 
 def geometric_mean(covariances, *, iterations=30, tolerance=1e-7):
     """Geometric mean of positive definite matrices.
 
-    Gradient descent in the affine-invariant metric (Fletcher & Joshi 2007, Signal Process 87:250), started at the arithmetic mean.
+    Gradient descent in the affine-invariant metric (Fletcher & Joshi 2007, Signal Process 87:250), started at the log-Euclidean
+    mean, which is near.
 
     Parameters
     ----------
@@ -61,26 +72,47 @@ def geometric_mean(covariances, *, iterations=30, tolerance=1e-7):
     InputError
         A matrix is not positive definite.
     """
-    for number, matrix in enumerate(covariances):
-        if np.linalg.eigvalsh(matrix)[0] <= 1e-12:
-            raise InputError(
-                f"covariance {number + 1}", "smallest eigenvalue", float(np.linalg.eigvalsh(matrix)[0]), "above 0",
-                "leave out regions without data, or use the shrunk covariance",
-            )  # fmt: skip
-    mean = covariances.mean(0)
+    values, vectors = np.linalg.eigh(covariances)
+    flat = np.flatnonzero(values[:, 0] <= 1e-12)
+    if flat.size:
+        raise InputError(
+            f"covariance {flat[0] + 1}", "smallest eigenvalue", float(values[flat[0], 0]), "above 0",
+            "leave out regions without data, or use the shrunk covariance",
+        )  # fmt: skip
+    logs = (vectors * np.log(values)[:, None, :]) @ np.swapaxes(vectors, 1, 2)
+    mean = spectral(logs.mean(0), np.exp)
     step, last = 1.0, np.inf
     for _ in range(iterations):
-        root, inverse = _map(mean, np.sqrt), _map(mean, lambda v: 1 / np.sqrt(v))
-        gradient = np.mean([_map(inverse @ c @ inverse, np.log) for c in covariances], 0)
+        root, inverse = spectral(mean, np.sqrt), whitening(mean)
+        gradient = spectral(inverse @ covariances @ inverse, _log).mean(0)
         norm = np.linalg.norm(gradient) / gradient.size
         if norm > last:
             step /= 2
         last = norm
-        mean = root @ _map(step * gradient, np.exp) @ root
+        mean = root @ spectral(step * gradient, np.exp) @ root
         mean = (mean + mean.T) / 2
         if norm < tolerance:
             break
     return mean
+
+
+def displacement(covariances, white):
+    """Covariances as displacements from a reference.
+
+    Parameters
+    ----------
+    covariances : numpy.ndarray, (N, R, R)
+    white : numpy.ndarray, (R, R)
+        `whitening` of the reference.
+
+    Returns
+    -------
+    numpy.ndarray, (N, R, R)
+        Off-diagonal elements times the square root of 2, so that the length of one triangle is the distance from the
+        reference.
+    """
+    found = spectral(white @ covariances @ white, _log)
+    return found * np.where(np.eye(len(white), dtype=bool), 1.0, np.sqrt(2.0))
 
 
 class Tangent:
@@ -110,7 +142,7 @@ class Tangent:
         self.regions_ = np.flatnonzero(usable) if self.regions is None else np.asarray(self.regions)
         stack = np.stack([covariance(s[:, self.regions_], shrink=self.shrink) for s in series])
         self.mean_ = geometric_mean(stack)
-        self._whiten = _map(self.mean_, lambda v: 1 / np.sqrt(v))
+        self._whiten = whitening(self.mean_)
         return self
 
     @staticmethod
@@ -120,14 +152,12 @@ class Tangent:
 
     def transform(self, series):
         """Tangent vectors of a list of (T, R) arrays, (N, K (K + 1) / 2); off-diagonal entries times the square root of 2."""
-        size = len(self.regions_)
-        rows, columns = np.tril_indices(size)
-        scale = np.where(rows == columns, 1.0, np.sqrt(2.0))
+        rows, columns = np.tril_indices(len(self.regions_))
         out = np.full((len(series), len(rows)), np.nan)
-        for k, one in enumerate(series):
-            if self._usable(one)[self.regions_].all():
-                white = self._whiten @ covariance(one[:, self.regions_], shrink=self.shrink) @ self._whiten
-                out[k] = _map(white, np.log)[rows, columns] * scale
+        there = [k for k, one in enumerate(series) if self._usable(one)[self.regions_].all()]
+        if there:
+            stack = np.stack([covariance(series[k][:, self.regions_], shrink=self.shrink) for k in there])
+            out[there] = displacement(stack, self._whiten)[:, rows, columns]
         return out
 
     def fit_transform(self, series, y=None):

@@ -621,7 +621,10 @@ def audit(
         for found in similar_rows(table[:, : len(data.names[name])], folds, data.participants):
             if found["status"] == "flag" or name == next(iter(data.tables)):
                 checks.append({**found, "text": f"{name}: {found['text']}"})
-    checks.append(target_like(data.tables, data.names, y, kind))
+    # one time point of a scan is no feature
+    fixed = {name: table for name, table in data.tables.items() if data.kinds.get(name) != "series"}
+    if fixed:
+        checks.append(target_like(fixed, data.names, y, kind))
     checks.append(identifier_order(y, kind))
     checks.append(identifier_form(data.participants, y, kind))
     taken = {k: v for k, v in data.nuisance.items() if k in ("site", "demographics", "motion")}

@@ -49,6 +49,10 @@ class Dataset:
         What the check ``time_travel`` found.
     within : bool
         The target differs between visits of one person.
+    kinds : dict of str to str
+        What a feature set is: ``table``, or a kind of `neurobraid.prediction.sources.Source`.
+    shapes : dict of str to tuple of int
+        Shape of one person's features, for members that read maps or series.
     """
 
     tables: dict
@@ -70,6 +74,8 @@ class Dataset:
     visits: dict | None = None
     times: dict | None = None
     within: bool = False
+    kinds: dict = field(default_factory=dict)
+    shapes: dict = field(default_factory=dict)
 
     @property
     def last(self):
@@ -293,7 +299,9 @@ def _nuisance(matched, views, index, model, sites, file):
     return found
 
 
-def build(features, participants, model, *, file="participants.tsv", visits=None, sessions=None):
+def build(
+    features, participants, model, *, file="participants.tsv", visits=None, sessions=None, sources=None
+):
     """Arrays of one model.
 
     Parameters
@@ -310,6 +318,8 @@ def build(features, participants, model, *, file="participants.tsv", visits=None
     sessions : pandas.DataFrame, optional
         What is known of each visit, from `neurobraid.prediction.timeline.read_sessions`; used with ``rows`` visit, where
         the target, confounds and all other columns may be of the visit.
+    sources : dict of str to neurobraid.prediction.sources.Source, optional
+        Feature sets that are not in the fusion table.
 
     Returns
     -------
@@ -331,22 +341,26 @@ def build(features, participants, model, *, file="participants.tsv", visits=None
         raise InputError(
             file, "participant_id", f"{twice} twice", "every participant once", "remove the extra row"
         )
-    _check_features(features, people)
+    sources = sources or {}
+    if len(features):
+        _check_features(features, people)
     rows = model["rows"]
     views, flow = {}, [{"step": "participants in the table", "left": len(people)}]
     for record in model["features"]:
-        view = wide(
-            features,
-            record["modality"],
-            measure=record.get("measure") or (),
-            region=record.get("region") or (),
-            rows=rows,
-            min_coverage=model["min_coverage"],
-        )
-        if view.empty:
-            raise Unavailable(
-                f"nobody has the features of {record['name']} ({', '.join(record['modality'])})"
+        if record["name"] in sources:
+            view = sources[record["name"]].view
+        else:
+            view = wide(
+                features,
+                record["modality"],
+                measure=record.get("measure") or (),
+                region=record.get("region") or (),
+                rows=rows,
+                min_coverage=model["min_coverage"],
             )
+        if view.empty:
+            kind = record.get("series") or record.get("maps") or ", ".join(record.get("modality") or ())
+            raise Unavailable(f"nobody has the features of {record['name']} ({kind})")
         views[record["name"]] = view
     index = None
     for view in views.values():
@@ -429,6 +443,8 @@ def build(features, participants, model, *, file="participants.tsv", visits=None
             **({model["site"]: sites} if np.unique(sites).size > 1 else {}),
             **{c: _bands(matched[c]) for c in model["demographics"]},
         },
+        kinds={n: sources[n].kind if n in sources else "table" for n in views},
+        shapes={n: sources[n].shape for n in views if n in sources},
         families=(
             matched["family_id"].astype(object).where(matched["family_id"].notna(), matched["participant_id"])
             if "family_id" in matched

@@ -11,9 +11,13 @@ ALLOWED = {
     "gaussian-process": ("classification", "regression"),
     "mlp": ("classification", "regression"),
     "kernel-sum": ("classification", "regression"),
+    **dict.fromkeys(
+        ("som", "rbm", "rbf", "mlp-dropout", "autoencoder", "conv3d", "conv1d", "lstm"),
+        ("classification", "regression"),
+    ),
 }
 KERNELS = ("linear", "rbf")
-FUSIONS = ("late", "early", "stacking")
+FUSIONS = ("late", "early", "stacking", "pls", "pcacca", "mcca", "jica", "mccajica", "snf")
 
 
 def estimators(kind):
@@ -53,6 +57,17 @@ def contradictions(model):
         yield "grid", grid, "whole numbers of rounds", "correct the grid"
     if name in ("random-forest", "elastic-net") and any(value >= 1 for value in grid):
         yield "grid", grid, f"a share below 1 for {name}", "correct the grid"
+    further = [one["name"] for one in model["features"] if one.get("series") or one.get("maps")]
+    for key in ("save", "profile"):
+        asked = model[key] if key == "save" else model[key] == "confirmatory"
+        if asked and (further or model.get("visits")):
+            what = f"features {', '.join(further)} that are no table" if further else "several visits"
+            yield (
+                key,
+                model[key],
+                f"{'false' if key == 'save' else 'exploratory'} with {what}",
+                "change either",
+            )
     # nested intervals need many refits: only of ridge, on folds that can be drawn again
     if model["intervals"] == "bates" and (name != "ridge" or model["splits"] != "kfold"):
         found = f"bates with estimator {name} and splits {model['splits']}"

@@ -13,8 +13,16 @@ from neurobraid.prediction import learners
 from neurobraid.prediction.harmonize import HarmonizeTable
 from neurobraid.prediction.kinds import CALIBRATORS, ORDERED, rank_metric, respond
 from neurobraid.prediction.metrics import column_auc, platt, platt_apply
-from neurobraid.prediction.steps import ConfoundRemover, FillMedian, KeepCovered, Standardize, trailing
-from neurobraid.prediction.visit_steps import VisitStep
+from neurobraid.prediction.steps import (
+    ConfoundRemover,
+    FeaturesOnly,
+    FillMedian,
+    KeepCovered,
+    KeepShape,
+    MarkAbsent,
+    Standardize,
+    trailing,
+)
 
 #: Default grid of each estimator, from strong to weak regularisation.
 GRIDS = {
@@ -141,7 +149,9 @@ class GridPath(BaseEstimator):
         return np.stack(raw, axis=1) * self.unit_ + self.center_
 
 
-def make_pipeline(blocks, confounds, estimator, min_present, *, harmonize=None, indicator=False, visits=None):
+def make_pipeline(
+    blocks, confounds, estimator, min_present, *, harmonize=None, indicator=False, fronts=None, shaped=None
+):
     """One scikit-learn Pipeline from the raw table to scores: nothing is fitted outside it.
 
     Parameters
@@ -157,8 +167,11 @@ def make_pipeline(blocks, confounds, estimator, min_present, *, harmonize=None, 
         See `neurobraid.prediction.steps.trailing`.
     indicator : bool
         Mark people whose features are all filled in.
-    visits : dict, optional
-        Settings of `neurobraid.prediction.visit_steps.VisitStep`; feature columns of a block then hold what it needs.
+    fronts : dict of str to transformer, optional
+        First step of a modality: what makes features of covariances or series.
+    shaped : dict of str to str, optional
+        Modalities that the estimator reads in their shape: ``maps`` (no voxel is dropped), ``series`` (left as they are), or
+        ``table`` (no column is dropped, people without the modality stay NaN).
 
     Returns
     -------
@@ -168,18 +181,33 @@ def make_pipeline(blocks, confounds, estimator, min_present, *, harmonize=None, 
     last = len(confounds)
     c = last - trailing(0, harmonize)
     parts = []
+    shaped = shaped or {}
     for name, columns in blocks.items():
+        if shaped.get(name) == "series":
+            steps = [("covered", KeepShape(last)), ("features", FeaturesOnly(last))]
+            parts.append((name, Pipeline(steps), [*columns, *confounds]))
+            continue
+        keep = KeepShape(last) if name in shaped else KeepCovered(last, min_present)
         steps = [
-            *([("visits", VisitStep(last, **visits))] if visits else []),
-            ("covered", KeepCovered(last, min_present)),
-            ("fill", FillMedian(last, indicator)),
+            *([("front", clone(fronts[name]))] if name in (fronts or {}) else []),
+            ("covered", keep),
+            ("fill", FillMedian(last, indicator and name not in shaped)),
             *([("harmonize", HarmonizeTable(c, **harmonize))] if harmonize else []),
             ("confounds", ConfoundRemover(c)),
             ("scale", Standardize()),
             *([estimator.block_step()] if hasattr(estimator, "block_step") else []),
         ]
-        parts.append((name, Pipeline(steps), [*columns, *confounds]))
+        block = Pipeline(steps)
+        if shaped.get(name) == "table":
+            block = MarkAbsent(block, last)
+        parts.append((name, block, [*columns, *confounds]))
     return Pipeline([("blocks", ColumnTransformer(parts)), ("estimator", estimator)])
+
+
+def fit_pipeline(pipeline, X, y, groups):
+    """A fitted clone; a member that stops training early gets the groups that it must keep whole."""
+    wanted = getattr(pipeline[-1], "needs_groups", False)
+    return clone(pipeline).fit(X, y, **({"estimator__groups": groups} if wanted else {}))
 
 
 def pipeline_scores(pipeline, X):
@@ -253,14 +281,14 @@ class TunedModel(BaseEstimator):
         """
         out = None
         for k in np.unique(inner):
-            fitted = clone(self.pipeline).fit(X[inner != k], y[inner != k])
+            fitted = fit_pipeline(self.pipeline, X[inner != k], y[inner != k], inner[inner != k])
             scores = pipeline_scores(fitted, _with(X[inner == k], extra))[: np.sum(inner == k)]
             if out is None:
                 out = np.empty((len(y), scores.shape[1]))
             out[inner == k] = scores
         self.choice_ = choose(out, y, inner, self.kind)
         self.inner_scores_ = out[:, self.choice_]
-        self.pipeline_ = clone(self.pipeline).fit(X, y)
+        self.pipeline_ = fit_pipeline(self.pipeline, X, y, inner)
         self.calibrator_ = Calibrator(self.kind).fit(self.inner_scores_, y)
         return self
 

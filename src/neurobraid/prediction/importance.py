@@ -6,13 +6,13 @@ group changes places, and hundreds of groups cost no more than one.
 """
 
 import numpy as np
+from sklearn.base import clone
 
 from neurobraid.prediction.estimators import standard
 from neurobraid.prediction.labels import choose_columns, ridge_columns
 from neurobraid.prediction.metrics import corrected_interval
 from neurobraid.prediction.permutation import exchange_units, fold_metric, permuted_rows
 from neurobraid.prediction.steps import prepare, present_columns, trailing
-from neurobraid.prediction.visit_steps import VisitStep
 from neurobraid.stats.discovery import benjamini_hochberg
 
 #: Between the two ends of an edge in the name of a feature.
@@ -457,14 +457,14 @@ def _fold_patterns(
     harmonize=None,
     indicator=False,
     extra=(),
-    visits=None,
+    front=None,
 ):
     """Patterns of one fold and modality for many targets, (features, targets), NaN for features not kept."""
 
     def fit(fitted, others):
         # reference people accompany the people of an unseen site
         rows = np.r_[others, np.asarray(extra, dtype=int)]
-        ready = prepare(table[fitted], table[rows], confounds, min_present, harmonize, indicator, visits)
+        ready = prepare(table[fitted], table[rows], confounds, min_present, harmonize, indicator, front)
         return ready[0], ridge_columns(*ready, Y[fitted], grid, kind)[:, : others.size]
 
     inner = np.empty((len(grid), train.size, Y.shape[1]))
@@ -473,7 +473,7 @@ def _fold_patterns(
     best = choose_columns(inner, Y[train], inside, kind)
     Z, scores = fit(train, train)
     scores = scores[best, :, np.arange(Y.shape[1])].T
-    entered = VisitStep(last, **visits).fit_transform(table[train]) if visits else table[train]
+    entered = table[train] if front is None else clone(front).fit_transform(table[train])
     features = entered.shape[1] - last
     keep = present_columns(entered[:, :features], min_present)
     Z = Z[:, Z.shape[1] - int(keep.sum()) :] if keep.any() else Z[:, :0]
@@ -487,13 +487,13 @@ def _fold_patterns(
 
 def null_patterns(
     tables, y, folds, units, blocks, *, count, seed, confounds, grid, kind, min_present, harmonize=None,
-    indicator=False, extra=(), visits=None, **_,
+    indicator=False, extra=(), fronts=None, **_,
 ):  # fmt: skip
     """Haufe patterns of the ridge model against those of models refitted to labels permuted within blocks.
 
     Parameters
     ----------
-    tables, y, folds, confounds, grid, kind, min_present, harmonize, indicator, extra, visits
+    tables, y, folds, confounds, grid, kind, min_present, harmonize, indicator, extra, fronts
         See `neurobraid.prediction.permutation.fold_scores`.
     units, blocks : numpy.ndarray of str, (rows,)
         See `neurobraid.prediction.permutation.exchange_units`.
@@ -520,8 +520,9 @@ def null_patterns(
     found = {}
     for name, table in tables.items():
         there = np.isfinite(table[:, : table.shape[1] - last]).any(axis=1) | indicator
-        # several visits become fewer features
-        entered = VisitStep(last, **visits).fit_transform(table[there]) if visits else table
+        # a first step may make other features of the columns: of several visits fewer
+        front = (fronts or {}).get(name)
+        entered = table if front is None else clone(front).fit_transform(table[there])
         features = entered.shape[1] - last
         total, times = np.zeros((features, 1 + turns)), np.zeros((features, 1))
         direction, parts = np.zeros((features, 1 + turns)), 0
@@ -531,7 +532,7 @@ def null_patterns(
                 continue
             one = _fold_patterns(
                 table, Y, train[has], inside[has], last, confounds, grid, kind, min_present, harmonize, indicator,
-                extra, visits,
+                extra, front,
             )  # fmt: skip
             kept = np.isfinite(one[:, :1])
             one = np.where(kept, one, 0.0)

@@ -100,13 +100,13 @@ def choose_columns(scores, Y, inner, kind):
     return np.argmax(np.round(total / max(np.unique(inner).size, 1), 12), axis=0)
 
 
-def _one(
-    table, Y, train, test, inside, last, count, grid, kind, min_present, harmonize, indicator, extra, visits
+def _one(table, Y, train, test, inside, last, count, grid, kind, min_present, harmonize, indicator, extra,
+    front=None,
 ):  # fmt: skip
     def fit(fitted, others):
         n = others.size
         rows = np.r_[others, np.asarray(extra, dtype=int)]
-        ready = prepare(table[fitted], table[rows], count, min_present, harmonize, indicator, visits)
+        ready = prepare(table[fitted], table[rows], count, min_present, harmonize, indicator, front)
         return ridge_columns(*ready, Y[fitted], grid, kind)[:, :n]
 
     inner = np.empty((len(grid), train.size, Y.shape[1]))
@@ -119,14 +119,14 @@ def _one(
 
 def label_scores(
     tables, Y, folds, *, confounds, grid, kind, min_present, early=False, clinical=None, harmonize=None,
-    indicator=False, extra=(), visits=None,
+    indicator=False, extra=(), fronts=None,
 ):  # fmt: skip
     """`neurobraid.prediction.permutation.fold_scores` for many targets, (rows, targets); no early fusion."""
     last = trailing(confounds, harmonize)
-    how = (harmonize, indicator, extra, visits)
+    how = (harmonize, indicator, extra)
     members = {name: (table, last, confounds, *how) for name, table in tables.items()}
     if clinical is not None and clinical.shape[1]:
-        members["demographics"] = (clinical, 0, 0, None, False, (), None)
+        members["demographics"] = (clinical, 0, 0, None, False, ())
     out = []
     total = sum(1 for _ in folds.splits())
     for number, (_, _, train, test, inside) in enumerate(folds.splits()):
@@ -141,7 +141,18 @@ def label_scores(
             inner = np.full((train.size, Y.shape[1]), np.nan)
             if has.any():
                 raw[tested], scores = _one(
-                    table, Y, train[has], test[tested], inside[has], end, count, grid, kind, min_present, *how
+                    table,
+                    Y,
+                    train[has],
+                    test[tested],
+                    inside[has],
+                    end,
+                    count,
+                    grid,
+                    kind,
+                    min_present,
+                    *how,
+                    front=(fronts or {}).get(name),
                 )
                 mean, spread = scores.mean(axis=0), scores.std(axis=0)
                 spread = np.where(spread > 1e-12, spread, 1.0)

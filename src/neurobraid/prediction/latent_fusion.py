@@ -105,14 +105,14 @@ def check_latent(model, where):
         )  # fmt: skip
 
 
-def latent_model(method, blocks, confounds, model, *, harmonize=None, indicator=False, visits=None):
+def latent_model(method, blocks, confounds, model, *, harmonize=None, indicator=False, fronts=None):
     """A tuned model on what the modalities share.
 
     Parameters
     ----------
     method : str
         Of `LATENT`.
-    blocks, confounds, harmonize, indicator, visits
+    blocks, confounds, harmonize, indicator, fronts
         See `neurobraid.prediction.estimators.make_pipeline`.
     model : dict
         Record with its defaults: ``components``, ``grid`` where the estimator is ridge, ``kind``, ``min_present``, ``seed``.
@@ -131,7 +131,7 @@ def latent_model(method, blocks, confounds, model, *, harmonize=None, indicator=
         model["min_present"],
         harmonize=harmonize,
         indicator=indicator,
-        visits=visits,
+        fronts=fronts,
     )[0]
     steps = [
         ("latent", LatentBlocks(first, method, model["components"], model["seed"])),

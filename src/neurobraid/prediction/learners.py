@@ -21,7 +21,10 @@ GRIDS = {
     "kernel-sum": (100.0, 10.0, 1.0, 0.1, 0.01),
 }
 #: Learners that are no weighted sum of the features.
-FLEXIBLE = ("random-forest", "gradient-boosting", "gaussian-process", "mlp")
+FLEXIBLE = (
+    "random-forest", "gradient-boosting", "gaussian-process", "mlp", "som", "rbm", "rbf", "mlp-dropout", "autoencoder",
+    "conv3d", "conv1d", "lstm",
+)  # fmt: skip
 #: Learners whose grid grows from strong to weak.
 _RISING = ("gradient-boosting",)
 TREES, NETWORKS, DEPTH = 100, 3, 3

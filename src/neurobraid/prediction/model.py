@@ -11,6 +11,7 @@ from neurobraid.prediction import learners
 from neurobraid.prediction.audit import SITE_LIMIT, association, audit, refuse_association
 from neurobraid.prediction.dataset import build
 from neurobraid.prediction.declared import contradictions
+from neurobraid.prediction.deep import DEEP_GRIDS, INPUT, DeepPath, require_torch
 from neurobraid.prediction.estimators import (
     GRIDS,
     Calibrator,
@@ -21,8 +22,10 @@ from neurobraid.prediction.estimators import (
     make_pipeline,
     standard,
 )
+from neurobraid.prediction.first_steps import first_steps
 from neurobraid.prediction.folds import Unavailable, make_folds, manifest
 from neurobraid.prediction.harmonize import METHODS, UNSEEN, HarmonizeTable, posthoc_confounds
+from neurobraid.prediction.hidden import HIDDEN_GRIDS, HiddenPath
 from neurobraid.prediction.honest import (
     calibration,
     curves,
@@ -54,11 +57,11 @@ from neurobraid.prediction.nested import nested_intervals
 from neurobraid.prediction.ood import cross_validated as cross_validated_distance
 from neurobraid.prediction.permutation import FoldScores, fold_metric, fuse, permutation_test, questions
 from neurobraid.prediction.plan import confirm, outside, plan_summary
+from neurobraid.prediction.sources import check_record, of_table, read_sources
 from neurobraid.prediction.stacking import Stacking
 from neurobraid.prediction.steps import FillMedian, KeepCovered
 from neurobraid.prediction.survival import risk_groups, split
 from neurobraid.prediction.timeline import read_sessions
-from neurobraid.prediction.visit_steps import VisitStep
 from neurobraid.prediction.visit_targets import exchangeable, few_arrangements
 from neurobraid.prediction.visits import complete_visits, visit_features
 from neurobraid.provenance import sidecar
@@ -82,6 +85,7 @@ DEFAULTS = {
     "estimator": "ridge",
     "grid": [],
     "kernels": ["linear"],
+    "device": "cpu",
     "fusion": ["late"],
     "components": 4,
     "missing_modality": "complete",
@@ -112,6 +116,8 @@ INTERVALS = {
 }
 #: Feature sets made of several modalities; the first there is stands for the model.
 FUSIONS = ("fused", "early", "stacking")
+#: Regularisation tried by every estimator; for members with hidden units, how many.
+ALL_GRIDS = {**GRIDS, **HIDDEN_GRIDS, **DEEP_GRIDS}
 #: Below this many people a summary says that it is a demonstration (Varoquaux 2018: +-10 points at n = 100).
 ENOUGH = 100
 
@@ -181,6 +187,7 @@ def complete(model, **general):
     full = {**DEFAULTS, **{k: v for k, v in general.items() if v is not None}, **model}
     full["folds"] = {**DEFAULTS["folds"], **(general.get("folds") or {}), **(model.get("folds") or {})}
     full["importance"] = {**DEFAULTS["importance"], **(model.get("importance") or {})}
+    full["features"] = [check_record(record, where) for record in full["features"]]
     for key, options in (
         ("kind", tuple(PRIMARY)),
         ("table", ("study", "cohort", "trial")),
@@ -202,6 +209,7 @@ def complete(model, **general):
     if full["visits"] and full["rows"] == "visit":
         raise InputError(where, "rows", "visit", "participant", "visits make one row of each person's visits")
     check_latent(full, where)
+    _check_member(full, where)
     if not full["target"]:
         raise InputError(where, "target", "missing", "a column of participants.tsv", "name the target")
     if full["harmonize"]:
@@ -223,13 +231,57 @@ def complete(model, **general):
             "0 in an exploratory model",
             "choose profile: confirmatory; without a locked plan nothing keeps the lockbox shut",
         )
-    full["grid"] = [float(v) for v in (full["grid"] or GRIDS[full["estimator"]])]
+    full["grid"] = [float(v) for v in (full["grid"] or ALL_GRIDS[full["estimator"]])]
     if min(full["grid"]) <= 0:
         raise InputError(where, "grid", full["grid"], "positive numbers", "correct the grid")
     return full
 
 
-def _estimator(model):
+def _reads(record):
+    """What the features of a record are to a network: maps, series or a table."""
+    return "maps" if record["maps"] else "series" if record["measure"] == "series" else "table"
+
+
+def _check_member(model, where):
+    """Refuse networks without what they read, and steps that have no meaning for series."""
+    member, kinds = model["estimator"], [_reads(record) for record in model["features"]]
+    wanted = INPUT.get(member, "table")
+    if wanted not in kinds and member in INPUT:
+        raise InputError(
+            where, "features", ", ".join(sorted(set(kinds))), f"{wanted} for the estimator {member}",
+            {"maps": "add a record with maps", "series": "add a record with series and measure: series",
+             "table": "choose another estimator"}[wanted],
+        )  # fmt: skip
+    for record, kind in zip(model["features"], kinds, strict=True):
+        if kind == "series" and wanted != "series":
+            raise InputError(
+                where, f"measure of {record['name']}", "series", "tangent, correlation or covariance",
+                "choose another measure, or the estimator conv1d or lstm",
+            )  # fmt: skip
+    if wanted == "series" and (model["confounds"] or model["harmonize"]):
+        raise InputError(
+            where, "confounds" if model["confounds"] else "harmonize", "given", f"none with {member}",
+            "remove it: a time point of one person is not the time point of another",
+        )  # fmt: skip
+    if wanted != "table" and "early" in model["fusion"]:
+        raise InputError(where, "fusion", "early", f"late with {member}", "leave early out")
+    if member in INPUT:
+        require_torch(member)
+
+
+def _estimator(model, data=None, name=None):
+    """Estimator of one feature set; what a network cannot read is left to ridge."""
+    member = model["estimator"]
+    if member in INPUT and INPUT[member] != "table":
+        kind = data.kinds.get(name, "table") if data is not None else "table"
+        if kind != INPUT[member]:
+            return RidgePath(GRIDS["ridge"], model["kind"])
+    if member in INPUT:
+        grid = tuple(sorted(model["grid"], reverse=True))
+        shape = data.shapes.get(name) if data is not None and INPUT[member] != "table" else None
+        return DeepPath(member, model["kind"], grid, shape=shape, seed=model["seed"], device=model["device"])
+    if member in HIDDEN_GRIDS:
+        return HiddenPath(member, model["kind"], tuple(sorted(model["grid"])), seed=model["seed"])
     # strongest regularisation first: `choose` settles ties in favour of the first
     if model["estimator"] == "ridge":
         return RidgePath(tuple(sorted(model["grid"], reverse=True)), model["kind"])
@@ -238,6 +290,28 @@ def _estimator(model):
     if model["kind"] in PATHS:
         return PATHS[model["kind"]](tuple(sorted(model["grid"])))
     return GridPath(model["estimator"], model["kind"], tuple(sorted(model["grid"])))
+
+
+def _pipeline(data, model, part, removed):
+    """Pipeline of one or several feature sets (columns by name) or of the clinical columns."""
+    known = [n for n in part if n in data.kinds]
+    name = known[0] if len(part) == 1 and known else None
+    estimator = _estimator(model, data, name)
+    member, shaped = model["estimator"], {}
+    if getattr(estimator, "needs_groups", False):
+        wanted = INPUT[member]
+        if wanted != "table":
+            shaped = {name: wanted}
+        elif member == "mlp-dropout" and len(part) > 1:
+            # people without a modality stay so, and the network must know which columns are whose
+            shaped = dict.fromkeys(part, "table")
+            estimator.set_params(modalities=tuple(len(columns) for columns in part.values()))
+    how = {}
+    if known:
+        how = {"harmonize": data.harmonize, "indicator": model["missing_modality"] == "impute"}
+    return make_pipeline(
+        part, removed, estimator, model["min_present"], fronts=first_steps(data, model), shaped=shaped, **how
+    )
 
 
 def _joined(data):
@@ -286,17 +360,16 @@ def run_folds(data, folds, model, watch=None):
     weights : numpy.ndarray, (folds, modalities)
         Of stacking, sum 1; empty without it.
     """
-    kind, estimator = model["kind"], _estimator(model)
+    kind = model["kind"]
     X, blocks, confounds = _joined(data)
     X = np.concatenate([X, data.demographics], axis=1)
     extra = list(range(X.shape[1] - data.demographics.shape[1], X.shape[1]))
 
     def tuned(part, removed):
-        how = images if removed is confounds else {}
-        return TunedModel(make_pipeline(part, removed, estimator, model["min_present"], **how), kind)
+        return TunedModel(_pipeline(data, model, part, removed), kind)
 
     indicator = model["missing_modality"] == "impute"
-    images = {"harmonize": data.harmonize, "indicator": indicator, "visits": data.visits}
+    images = {"harmonize": data.harmonize, "indicator": indicator, "fronts": first_steps(data, model)}
     singles = {name: tuned({name: columns}, confounds) for name, columns in blocks.items()}
     present = {name: np.isfinite(X[:, columns]).any(axis=1) | indicator for name, columns in blocks.items()}
     predictions, scores, chosen, nested, patterns = [], [], {}, {}, {}
@@ -340,7 +413,7 @@ def run_folds(data, folds, model, watch=None):
         )
         for name, fitted in fused.models_.items():
             patterns.setdefault(name, []).append(
-                _pattern(fitted, X[train[present[name][train]]], len(data.names[name]))
+                _pattern(fitted, X[train[present[name][train]]], len(data.names[name]), data.kinds.get(name))
             )
             there = test[present[name][test]]
             _take(
@@ -412,8 +485,10 @@ def _curve(calibrator, raw):
     return lambda times: calibrator.map_.curve(raw, times)
 
 
-def _pattern(fitted, X, features):
-    """Correlation of every feature, as the estimator saw it, with the score on the training people."""
+def _pattern(fitted, X, features, kind="table"):
+    """Correlation of every feature, as the estimator saw it, with the score on the training people; none for series."""
+    if kind == "series":
+        return np.full(features, np.nan)
     score = fitted.score_of(X)
     _, steps, columns = fitted.pipeline_[0].transformers_[0]
     # a kernel may come after the scaling: patterns are of features
@@ -432,14 +507,10 @@ def _controls(data, folds, model, chosen):
     """Shuffled-feature control of a flexible learner, modality by modality; None for a linear one."""
     if not learners.flexible(model) or not data.confounds:
         return None
-    indicator, grid = model["missing_modality"] == "impute", _estimator(model).grid
-    made, place = {}, {}
+    made, place, grid = {}, {}, _estimator(model).grid
     for name, table in data.tables.items():
         p = table.shape[1] - data.last
-        made[name] = make_pipeline(
-            {name: list(range(p))}, list(range(p, table.shape[1])), _estimator(model), model["min_present"],
-            harmonize=data.harmonize, indicator=indicator, visits=data.visits,
-        )  # fmt: skip
+        made[name] = _pipeline(data, model, {name: list(range(p))}, list(range(p, table.shape[1])))
         taken = chosen.get(name) or [grid[0]]
         place[name] = grid.index(max(grid, key=taken.count))
     return learners.controls(data, folds, model, made, place)
@@ -454,15 +525,9 @@ def _probe(data, folds, model):
 
     def fit(X, y, train):
         members = {
-            name: TunedModel(
-                make_pipeline(
-                    {name: columns}, nuisance, _estimator(model), model["min_present"], harmonize=data.harmonize,
-                    indicator=indicator, visits=data.visits,
-                ),
-                model["kind"],
-            )
+            name: TunedModel(_pipeline(data, model, {name: columns}, nuisance), model["kind"])
             for name, columns in blocks.items()
-        }  # fmt: skip
+        }
         there = {name: rows[train] for name, rows in has.items()}
         return LateFusion(members, model["kind"]).fit(X[train], y[train], inside, there, X[data.extra])
 
@@ -476,7 +541,8 @@ def _harmonization(data, model):
     out = {}
     for name, table in data.tables.items():
         rows = table if data.reference is None else table[~data.reference]
-        rows = VisitStep(data.last, **data.visits).fit_transform(rows) if data.visits else rows
+        if name in first_steps(data, model):
+            rows = first_steps(data, model)[name].fit_transform(rows)
         keep = KeepCovered(data.last, model["min_present"]).fit(rows)
         ready = FillMedian(data.last).fit_transform(keep.transform(rows))
         step = HarmonizeTable(data.confounds, **data.harmonize).fit(ready)
@@ -692,7 +758,9 @@ def _warnings(data, model, permuted, moved):
     return found
 
 
-def fit_model(features, participants, model, *, networks=None, file="participants.tsv", sessions=None):
+def fit_model(
+    features, participants, model, *, networks=None, file="participants.tsv", sessions=None, sources=None
+):
     """Fit one declared model.
 
     Parameters
@@ -708,6 +776,8 @@ def fit_model(features, participants, model, *, networks=None, file="participant
         Name of the participants table for messages.
     sessions : tuple of (pandas.DataFrame, dict), optional
         From `neurobraid.prediction.timeline.read_sessions`; needed by ``visits``, and for targets of a visit.
+    sources : dict of str to neurobraid.prediction.sources.Source, optional
+        Feature sets that are not in the fusion table.
 
     Returns
     -------
@@ -737,6 +807,7 @@ def fit_model(features, participants, model, *, networks=None, file="participant
             file=file,
             visits=visits,
             sessions=sessions[0] if sessions else None,
+            sources=sources,
         )
         flow = data.flow
         refuse_association(association(data.sites, data.y, model["kind"]), model, file)
@@ -786,7 +857,7 @@ def fit_model(features, participants, model, *, networks=None, file="participant
         "harmonize": data.harmonize,
         "indicator": model["missing_modality"] == "impute",
         "extra": data.extra,
-        "visits": data.visits,
+        "fronts": first_steps(data, model),
     }
     permuted = None
     if model["permutations"]:
@@ -833,6 +904,11 @@ def fit_model(features, participants, model, *, networks=None, file="participant
         rows=int(data.y.size),
         flow=flow,
         features={name: len(columns) for name, columns in data.names.items()},
+        feature_sources={
+            name: {"kind": one.kind, "shape": list(one.shape), **one.notes} for name, one in sources.items()
+        }
+        if sources
+        else {},
         confound_columns=data.confounds,
         folds={
             "outer": int(folds.outer.max()) + 1,
@@ -928,14 +1004,27 @@ def fit_model(features, participants, model, *, networks=None, file="participant
 
 
 def write_model(
-    features, participants, model, outputs, *, regions=None, sessions=(), plan="", code="", **general
+    features,
+    participants,
+    model,
+    outputs,
+    *,
+    regions=None,
+    sessions=(),
+    plan="",
+    code="",
+    series=(),
+    adopted=(),
+    maps=(),
+    root="derivatives/series",
+    **general,
 ):
     """Fit one declared model and write its tables, sidecars and summary.
 
     Parameters
     ----------
     features, participants : path-like
-        Fusion table, ``participants.tsv``.
+        Fusion table (empty where no features are read from it), ``participants.tsv``.
     model : dict
         One record of ``prediction.models``.
     outputs : dict
@@ -949,6 +1038,8 @@ def write_model(
         The lock of the study's plans; a confirmatory model runs only as it was locked, without its lockbox.
     code : str
         Digest of the code of the stage.
+    series, adopted, maps, root
+        See `neurobraid.prediction.sources.read_sources`.
     **general
         See `complete`.
     """
@@ -962,23 +1053,30 @@ def write_model(
             "add it, or remove the model",
         )
     people = read_tsv(participants)
-    table = read_tsv(features, text=("modality", "measure", "unit", "source"))
+    if any(map(of_table, full["features"])):
+        table = read_tsv(features, text=("modality", "measure", "unit", "source"))
+    else:
+        table = ()
     networks = {}
     if regions:
         known = read_tsv(regions, text=("name", "network"))
         networks = dict(zip(known["name"], known["network"], strict=True)) if "network" in known else {}
     known = read_sessions(sessions) if full["visits"] or full["rows"] == "visit" else None
+    further = read_sources(full, series=series, adopted=adopted, root=root, maps=maps)
     file = str(participants).rsplit("/", 1)[-1]
     locked = confirm(table, people, full, plan=plan or None, code=code, file=file)
     everybody = len(people)
     people, table = outside(locked, people, table)
-    result = fit_model(table, people, full, networks=networks, file=file, sessions=known)
+    result = fit_model(table, people, full, networks=networks, file=file, sessions=known, sources=further)
     if locked:
         result.summary["plan"] = plan_summary(locked)
     if len(people) < everybody:
         first = {"step": "participants in the table", "left": everybody}
         result.summary["flow"][:1] = [first, {"step": "outside the lockbox", "left": len(people)}]
-    sources = [features, participants, *sessions]
+    sources = [
+        *([features] if features else []), participants, *sessions, *series, *maps,
+        *(f"{root}/{row['path']}" for row in adopted),
+    ]  # fmt: skip
     for key, columns, text in (
         ("predictions", PREDICTION_COLUMNS, "Out-of-fold predictions of every feature set."),
         ("scores", SCORE_COLUMNS, "Metrics of every feature set on every outer fold."),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from neurobraid.prediction.estimators import RidgePath, make_pipeline
+from neurobraid.prediction.first_steps import first_steps
 
 #: Share of held-out training people that a limit lets pass.
 SHARE = 0.975
@@ -174,6 +175,7 @@ def steps_of(data, model, name):
         model["min_present"],
         harmonize=data.harmonize,
         indicator=model["missing_modality"] == "impute",
+        fronts=first_steps(data, model),
     )[:-1]
 
 

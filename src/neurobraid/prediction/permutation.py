@@ -78,7 +78,7 @@ def tuned_scores(
     harmonize=None,
     indicator=False,
     extra=(),
-    visits=None,
+    fronts=None,
 ):
     """Scores of test rows and inner out-of-fold scores of training rows, ridge, without scikit-learn.
 
@@ -99,8 +99,8 @@ def tuned_scores(
         See `neurobraid.prediction.steps.prepare`.
     extra : sequence of int
         Reference rows that accompany the rows tested and are not scored.
-    visits : dict, optional
-        See `neurobraid.prediction.steps.prepare`.
+    fronts : list of transformer or None, optional
+        First step of every part; see `neurobraid.prediction.steps.prepare`.
 
     Returns
     -------
@@ -112,8 +112,8 @@ def tuned_scores(
     def fit(fitted, others):
         count, others = others.size, np.r_[others, extra]
         ready = [
-            prepare(part[fitted], part[others], confounds, min_present, harmonize, indicator, visits)
-            for part in parts
+            prepare(part[fitted], part[others], confounds, min_present, harmonize, indicator, front)
+            for part, front in zip(parts, fronts or [None] * len(parts), strict=True)
         ]
         if len(ready) == 1:
             return _ridge_scores(*ready[0], y[fitted], grid, kind)[:count]
@@ -154,7 +154,7 @@ class FoldScores:
 
 def fold_scores(
     tables, y, folds, *, confounds, grid, kind, min_present, early=False, clinical=None, harmonize=None,
-    indicator=False, extra=(), visits=None,
+    indicator=False, extra=(), fronts=None,
 ):  # fmt: skip
     """Scores of every modality on every outer fold, ridge.
 
@@ -164,10 +164,12 @@ def fold_scores(
         A row whose features are all missing lacks the modality.
     y : numpy.ndarray, (rows,)
     folds : neurobraid.prediction.folds.Folds
-    confounds, grid, kind, min_present, harmonize, indicator, visits
+    confounds, grid, kind, min_present, harmonize, indicator
         See `neurobraid.prediction.steps.prepare`. With `indicator` a missing modality is filled in.
     early : bool
         Also fit early fusion.
+    fronts : dict of str to transformer, optional
+        First step of some modalities.
     clinical : numpy.ndarray, (rows, columns), optional
         Columns of the clinical baseline, a further member named ``demographics``.
 
@@ -177,7 +179,7 @@ def fold_scores(
         Arrays with one column.
     """
     last = trailing(confounds, harmonize)
-    settings = (grid, kind, min_present, harmonize, indicator, extra, visits)
+    settings, fronts = (grid, kind, min_present, harmonize, indicator, extra), fronts or {}
     members = {name: (table, confounds, settings, last) for name, table in tables.items()}
     if clinical is not None and clinical.shape[1]:
         members["demographics"] = (clinical, 0, (grid, kind, min_present), 0)
@@ -196,15 +198,16 @@ def fold_scores(
             )
             if has.any():
                 raw[tested], scores = tuned_scores(
-                    [table], y, train[has], test[tested], inside[has], count, *how
+                    [table], y, train[has], test[tested], inside[has], count, *how, fronts=[fronts.get(name)]
                 )
                 mean, spread = standard(scores)
                 outer[tested], inner[has] = (raw[tested] - mean) / spread, (scores - mean) / spread
             one.raw[name], one.outer[name], one.inner[name] = raw[:, None], outer[:, None], inner[:, None]
         if early and len(tables) > 1:
-            one.early = tuned_scores(list(tables.values()), y, train, test, inside, confounds, *settings)[0][
-                :, None
-            ]
+            first = [fronts.get(name) for name in tables]
+            one.early = tuned_scores(
+                list(tables.values()), y, train, test, inside, confounds, *settings, fronts=first
+            )[0][:, None]
         out.append(one)
     return out
 

@@ -5,10 +5,9 @@ the training people only; the permutation engine calls the same functions withou
 """
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 
 from neurobraid.prediction.harmonize import HarmonizeTable
-from neurobraid.prediction.visit_steps import VisitStep
 
 
 def trailing(confounds, harmonize=None):
@@ -125,6 +124,102 @@ class KeepCovered(TransformerMixin, BaseEstimator):
         return X[:, self.keep_]
 
 
+class KeepShape(KeepCovered):
+    """Drop nothing: for members that read the features in their shape (maps, series, blocks of known size)."""
+
+    def fit(self, X, y=None):
+        """Keep all."""
+        self.keep_ = np.ones(X.shape[1], dtype=bool)
+        self.n_samples_seen_ = len(X)
+        return self
+
+
+class FeaturesOnly(TransformerMixin, BaseEstimator):
+    """Hand on the features untouched, without the columns at the end.
+
+    Parameters
+    ----------
+    last : int
+    """
+
+    def __init__(self, last=0):
+        self.last = last
+
+    def fit(self, X, y=None):
+        """Nothing is learned."""
+        self.n_samples_seen_ = len(X)
+        return self
+
+    def transform(self, X):
+        """Features, (people, features)."""
+        return X[:, : X.shape[1] - self.last]
+
+
+class Correlations(TransformerMixin, BaseEstimator):
+    """Series of every person to Fisher z of their correlations: what linear models read of series.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Volumes, regions.
+    last : int
+        Columns at the end that are no features; handed on as they are.
+    """
+
+    def __init__(self, shape, last=0):
+        self.shape = shape
+        self.last = last
+
+    def fit(self, X, y=None):
+        """Nothing is learned: a row needs no other."""
+        self.n_samples_seen_ = len(X)
+        return self
+
+    def transform(self, X):
+        """Upper triangle without the diagonal, (people, regions (regions - 1) / 2 + last); NaN for regions with gaps."""
+        p = X.shape[1] - self.last
+        rows, columns = np.triu_indices(self.shape[1], 1)
+        out = np.full((len(X), rows.size), np.nan)
+        for number, series in enumerate(X[:, :p].reshape(len(X), *self.shape)):
+            kept = series[np.isfinite(series).any(axis=1)]
+            if len(kept) > 2:
+                with np.errstate(invalid="ignore", divide="ignore"):
+                    centred = kept - kept.mean(axis=0)
+                    z = centred / np.sqrt((centred**2).sum(axis=0))
+                out[number] = np.arctanh(np.clip(z.T @ z, -0.999999, 0.999999))[rows, columns]
+        return np.concatenate([out, X[:, p:]], axis=1)
+
+
+class MarkAbsent(TransformerMixin, BaseEstimator):
+    """Steps of one modality, after which people without it are NaN again instead of filled.
+
+    Parameters
+    ----------
+    steps : sklearn.pipeline.Pipeline
+    last : int
+        Columns at the end of the table that are no features.
+    """
+
+    def __init__(self, steps, last=0):
+        self.steps = steps
+        self.last = last
+
+    def fit(self, X, y=None):
+        """Fit the steps."""
+        self.steps_ = clone(self.steps).fit(X, y)
+        self.n_samples_seen_ = len(X)
+        return self
+
+    def transform(self, X):
+        """Features, (people, features)."""
+        out = np.array(self.steps_.transform(X), dtype=np.float64)
+        out[absent(X, self.last)[:, 0] > 0] = np.nan
+        return out
+
+    def __getitem__(self, name):
+        return self.steps_[name]
+
+
 class FillMedian(TransformerMixin, BaseEstimator):
     """Fill missing values with the median of the training people.
 
@@ -196,7 +291,7 @@ class Standardize(TransformerMixin, BaseEstimator):
         return (X - self.mean_) / (self.scale_ * np.sqrt(max(X.shape[1], 1)))
 
 
-def prepare(train, tests, confounds, min_present, harmonize=None, indicator=False, visits=None):
+def prepare(train, tests, confounds, min_present, harmonize=None, indicator=False, front=None):
     """All steps at once, without scikit-learn.
 
     Parameters
@@ -209,8 +304,8 @@ def prepare(train, tests, confounds, min_present, harmonize=None, indicator=Fals
         See `trailing`.
     indicator : bool
         See `FillMedian`.
-    visits : dict, optional
-        Settings of `neurobraid.prediction.visit_steps.VisitStep`, the first step.
+    front : transformer, optional
+        First step (`neurobraid.prediction.tangent.TangentSpace`, `Correlations`), fitted on `train`.
 
     Returns
     -------
@@ -218,9 +313,9 @@ def prepare(train, tests, confounds, min_present, harmonize=None, indicator=Fals
         Exactly what the pipeline hands to its estimator (a test holds the two together).
     """
     last = trailing(confounds, harmonize)
-    if visits:
-        step = VisitStep(last, **visits).fit(train)
-        train, tests = step.transform(train), step.transform(tests)
+    if front is not None:
+        front = clone(front).fit(train)
+        train, tests = front.transform(train), front.transform(tests)
     keep = present_columns(train[:, : train.shape[1] - last], min_present)
     if not keep.all():
         keep = np.r_[keep, np.ones(last, dtype=bool)]
