@@ -44,7 +44,7 @@ class Dataset:
     visits : dict or None
         Settings of `neurobraid.prediction.visit_steps.VisitStep`; its further columns stand after the features.
     times : dict or None
-        What the check ``time_travel`` found.
+        What the check ``time travel`` found.
     """
 
     tables: dict
