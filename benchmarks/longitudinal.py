@@ -197,7 +197,7 @@ def travel(seeds):
         except InputError as error:
             named.append("time of the outcome" in str(error))
         found = visits_of(trial, model("slope", visits={"landmark": 650, "late": "leave-out"})).finding
-        earlier.append(found["check"] == "time_travel" and found["status"] == "ok")
+        earlier.append(found["check"] == "time travel" and found["status"] == "ok")
     report("feature after the landmark stops the run, named", np.mean(stopped), "share", "1", all(stopped))
     report("feature after the outcome stops the run, named", np.mean(named), "share", "1", all(named))
     report("earlier visits alone pass", np.mean(earlier), "share", "1", all(earlier))

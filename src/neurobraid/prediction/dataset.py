@@ -46,7 +46,7 @@ class Dataset:
     visits : dict or None
         Settings of `neurobraid.prediction.visit_steps.VisitStep`; its further columns stand after the features.
     times : dict or None
-        What the check ``time_travel`` found.
+        What the check ``time travel`` found.
     within : bool
         The target differs between visits of one person.
     kinds : dict of str to str

@@ -17,7 +17,7 @@ from neurobraid.files import read_json, read_tsv
 YEARS = {"day": 1 / 365.25, "week": 7 / 365.25, "month": 1 / 12, "year": 1.0}
 #: What a time column may be besides a column of numbers.
 ORDER, DATES = "order", "acq_time"
-TRAVEL = "time_travel"
+TRAVEL = "time travel"
 
 
 @dataclass
@@ -308,7 +308,7 @@ def time_travel(used, landmark=None, outcome=None, unit="year"):
 
 
 def untimed():
-    """The check ``time_travel`` of a model whose times nobody declared."""
+    """The check ``time travel`` of a model whose times nobody declared."""
     text = "No landmark and no time of the outcome is declared (visits.landmark, visits.outcome_time)."
     return {"check": TRAVEL, "status": "not possible", "value": None, "limit": None, "text": text}
 
@@ -326,7 +326,7 @@ def travel_finding(used, late, landmark=None, outcome=None, unit="year"):
     Returns
     -------
     dict
-        A finding of the check ``time_travel``; value: number of people with a feature from the future.
+        A finding of the check ``time travel``; value: number of people with a feature from the future.
     """
     people = int(late["participant_id"].nunique())
     if people:

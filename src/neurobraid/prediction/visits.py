@@ -56,7 +56,7 @@ class Visits:
     step : dict or None
         Settings of `neurobraid.prediction.visit_steps.VisitStep`.
     finding : dict
-        Result of the check ``time_travel``.
+        Result of the check ``time travel``.
     summary : dict
         What was used, for the summary of the model.
     """

@@ -242,7 +242,7 @@ def test_what_is_written(tmp_path):
     assert summary["flow"][2] == {"step": "with score at baseline and follow-up", "left": 81}
     assert set(summary["response"]) == set(summary["prognosis"]) == {"pet", "trap", "all"}
     checks = {c["check"]: c["status"] for c in summary["checks"]}
-    assert checks["time_travel"] == "ok" and checks["markers tell the arm"] == "ok"
+    assert checks["time travel"] == "ok" and checks["markers tell the arm"] == "ok"
     people = read_tsv(outputs["people"])
     assert list(people) == list(PEOPLE_COLUMNS) and len(people) == 81 * 6
     assert list(read_tsv(outputs["contrasts"])) == list(CONTRAST_COLUMNS)

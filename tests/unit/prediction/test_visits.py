@@ -303,7 +303,7 @@ def test_a_feature_from_after_the_outcome_stops_the_run_and_the_audit_says_what_
         result = fit_model(
             trial.features, people, model("change", visits=visits), sessions=(trial.sessions, UNITS)
         )
-        check = next(c for c in result.summary["audit"]["checks"] if c["check"] == "time_travel")
+        check = next(c for c in result.summary["audit"]["checks"] if c["check"] == "time travel")
         assert check["status"] == status
 
 

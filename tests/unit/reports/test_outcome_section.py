@@ -62,7 +62,7 @@ def test_response_has_its_numbers_and_figures(response):
         "Does a marker tell whom treatment helps?",
         "p of gain",
         "Every marker by itself",
-        "time_travel",
+        "time travel",
     ):
         assert text in html, text
     assert not re.search(r"\bnan\b", html.lower())
