@@ -214,7 +214,7 @@ class _Model:
             ["Sites harmonised inside the fold", "yes, unseen: " + settings["harmonize"]["unseen"] if settings.get("harmonize") else "no"],
             ["People without a modality", settings.get("missing_modality", "")],
             ["Estimator", settings.get("estimator", "")],
-            ["Split manifest, SHA-256", folds["sha256"]],
+            ["Split manifest, SHA-256", Cell(folds["sha256"][:16] + "…", title=folds["sha256"])],
         ]  # fmt: skip
         section.add(Table(["Split", "Choice"], rows, "How people were split."))
 
