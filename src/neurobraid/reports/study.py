@@ -1089,7 +1089,8 @@ class _Study:
 
     def _models(self):
         """Every model in one line, with the page it has."""
-        pages = {entities_of(p).get("model"): p.rsplit("/", 1)[-1] for p in self.inputs.all("model_pages")}
+        files = [str(p).rsplit("/", 1)[-1] for p in self.inputs.all("model_pages")]
+        pages = {file.removeprefix("model-").removesuffix(".html"): file for file in files}
         if not pages:
             return None
         rows = []
