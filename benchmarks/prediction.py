@@ -19,7 +19,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from neurobraid.errors import InputError
-from neurobraid.prediction import audit
+from neurobraid.prediction import audit, traces
 from neurobraid.prediction.brain_age import bias_line, gaps, refuse_corrected
 from neurobraid.prediction.decode import block_means, center_groups, decode, group_folds, searchlight
 from neurobraid.prediction.folds import make_folds
@@ -68,8 +68,13 @@ def flagged(checks):
     return any(c["status"] == "flag" for c in checks)
 
 
+def traced(X, y, check, **columns):
+    """Whether the table alone, without the script that made it, gives a preparation with everybody away."""
+    return any(hit for name, hit, _ in traces.find({"x": X}, 0, y, columns) if name == check)
+
+
 def trap_selection(seeds):
-    wrong, right, seen = [], [], []
+    wrong, right, seen, read = [], [], [], []
 
     def select(X, y):
         return X[:, np.argsort(-np.abs(X[y > 0].mean(0) - X[y < 0].mean(0)) / X.std(0))[:20]]
@@ -79,12 +84,14 @@ def trap_selection(seeds):
         wrong.append(statistics({"x": select(X, y)}, y, folds, **PLAIN)["x"])
         _, _, train, test, _ = next(folds.splits())
         seen.append(flagged(audit.probe_preprocessing(select, X, y, train, test)))
+        read.append(traced(select(X, y), y, "features chosen with the target"))
     # chance with so many features varies much from study to study: more studies
     for seed in range(4 * seeds):
         _, X, y, _, folds = noise(seed, 100, 5000)
         right.append(label_test_observed(X, y, folds))
     pair("selection outside the folds", wrong, right, 0.9)
     named("selection outside the folds", np.mean(seen))
+    named("selection outside the folds, from the table alone", np.mean(read))
 
 
 def label_test_observed(X, y, folds):
@@ -130,6 +137,7 @@ def sited(seed, n=240, p=60, strength=0.6, effect=0.0):
 def trap_sites(seeds):
     found = {k: [] for k in ("naive", "left out", "all, diagnosis", "all", "in fold")}
     seen = {k: [] for k in ("naive", "all, diagnosis", "all")}
+    read = {k: [] for k in ("untouched", "all, diagnosis", "all")}
 
     def combat(X, y, site):
         return SiteHarmonizer().fit(X, site=site).transform(X, site=site)
@@ -161,6 +169,9 @@ def trap_sites(seeds):
             audit.association(site, y, "classification") > audit.SITE_LIMIT and flagged([alone])
         )
         _, _, train, test, _ = next(folds.splits())
+        made = {"untouched": X, "all, diagnosis": with_target(X, y, site), "all": combat(X, y, site)}
+        for name, table in made.items():
+            read[name].append(traced(table, y, "harmonised or adjusted with everybody", site=dummies))
         for name, step in (("all, diagnosis", with_target), ("all", combat)):
             checks = audit.probe_preprocessing(lambda a, b, s=step, z=site: s(a, b, z), X, y, train, test)
             seen[name].append(
@@ -172,6 +183,9 @@ def trap_sites(seeds):
     named("ComBat on everybody, diagnosis preserved", np.mean(seen["all, diagnosis"]))
     pair("ComBat on everybody, no diagnosis (below chance)", found["all"], found["in fold"], 0.42)
     named("ComBat on everybody, no diagnosis", np.mean(seen["all"]))
+    named("ComBat on everybody, from the table alone", np.mean([read["all"], read["all, diagnosis"]]))
+    false = np.mean(read["untouched"])
+    report("untouched tables named as harmonised", false, "share", "0", false == 0)
     spread = np.std(found["all"], ddof=1) * np.sqrt(0.25)
     metrics = {
         "x": {"auc": {"mean": np.mean(found["all"]), "high": np.mean(found["all"]) + 2 * spread, "low": 0.0}}
@@ -268,6 +282,46 @@ def trap_more(seeds):
     named("normalising with test rows", np.mean(scaled))
 
 
+def trap_norm(seeds):
+    """Deviation from a norm of controls that holds the controls tested."""
+    wrong, right, read = [], [], []
+    for seed in range(2 * seeds):
+        _, X, y, _, folds = noise(seed, 40, 500)
+
+        def deviation(rows, X=X):
+            return np.abs((X - X[rows].mean(0)) / X[rows].std(0))
+
+        everybody = deviation(y < 0)
+        wrong.append(statistics({"x": everybody.mean(axis=1)[:, None]}, y, folds, **PLAIN)["x"])
+        read.append(traced(everybody, y, "scaled with everybody"))
+        values = []
+        for _, _, train, test, _ in folds.splits():
+            values.append(auc(y[test], deviation(train[y[train] < 0]).mean(axis=1)[test]))
+        right.append(float(np.mean(values)))
+    pair("norm that holds the controls tested", wrong, right, 0.85)
+    named("norm that holds the controls tested, from the table alone", np.mean(read))
+
+
+def trap_calibration(seeds):
+    """Calibration and threshold learned from the people tested."""
+    from sklearn.isotonic import IsotonicRegression
+
+    ranked, chosen, raw, fixed = [], [], [], []
+    for seed in range(4 * seeds):
+        _, X, y, _, folds = noise(seed, 200, 50)
+        for fold in label_scores({"x": X}, y[:, None], folds, **PLAIN):
+            score, positive = fold.raw["x"][:, 0], y[fold.test] > 0
+            fitted = IsotonicRegression(out_of_bounds="clip").fit(score, positive)
+            ranked.append(auc(y[fold.test], fitted.predict(score)))
+            raw.append(auc(y[fold.test], score))
+            chosen.append(
+                max((np.mean(score[positive] > t) + np.mean(score[~positive] <= t)) / 2 for t in score)
+            )
+            fixed.append((np.mean(score[positive] > 0) + np.mean(score[~positive] <= 0)) / 2)
+    pair("isotonic calibration on the people tested", ranked, raw, 0.58)
+    pair("threshold chosen on the people tested (balanced accuracy)", chosen, fixed, 0.56)
+
+
 def intervals(studies):
     """Coverage of intervals, and false differences of two equal models."""
     from scipy.stats import norm
@@ -346,7 +400,9 @@ def missing(options):
 
 def traps(options):
     """Every leak of design/stats.md 6.4 that belongs to prediction."""
-    for trap in (trap_selection, trap_visits, trap_sites, trap_forest, trap_age, trap_more):
+    for trap in (
+        trap_selection, trap_visits, trap_sites, trap_forest, trap_age, trap_more, trap_norm, trap_calibration,
+    ):  # fmt: skip
         trap(options.seeds)
 
 

@@ -222,7 +222,8 @@ def test_builtin_study_plans_at_both_sizes(tmp_path):
     assert tiny["synth_anat"] == 5 and tiny["synth_pet"] == 4
     demo = planned(tmp_path / "d", "--configfile", ROOT / "config/config.yaml")
     assert demo["synth_anat"] == 13 and demo["synth_pet"] == 12
-    assert demo["synth_task"] == 15 and demo["prediction_model"] == 3
+    assert demo["synth_task"] == 15 and demo["prediction_model"] == demo["report_model"] == 3
+    assert demo["prediction_map"] == 2, "the table-only cohort has no place in the brain"
 
 
 def test_from_the_catalogue_entry_point(tmp_path):

@@ -223,7 +223,7 @@ class _Model:
             ["Sites harmonised inside the fold", "yes, unseen: " + settings["harmonize"]["unseen"] if settings.get("harmonize") else "no"],
             ["People without a modality", settings.get("missing_modality", "")],
             ["Estimator", settings.get("estimator", "")],
-            ["Split manifest, SHA-256", folds["sha256"]],
+            ["Split manifest, SHA-256", Cell(folds["sha256"][:16] + "…", title=folds["sha256"])],
         ]  # fmt: skip
         section.add(Table(["Split", "Choice"], rows, "How people were split."))
 
@@ -608,7 +608,7 @@ class _Model:
                             "pattern": float(r["pattern"]),
                             "p_fwe": float(r["p_fwe"]),
                         }
-                        for r in part[part["pattern"].notna()].head(DRAWN).to_dict("records")
+                        for r in _clear_first(part).head(DRAWN).to_dict("records")
                     ],
                 )
             )
@@ -625,7 +625,7 @@ class _Model:
                 f"{self.stem}_patterns.svg",
                 "The largest patterns of every feature set.",
                 f"Haufe pattern (Haufe 2014): correlation of a feature with the score of its feature set among training people, mean over "
-                f"folds; the {DRAWN} largest. A weight would not say this: it can be large where a feature only cancels noise. "
+                f"folds; the {DRAWN} largest, those beyond chance first. A weight would not say this: it can be large where a feature only cancels noise. "
                 + (
                     f"Stars and full colour: corrected p ≤ 0.05 against {nulls} models with labels permuted within blocks (largest z of "
                     "the set)."
@@ -806,6 +806,12 @@ def _flat(value) -> str:
     if isinstance(value, list):
         return ", ".join(_flat(v) for v in value) or "–"
     return "–" if value in ("", None) else number(value, 4) if isinstance(value, float) else str(value)
+
+
+def _clear_first(part):
+    """Features of a set with a pattern, those with corrected p up to 0.05 first."""
+    known = part[part["pattern"].notna()]
+    return known.iloc[np.argsort(~(known["p_fwe"] <= 0.05).to_numpy(), kind="stable")]
 
 
 def _by_band(found) -> list:

@@ -99,7 +99,8 @@ def forest(rows: Sequence[Mapping], *, label: str, line: float | None = None, wo
         for number, row in enumerate(rows):
             if number in heads:
                 axes.text(0, y, row["group"], transform=axes.get_yaxis_transform(), fontsize=8.5, fontweight="bold",
-                          va="center", ha="left", color=style.SOFT)  # fmt: skip
+                          va="center", ha="left", color=style.SOFT, zorder=4,
+                          bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
                 y += 1
             for (value, low, high), shift, face in (
                 ((row["value"], row["low"], row["high"]), 0.0, style.BLUE),
@@ -293,8 +294,11 @@ def null_distribution(
     chance : float, optional
     """
     with style.look():
+        from matplotlib.ticker import MaxNLocator
+
         figure = style.new_figure(style.WIDTH, 2.7, layout="constrained")
         axes = figure.subplots()
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         null = null[np.isfinite(null)]
         low, high = float(min(null.min(), observed)), float(max(null.max(), observed))
         width = (high - low) or 1.0

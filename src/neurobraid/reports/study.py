@@ -1148,8 +1148,9 @@ class _Study:
 
     def _models(self):
         """Every model in one line, with its page and its card."""
-        pages = {entities_of(p).get("model"): p.rsplit("/", 1)[-1] for p in self.inputs.all("model_pages")}
-        cards = {p.rsplit("/", 1)[-1] for p in self.inputs.all("cards")}
+        files = [str(p).rsplit("/", 1)[-1] for p in self.inputs.all("model_pages")]
+        pages = {file.removeprefix("model-").removesuffix(".html"): file for file in files}
+        cards = {str(p).rsplit("/", 1)[-1] for p in self.inputs.all("cards")}
         if not pages:
             return None
         rows = []

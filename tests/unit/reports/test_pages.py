@@ -322,3 +322,12 @@ def test_number_keeps_small_values_visible():
     assert number(float("nan")) == "n/a"
     assert number(1234567) == "1,234,567"
     assert number("text") == "text"
+
+
+def test_models_are_listed_with_their_pages(study, config):
+    inputs = study[1]
+    page = study_page(inputs, config, model_pages=[str(REPORTS / "model-diag.html")])
+    assert "model-diag.html" in Reader(page.read_text()).links
+    assert "each has a page of its own" in page.read_text()
+    files = {f["file"] for f in json.loads((REPORTS / "provenance.json").read_text())["files"]}
+    assert not [f for f in files if f.endswith(".html")]
