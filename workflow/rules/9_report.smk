@@ -624,6 +624,7 @@ rule report_study:
             "<derivatives>/group/atlas-{atlas}_desc-mapdominance_table.tsv",
             atlas=COMPARED_ATLASES,
         ),
+        react=[path.replace(".nii.gz", ".json") for path in REACT_FILES],
         voxelwise=collect(
             f"<derivatives>/group/space-{MNI}_model-{{model}}_stat-t_statmap.nii.gz",
             model=VOXELWISE_RECORDS,

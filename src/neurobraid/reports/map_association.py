@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -82,8 +83,10 @@ def dominance_figure(rows: pd.DataFrame, fits: dict) -> Figure:
             axes.set_yticks(place, part["map"])
             axes.set_ylim(-0.7, len(part) - 0.3)
             axes.set(xlabel="R²")
+            axes.locator_params(axis="x", nbins=3)
             axes.set_title(
-                f"{words(target)}\nR² {fits[target]['r2']:.2f}, p {_p(fits[target]['p'])}", fontsize=8.5
+                f"{fill(words(target), 22)}\nR² {fits[target]['r2']:.2f}, p {_p(fits[target]['p'])}",
+                fontsize=8.5,
             )
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles[::-1], labels[::-1], fontsize=7.5, loc="outside lower center", ncols=2)
@@ -119,6 +122,7 @@ def add_maps(study, section) -> None:
             )
             continue
         nulls = list(dict.fromkeys(rows["null"]))
+        explained = "; ".join(f"{null}: {NULLS[null]}" for null in nulls)
         section.add(
             Prose(
                 [
@@ -130,14 +134,16 @@ def add_maps(study, section) -> None:
             )
         )
         first = rows[rows["null"] == nulls[0]]
+        least, most = int(first["regions"].min()), int(first["regions"].max())
+        size = f"{least} to {most}" if least < most else f"{most}"
+        kind = {"pearson": "Pearson", "spearman": "Spearman, of ranks"}[about["Method"]]
         section.add(
             study.gallery.show(
                 matrix_figure(first),
                 f"study_atlas-{atlas}_maps.svg",
                 f"Correlation of {first['measure'].nunique()} maps of the group with {first['map'].nunique()} reference maps.",
-                f"Correlation over regions ({about['Method']}) of the group's mean maps with reference maps; bold with *: "
-                f"p(FDR) ≤ 0.05 against surrogates by {NULLS[nulls[0]]}. Regions per pair: {int(first['regions'].min())} to "
-                f"{int(first['regions'].max())}.",
+                f"Correlation over regions ({kind}) of the group's mean maps with reference maps; bold with *: "
+                f"p(FDR) ≤ 0.05 against surrogates by {NULLS[nulls[0]]}. Regions per pair: {size}.",
             )
         )
         heads = [
@@ -151,7 +157,7 @@ def add_maps(study, section) -> None:
             "textbook p",
         ]
         body = [
-            [words(r.measure), r.map, NULLS[r.null], str(int(r.regions)), _r(r.r), _p(r.p), _p(r.p_fdr),
+            [words(r.measure), r.map, r.null, str(int(r.regions)), _r(r.r), _p(r.p), _p(r.p_fdr),
              Cell(_p(r.p_parametric), tone="mute")]
             for r in rows.itertuples()
         ]  # fmt: skip
@@ -159,12 +165,68 @@ def add_maps(study, section) -> None:
             Fold(
                 f"All {len(rows)} comparisons, atlas {atlas}",
                 [
-                    Table(heads, body, "p are two-sided.", numeric=tuple(heads[3:]), compact=True),
+                    Table(
+                        heads,
+                        body,
+                        f"p are two-sided. Surrogates by {explained}.",
+                        numeric=tuple(heads[3:]),
+                        compact=True,
+                    ),
                     _sources(about),
                 ],
             )
         )
         _dominance(study, section, atlas)
+    _react(study, section)
+
+
+def _react(study, section) -> None:
+    """Which maps weighted the connectivity of which scan, and whether each course is that of one receptor."""
+    paths = study.inputs.all("react")
+    if not paths:
+        return
+    rows, doubtful = [], []
+    for path in paths:
+        about, scan = read_json(path), str(path).rsplit("/", 1)[-1].split("_space-")[0]
+        for name, one in about["Maps"].items():
+            source = "own binding" if name == "own" else one["Source"]
+            rows.append(
+                [scan, name, one["Units"], f"{one['Voxels']:,}", _r(one["VarianceInflation"]), source]
+            )
+        doubtful += [f"{scan} ({', '.join(about['Collinear'])})"] if about.get("Collinear") else []
+    section.add(Heading("Connectivity weighted by receptor maps"))
+    section.add(
+        Prose(
+            [
+                "Each receptor map was regressed over voxels on every volume of a resting scan, and the time courses of all maps together "
+                "on every voxel (REACT; Dipasquale et al. 2019). The maps of regression weights, one volume per receptor, and the "
+                "courses are among the derivatives (stat-react_boldmap, desc-react_timeseries)."
+            ]
+        )
+    )
+    if doubtful:
+        section.add(
+            Note(
+                f"Maps that resemble each other (variance inflation above 5) in {'; '.join(doubtful)}: their courses belong to no single "
+                "receptor.",
+                "warn",
+            )
+        )
+    heads = ["Scan", "Map", "Unit", "Voxels", "Variance inflation", "Source"]
+    section.add(
+        Fold(
+            f"Receptor maps by scan ({len(rows)})",
+            [
+                Table(
+                    heads,
+                    rows,
+                    "Receptor maps by scan.",
+                    numeric=("Voxels", "Variance inflation"),
+                    compact=True,
+                )
+            ],
+        )
+    )
 
 
 def _dominance(study, section, atlas) -> None:

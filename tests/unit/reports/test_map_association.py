@@ -32,6 +32,9 @@ def shown(tmp_path):
     write_json(about, f"{stem}mapassociation_table.json")
     write_tsv(dominance, paths["map_dominance"])
     write_json({"Fits": fits}, f"{stem}mapdominance_table.json")
+    paths["react"] = tmp_path / "results/sub-01_task-rest_space-M_stat-react_boldmap.json"
+    maps = {"D1": {"Units": "BPND", "Source": "s", "VarianceInflation": 7.25, "Voxels": 1234}}
+    write_json({"Maps": maps, "Collinear": ["D1"]}, paths["react"])
     section, gallery = Section("coupling", "Coupling"), Gallery(tmp_path / "figures", tmp_path / "index.html")
     add_maps(SimpleNamespace(inputs=Inputs(paths), gallery=gallery), section)
     return tmp_path, found, fits, section
@@ -46,8 +49,10 @@ def test_figures_and_numbers_are_those_of_the_tables(shown):
     for name in ("maps", "mapdominance"):
         assert (home / f"figures/study_atlas-x_{name}.svg").stat().st_size > 5000
     assert fits["pet BPND"]["p"] == 0.01
+    assert "1,234" in text and "7.25" in text
 
 
 def test_what_was_not_possible_is_said(shown):
     notes = [b.text for b in shown[3].blocks if isinstance(b, Note)]
+    assert any("sub-01_task-rest (D1)" in text and "no single receptor" in text for text in notes)
     assert any("anat density: fewer than 8 regions" in text for text in notes)
