@@ -143,11 +143,30 @@ def stats_models(config, study):
     InputError, InputErrors
         A model that is no valid one; all its problems are listed.
     """
-    from neurobraid.activation.statsmodel import plans_of_config, shown_tasks
+    from neurobraid.activation.statsmodel import chosen_runs, plans_of_config, shown_tasks
 
-    plans = plans_of_config(config["activation"])
+    # the built-in study is not there yet when its model is read
+    known = (lambda task: _conditions(study, task)) if config["bids"] else None
+    plans = plans_of_config(config["activation"], known)
     config["activation"]["tasks"] = shown_tasks(plans)
-    return {task: plan for task, plan in plans.items() if study.scans_of("bold", task=task)}
+    file = Path(config["activation"].get("model") or "config").name
+    for task, plan in plans.items():
+        rows = chosen_runs(plan, study.scans_of("bold", task=task), file)
+        study.modelled[task] = {row.scan for row in rows}
+    return {task: plan for task, plan in plans.items() if study.modelled[task]}
+
+
+def _conditions(study, task):
+    """Conditions in the events of all runs of a task, sorted."""
+    import pandas as pd
+
+    found = set()
+    for row in study.scans_of("bold", task=task):
+        path = Path(RAW, row.events)
+        if row.events != "n/a" and path.exists():
+            table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
+            found |= set(table.get("trial_type", [])) - {"", "n/a"}
+    return sorted(found)
 
 
 def shown_config(config):
@@ -238,6 +257,8 @@ class Study:
         PET results of other programs that are taken over: see `neurobraid.bids.pet_tables.read_derivatives`; or empty.
     series : list of dict
         Region series that another program made: see `neurobraid.bids.series.find_series`.
+    modelled : dict of str to set of str
+        Scans of each task that its Stats Model is for; see `stats_models`.
     """
 
     index: object
@@ -248,6 +269,7 @@ class Study:
     _adopted: dict = field(default_factory=dict, repr=False)
     _fieldmaps: dict = field(default_factory=dict, repr=False)
     series: list = field(default_factory=list)
+    modelled: dict = field(default_factory=dict)
 
     def __post_init__(self):
         for row in self.index.scans.itertuples(index=False):
@@ -268,9 +290,12 @@ class Study:
         """Analysed participants, ``sub-…``, in table order."""
         return list(dict.fromkeys(row.participant_id for row in self._rows.values()))
 
-    def scans_of(self, suffix, **filters):
-        """Rows of the analysed scans of one kind (T1w, bold, pet), filtered by column values."""
+    def scans_of(self, suffix, *, model=None, **filters):
+        """Rows of the analysed scans of one kind (T1w, bold, pet), filtered by column values; `model`: runs of a task's model."""
         rows = [row for row in self._rows.values() if row.suffix == suffix]
+        if model is not None:
+            chosen = self.modelled.get(model, ())
+            rows = [row for row in rows if row.task == model and row.scan in chosen]
         return [row for row in rows if all(getattr(row, k) == v for k, v in filters.items())]
 
     def row(self, suffix, scan):
