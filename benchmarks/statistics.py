@@ -166,7 +166,10 @@ def study(seed):
 
 def group_level(seeds):
     """Effect size, single people and group maps of whole studies."""
-    names = ("auc", "least", "slope", "dice", "fdp", "bonferroni", "groupauc", "dice6", "fdp6", "none6")
+    names = (
+        "auc", "least", "slope", "dice", "fdp", "bonferroni", "groupauc", "dice6", "fdp6", "some6", "none6", "sharp6",
+        "sharpfdp6", "wide6", "widefdp6",
+    )  # fmt: skip
     found, maps = {name: [] for name in names}, []
     for seed in range(seeds):
         effects, zs, planted = study(seed)
@@ -188,7 +191,14 @@ def group_level(seeds):
         over = np.abs(z) >= group.fdr_threshold(z, 0.05)
         found["dice6"].append(dice(over, np.abs(target) > 0.125))
         found["fdp6"].append((over & (np.abs(target) <= 0.125)).sum() / max(over.sum(), 1))
+        found["some6"].append((over & (np.abs(target) < 0.05)).sum() / max(over.sum(), 1))
         found["none6"].append((over & (np.abs(target) < 0.01)).sum() / max(over.sum(), 1))
+        found["sharp6"].append(dice(over, ACTIVE))
+        found["sharpfdp6"].append((over & ~ACTIVE).sum() / max(over.sum(), 1))
+        both = float(np.hypot(6.0, SMOOTHNESS_MM))
+        wide = smooth_in_mask(TRUTH[MASK][None].astype(np.float32), MASK, both, [VOXEL_MM] * 3)[0]
+        found["wide6"].append(dice(over, np.abs(wide) > 0.125))
+        found["widefdp6"].append((over & (np.abs(wide) <= 0.125)).sum() / max(over.sum(), 1))
     mean = {name: np.mean(values) for name, values in found.items()}
     report("first level, two runs: voxel AUC, mean of people", mean["auc"], "", "> 0.92", mean["auc"] > 0.92)
     report("first level, two runs: voxel AUC, worst person", np.min(found["least"]), "", "", True)
@@ -222,6 +232,42 @@ def group_level(seeds):
         "share",
         "<= 0.12",
         mean["fdp6"] <= 0.12,
+    )
+    # What is found beyond the cut is the skirt of the blurred regions, .05 to .125 %: small, but there. The more sensitive a
+    # group, the more of it, so this share measures power as much as error. The prototype's .12 came with .40 and .75 against
+    # the unblurred truth, two figures that no choice of target or cut can move: it found a fifth less. People who also differ outside the
+    # regions, by a smooth field of SD .2 %, bring these here to .40 and .75 too (and this line to .15); 6 mm of kernel and 6 mm of
+    # noise together as the width of the target bring this line to .12 as well, but the planted effect never had the noise's width.
+    report(
+        "group of 16, 6 mm: found where the smoothed truth is below .05 %",
+        mean["some6"],
+        "share",
+        "<= 0.08",
+        mean["some6"] <= 0.08,
+    )
+    report(
+        "group of 16, 6 mm, against the unblurred truth: Dice (prototype .75)", mean["sharp6"], "", "", True
+    )
+    report(
+        "group of 16, 6 mm, against the unblurred truth: false discovery proportion (prototype .40)",
+        mean["sharpfdp6"],
+        "share",
+        "",
+        True,
+    )
+    report(
+        "group of 16, 6 mm, against truth smoothed by kernel and noise, cut .125 %: Dice",
+        mean["wide6"],
+        "",
+        "",
+        True,
+    )
+    report(
+        "group of 16, 6 mm, against truth smoothed by kernel and noise, cut .125 %: false discovery proportion",
+        mean["widefdp6"],
+        "share",
+        "",
+        True,
     )
     report(
         "group of 16, 6 mm: found where the smoothed truth is below .01 %",

@@ -12,8 +12,9 @@ with job_log(snakemake.log[0]):
     run(
         {
             contrast: {
-                kind: list(snakemake.input[f"{kind}_{contrast}"])
-                for kind in ("effect", "variance", "sidecar")
+                kind: list(files)
+                for kind in ("effect", "variance", "sidecar", "amplitude")
+                if (files := snakemake.input.get(f"{kind}_{contrast}"))
             }
             for contrast in snakemake.params.contrasts
         },

@@ -176,12 +176,31 @@ def stats_models(config, study):
     InputError, InputErrors
         A model that is no valid one; all its problems are listed.
     """
-    from neurobraid.activation.statsmodel import plans_of_config, shown_tasks
+    from neurobraid.activation.statsmodel import chosen_runs, plans_of_config, shown_tasks
 
-    plans = plans_of_config(config["activation"])
+    # the built-in study is not there yet when its model is read
+    known = (lambda task: _conditions(study, task)) if config["bids"] else None
+    plans = plans_of_config(config["activation"], known)
     config["activation"]["tasks"] = shown_tasks(plans)
     _check_decoding(config, plans)
-    return {task: plan for task, plan in plans.items() if study.scans_of("bold", task=task)}
+    file = Path(config["activation"].get("model") or "config").name
+    for task, plan in plans.items():
+        rows = chosen_runs(plan, study.scans_of("bold", task=task), file)
+        study.modelled[task] = {row.scan for row in rows}
+    return {task: plan for task, plan in plans.items() if study.modelled[task]}
+
+
+def _conditions(study, task):
+    """Conditions in the events of all runs of a task, sorted."""
+    import pandas as pd
+
+    found = set()
+    for row in study.scans_of("bold", task=task):
+        path = Path(RAW, row.events)
+        if row.events != "n/a" and path.exists():
+            table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
+            found |= set(table.get("trial_type", [])) - {"", "n/a"}
+    return sorted(found)
 
 
 def _check_decoding(config, tasks):
@@ -337,6 +356,8 @@ class Study:
         Region series that another program made: see `neurobraid.bids.series.find_series`.
     listed : list of str
         People of a study of tables only (``index.tables_only``), as participants.tsv lists them; else empty.
+    modelled : dict of str to set of str
+        Scans of each task that its Stats Model is for; see `stats_models`.
     """
 
     index: object
@@ -348,6 +369,7 @@ class Study:
     _fieldmaps: dict = field(default_factory=dict, repr=False)
     series: list = field(default_factory=list)
     listed: list = field(default_factory=list)
+    modelled: dict = field(default_factory=dict)
 
     def __post_init__(self):
         for row in self.index.scans.itertuples(index=False):
@@ -368,9 +390,12 @@ class Study:
         """Analysed participants, ``sub-…``, in table order."""
         return list(dict.fromkeys(row.participant_id for row in self._rows.values()))
 
-    def scans_of(self, suffix, **filters):
-        """Rows of the analysed scans of one kind (T1w, bold, pet), filtered by column values."""
+    def scans_of(self, suffix, *, model=None, **filters):
+        """Rows of the analysed scans of one kind (T1w, bold, pet), filtered by column values; `model`: runs of a task's model."""
         rows = [row for row in self._rows.values() if row.suffix == suffix]
+        if model is not None:
+            chosen = self.modelled.get(model, ())
+            rows = [row for row in rows if row.task == model and row.scan in chosen]
         return [row for row in rows if all(getattr(row, k) == v for k, v in filters.items())]
 
     def row(self, suffix, scan):

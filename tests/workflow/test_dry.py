@@ -168,6 +168,7 @@ def test_models_of_every_kind_plan_and_follow_bids(tmp_path):
         f"sub-03_task-motor_{space}_contrast-leftSecondVsFirst_stat-z_statmap.nii.gz",
         f"sub-01_task-motor_{space}_contrast-any_stat-F_statmap.nii.gz",
         f"sub-01_task-motor_{space}_stat-effect_desc-trials_statmap.nii.gz",
+        f"sub-01_task-motor_{space}_contrast-left_stat-amplitude_statmap.nii.gz",
         "sub-01_task-motor_hemi-L_space-fsaverage5_contrast-left_stat-z_statmap.func.gii",
         "task-motor_hemi-R_space-fsaverage5_contrast-left_stat-t_statmap.func.gii",
         "task-motor_space-fsaverage5_contrast-left_statmap.json",
@@ -188,6 +189,37 @@ def test_models_of_every_kind_plan_and_follow_bids(tmp_path):
     assert sum("model-ages" in name and "_desc-null" in name and name.endswith(".tsv") for name in names) == 6
     for name in names:
         assert name_problems(name) == [] or not name.startswith("task-"), name
+
+
+def test_a_stats_model_with_sessions_and_input_plans_its_runs_alone(tmp_path):
+    from neurobraid.activation.statsmodel import translate
+    from neurobraid.files import write_json
+    from neurobraid.study import check_config
+
+    plain = yaml.safe_load((EXAMPLES / "tiny/config.yaml").read_text())
+    filled = check_config(plain, ROOT / "workflow/schemas/config.schema.yaml")["activation"]
+    model = translate(filled, filled["tasks"][0])
+    model["Input"] |= {"subject": ["03"]}
+    model["Nodes"].insert(1, {"Level": "Session", "Name": "session", "Model": {"Type": "meta", "X": [1]}})
+    model["Edges"] = [
+        {"Source": a, "Destination": b}
+        for a, b in (("run", "session"), ("session", "subject"), ("subject", "dataset"))
+    ]
+    plain["activation"] = {"model": "model-motor_smdl.json"}
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump(plain))
+    write_json(model, tmp_path / "study/model-motor_smdl.json")
+    files = outputs(tmp_path / "study", "--configfile", tmp_path / "model.yaml")
+    made = {Path(path).name for path in files if "/derivatives/" in path and "_statmap" in path}
+    space = "space-MNI152NLin2009aSym"
+    assert {
+        f"sub-03_{ses}_task-motor_{space}_contrast-left_stat-z_statmap.nii.gz" for ses in ("ses-1", "ses-2")
+    } <= made
+    assert f"sub-03_task-motor_{space}_contrast-left_stat-z_statmap.nii.gz" in made
+    others = {name for name in made if not name.startswith("sub-03") and "_desc-psc_" not in name}
+    assert others == set(), "others, and a group of one, are not modelled"
+    for name in made:
+        assert name_problems(name) == [], name
+    assert any("sub-01_task-motor" in path and "preproc_bold" in path for path in files), "still preprocessed"
 
 
 def test_a_stats_model_plans_as_its_short_form(tmp_path):

@@ -3,6 +3,11 @@
 
 STATISTICS = ["effect", "variance", "t", "z"]
 F_STATISTICS = ["effect", "variance", "F", "z"]
+# of responses with a temporal derivative also the amplitude of the two
+T_STATISTICS = {
+    task: [*STATISTICS, *(["amplitude"] if plan.boosted else [])]
+    for task, plan in STATS_MODELS.items()
+}
 MODEL_FILE = "<derivatives>/models/task-{task}_smdl.json"
 RUN_FILE = "<derivatives>/{visit}/func/{scan}"
 # desc-run: with one run and no session the run and the participant would have the same file name
@@ -18,6 +23,11 @@ RUN_SCAN = r"sub-[a-zA-Z0-9]+(_ses-[a-zA-Z0-9]+)?_task-{task}(_[a-z]+-[a-zA-Z0-9
 PERSON_FILE = "<derivatives>/{participant}/func/{participant}_task-{task}"
 PERSON_MAP = f"{PERSON_FILE}_space-{MNI}_contrast-{{contrast}}"
 PERSON_TABLE = f"{PERSON_FILE}_atlas-{{atlas}}_stat-effect_bold"
+SESSION_FILE = (
+    "<derivatives>/{participant}/{session}/func/{participant}_{session}_task-{task}"
+)
+SESSION_MAP = f"{SESSION_FILE}_space-{MNI}_contrast-{{contrast}}"
+SESSION_TABLE = f"{SESSION_FILE}_atlas-{{atlas}}_stat-effect_bold"
 SURFACE_MAP = "<derivatives>/{participant}/func/{participant}_task-{task}_hemi-{hemi}_space-fsaverage5_contrast-{contrast}_stat-{stat}_statmap.func.gii"
 SURFACE_GROUP = "<derivatives>/group/task-{task}_hemi-{hemi}_space-fsaverage5_contrast-{contrast}_stat-{stat}_statmap.func.gii"
 SURFACE_INFERENCE = "<derivatives>/group/task-{task}_hemi-{hemi}_space-fsaverage5_contrast-{contrast}_stat-{stat}_desc-inference_statmap.func.gii"
@@ -28,12 +38,12 @@ GROUP_FILE = "<derivatives>/group/task-{task}_contrast-{contrast}"
 GROUP_MAP = f"<derivatives>/group/task-{{task}}_space-{MNI}_contrast-{{contrast}}"
 ATLAS_FILE = f"<derivatives>/atlases/tpl-{MNI}_atlas-{{atlas}}_dseg"
 # runs of the modelled tasks, as far as a model concerns them
-MODELLED = [row for task in CONTRASTS for row in STUDY.scans_of("bold", task=task)]
+MODELLED = [row for task in CONTRASTS for row in STUDY.scans_of("bold", model=task)]
 SESSIONS = {
     (row.task, row.participant_id): {
         other.session_id.removeprefix("ses-")
         for other in STUDY.scans_of(
-            "bold", task=row.task, participant_id=row.participant_id
+            "bold", model=row.task, participant_id=row.participant_id
         )
     }
     for row in MODELLED
@@ -43,7 +53,7 @@ HAVING = {
     task: {
         contrast: [
             participant
-            for participant in participants_with("bold", task=task)
+            for participant in participants_with("bold", model=task)
             if set(plan.sessions_needed(contrast)) <= SESSIONS[task, participant]
         ]
         for contrast in plan.person_names
@@ -103,7 +113,7 @@ PERSON_TABLES = {
             place(
                 f"{PERSON_TABLE}.tsv", participant=participant, task=task, atlas=atlas
             )
-            for participant in participants_with("bold", task=task)
+            for participant in participants_with("bold", model=task)
         ]
         for atlas in ATLASES
     }
@@ -119,6 +129,53 @@ INFERENCE_MAPS = ["tdp"] + (
     else []
 )
 
+# what the sessions of a participant are made of, where a model has a node for them: by task, participant, session
+SESSION_RUNS = {
+    task: {
+        participant: {
+            session: {
+                **{
+                    f"{kind}_{contrast}": scans(
+                        "bold",
+                        place(template, contrast=contrast, stat=kind),
+                        model=task,
+                        participant_id=participant,
+                        session_id=session,
+                    )
+                    for contrast in [*plan.t_names, *plan.f_names]
+                    for kind, template in (
+                        ("effect", RUN_MAP),
+                        ("variance", RUN_MAP),
+                        ("amplitude", RUN_MAP),
+                        ("sidecar", RUN_NOTE),
+                    )
+                },
+                **{
+                    f"regions_{atlas}": scans(
+                        "bold",
+                        place(RUN_TABLE, atlas=atlas),
+                        model=task,
+                        participant_id=participant,
+                        session_id=session,
+                    )
+                    for atlas in ATLASES
+                },
+            }
+            for session in sorted(
+                {
+                    row.session_id
+                    for row in STUDY.scans_of(
+                        "bold", model=task, participant_id=participant
+                    )
+                }
+                - {"n/a"}
+            )
+        }
+        for participant in participants_with("bold", model=task)
+    }
+    for task, plan in STATS_MODELS.items()
+    if plan.sessions
+}
 # maps of the surface by task, contrast and hemisphere, where the surface is asked for and a group possible
 SURFACE_MAPS = {
     task: {
@@ -132,7 +189,7 @@ SURFACE_MAPS = {
                     contrast=contrast,
                     stat="effect",
                 )
-                for participant in participants_with("bold", task=task)
+                for participant in participants_with("bold", model=task)
             ]
             for hemi in ("L", "R")
         }
@@ -207,7 +264,7 @@ for TASK, PLAN in STATS_MODELS.items():
             maps=[
                 place(RUN_MAP, contrast=c["name"], stat=stat)
                 for c in PLAN.contrasts
-                for stat in (STATISTICS if c["test"] == "t" else F_STATISTICS)
+                for stat in (T_STATISTICS[TASK] if c["test"] == "t" else F_STATISTICS)
             ],
             sidecars=[place(RUN_NOTE, contrast=c["name"]) for c in PLAN.contrasts],
             design=f"{RUN_FILE}_desc-glm_design.tsv",
@@ -248,31 +305,43 @@ for TASK, PLAN in STATS_MODELS.items():
         input:
             **{
                 f"{stat}_{contrast}": participant_scans(
-                    "bold", place(RUN_MAP, contrast=contrast, stat=stat)
+                    "bold", place(RUN_MAP, contrast=contrast, stat=stat), model=TASK
                 )
                 for contrast in [*PLAN.t_names, *PLAN.f_names]
                 for stat in ("effect", "variance")
             },
             **{
+                f"amplitude_{contrast}": participant_scans(
+                    "bold",
+                    place(RUN_MAP, contrast=contrast, stat="amplitude"),
+                    model=TASK,
+                )
+                for contrast in PLAN.t_names
+                if PLAN.boosted
+            },
+            **{
                 f"sidecar_{contrast}": participant_scans(
-                    "bold", place(RUN_NOTE, contrast=contrast)
+                    "bold", place(RUN_NOTE, contrast=contrast), model=TASK
                 )
                 for contrast in [*PLAN.t_names, *PLAN.f_names]
             },
             **{
                 f"regions_{atlas}": participant_scans(
-                    "bold", place(RUN_TABLE, atlas=atlas)
+                    "bold", place(RUN_TABLE, atlas=atlas), model=TASK
                 )
                 for atlas in ATLASES
             },
         output:
             maps=[
-                *collect(
-                    f"{PERSON_MAP}_stat-{{stat}}_statmap.nii.gz",
-                    contrast=PLAN.person_names,
-                    stat=STATISTICS,
-                    allow_missing=True,
-                ),
+                *[
+                    place(
+                        f"{PERSON_MAP}_stat-{stat}_statmap.nii.gz", contrast=contrast
+                    )
+                    for contrast in PLAN.person_names
+                    for stat in (
+                        T_STATISTICS[TASK] if contrast in PLAN.t_names else STATISTICS
+                    )
+                ],
                 *collect(
                     f"{PERSON_MAP}_stat-{{stat}}_statmap.nii.gz",
                     contrast=PLAN.f_names,
@@ -311,23 +380,83 @@ for TASK, PLAN in STATS_MODELS.items():
             "../../scripts/activation_fixed_effects.py"
 
     rule:
+        """Combine the runs of one session of a participant."""
+        name:
+            f"activation_sessions_{TASK}"
+        input:
+            **{
+                f"{kind}_{contrast}": lookup(
+                    dpath=f"{TASK}/{{participant}}/{{session}}/{kind}_{contrast}",
+                    within=SESSION_RUNS,
+                )
+                for contrast in [*PLAN.t_names, *PLAN.f_names]
+                for kind in ("effect", "variance", "sidecar", "amplitude")
+                if kind != "amplitude" or (PLAN.boosted and contrast in PLAN.t_names)
+            },
+            **{
+                f"regions_{atlas}": lookup(
+                    dpath=f"{TASK}/{{participant}}/{{session}}/regions_{atlas}",
+                    within=SESSION_RUNS,
+                )
+                for atlas in ATLASES
+            },
+        output:
+            maps=[
+                place(f"{SESSION_MAP}_stat-{stat}_statmap.nii.gz", contrast=contrast)
+                for names, stats in (
+                    (PLAN.t_names, T_STATISTICS[TASK]),
+                    (PLAN.f_names, F_STATISTICS),
+                )
+                for contrast in names
+                for stat in stats
+            ],
+            sidecars=[
+                place(f"{SESSION_MAP}_statmap.json", contrast=contrast)
+                for contrast in [*PLAN.t_names, *PLAN.f_names]
+            ],
+            regions=collect(f"{SESSION_TABLE}.tsv", atlas=ATLASES, allow_missing=True),
+            region_sidecars=collect(
+                f"{SESSION_TABLE}.json", atlas=ATLASES, allow_missing=True
+            ),
+        log:
+            "logs/activation_sessions/{participant}_{session}_task-{task}.log",
+        benchmark:
+            "logs/benchmarks/activation_sessions/{participant}_{session}_task-{task}.tsv"
+        wildcard_constraints:
+            task=TASK,
+            participant=r"sub-[a-zA-Z0-9+]+",
+            session=r"ses-[a-zA-Z0-9+]+",
+        conda:
+            "../../envs/environment.yaml"
+        threads: 1
+        resources:
+            mem_mb=memory(400, 12),
+            runtime=20,
+        params:
+            contrasts=[*PLAN.t_names, *PLAN.f_names],
+            atlases=ATLASES,
+            code=code_digest("activation"),
+        script:
+            "../../scripts/activation_sessions.py"
+
+    rule:
         """Model all runs of one participant on the cortical surface."""
         name:
             f"activation_surface_{TASK}"
         input:
             bold=participant_scans(
-                "bold", f"{RUN_FILE}_space-{MNI}_desc-preproc_bold.nii.gz"
+                "bold", f"{RUN_FILE}_space-{MNI}_desc-preproc_bold.nii.gz", model=TASK
             ),
             mask=participant_scans(
-                "bold", f"{RUN_FILE}_space-{MNI}_desc-brain_mask.nii.gz"
+                "bold", f"{RUN_FILE}_space-{MNI}_desc-brain_mask.nii.gz", model=TASK
             ),
             metadata=participant_scans(
-                "bold", f"{RUN_FILE}_space-{MNI}_desc-preproc_bold.json"
+                "bold", f"{RUN_FILE}_space-{MNI}_desc-preproc_bold.json", model=TASK
             ),
             confounds=participant_scans(
-                "bold", f"{RUN_FILE}_desc-confounds_timeseries.tsv"
+                "bold", f"{RUN_FILE}_desc-confounds_timeseries.tsv", model=TASK
             ),
-            events=participant_scans("bold", "{events}"),
+            events=participant_scans("bold", "{events}", model=TASK),
             checked=ancient(place(MODEL_FILE, task=TASK)),
         output:
             maps=collect(
@@ -547,7 +676,7 @@ for TASK, NODE in DESIGNS:
             without={
                 contrast: [
                     (participant, "lacks a session of the contrast")
-                    for participant in participants_with("bold", task=TASK)
+                    for participant in participants_with("bold", model=TASK)
                     if participant not in HAVING[TASK][contrast]
                 ]
                 for contrast in CHOSEN
@@ -742,7 +871,7 @@ rule activation_first_level:
         [
             path
             for task in CONTRASTS
-            for path in scans("bold", f"{RUN_FILE}_desc-glm_design.tsv", task=task)
+            for path in scans("bold", f"{RUN_FILE}_desc-glm_design.tsv", model=task)
         ],
 
 
@@ -754,7 +883,25 @@ rule activation_fixed_effects:
                 f"{PERSON_TABLE}.tsv", participant=participant, task=task, atlas=atlas
             )
             for task in CONTRASTS
-            for participant in participants_with("bold", task=task)
+            for participant in participants_with("bold", model=task)
+            for atlas in ATLASES
+        ],
+
+
+rule activation_sessions:
+    """Combine the runs of every session, where a model has a node for sessions."""
+    input:
+        [
+            place(
+                f"{SESSION_TABLE}.tsv",
+                participant=participant,
+                session=session,
+                task=task,
+                atlas=atlas,
+            )
+            for task, people in SESSION_RUNS.items()
+            for participant, sessions in people.items()
+            for session in sessions
             for atlas in ATLASES
         ],
 
@@ -769,7 +916,7 @@ rule activation_surface:
                 task=task,
             )
             for task in CONTRASTS
-            for participant in participants_with("bold", task=task)
+            for participant in participants_with("bold", model=task)
             if config["activation"]["surface"]
         ],
 
@@ -791,6 +938,7 @@ rule activation:
     """Make the maps and region tables of every participant, and group statistics where there are enough people."""
     input:
         rules.activation_fixed_effects.input,
+        rules.activation_sessions.input,
         [
             place(path, task=task, contrast=name)
             for task in group_tasks()

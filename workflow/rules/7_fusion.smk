@@ -12,7 +12,7 @@ FUSED = {
         "task": [
             f"{DERIVATIVES}/{participant}/func/{participant}_task-{task}_atlas-{atlas}_stat-effect_bold.tsv"
             for task in CONTRASTS
-            for participant in participants_with("bold", task=task)
+            for participant in participants_with("bold", model=task)
             if atlas in ATLASES
         ],
         "rest": [

@@ -84,7 +84,7 @@ PAGE_RECORDS = [
             "activation",
             "bold",
             f"<derivatives>/{{participant}}/func/{{participant}}_task-{task}_space-{MNI}_contrast-{contrast}_stat-z_statmap.nii.gz",
-            {"task": task},
+            {"model": task},
         )
         for task in CONTRASTS
         for contrast in CONTRASTS[task]
@@ -94,7 +94,7 @@ PAGE_RECORDS = [
             "surface_maps",
             "bold",
             place(SURFACE_MAP, task=task, contrast=contrast, stat="z", hemi=hemi),
-            {"task": task},
+            {"model": task},
         )
         for task, plan in STATS_MODELS.items()
         if config["activation"]["surface"]
@@ -102,7 +102,7 @@ PAGE_RECORDS = [
         for hemi in ("L", "R")
     ),
     *(
-        ("whiteness", "bold", f"{FUNC_FILE}_desc-whiteness_table.tsv", {"task": task})
+        ("whiteness", "bold", f"{FUNC_FILE}_desc-whiteness_table.tsv", {"model": task})
         for task in CONTRASTS
     ),
     *(
@@ -503,6 +503,11 @@ rule report_study:
             if group_possible("bold", task)
             for atlas in ATLASES
             for contrast in EDGE_RECORDS
+        ],
+        components=[
+            f"<derivatives>/group/task-{task}_space-{MNI}_desc-components_boldmap.nii.gz"
+            for task in REST_TASKS
+            if config["connectivity"]["components"]["number"]
         ],
         pages=collect("<reports>/{participant}.html", participant=PARTICIPANTS),
         records=collect(

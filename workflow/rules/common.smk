@@ -189,9 +189,9 @@ def task_record(wildcards):
     )
 
 
-def group_possible(suffix, task=None):
+def group_possible(suffix, task=None, model=None):
     """Whether enough participants have such a scan for a group statistic."""
-    filters = {"task": task} if task else {}
+    filters = {k: v for k, v in (("task", task), ("model", model)) if v}
     return (
         len(participants_with(suffix, **filters))
         >= config["activation"]["group"]["min_participants"]
@@ -200,7 +200,7 @@ def group_possible(suffix, task=None):
 
 def group_tasks():
     """Tasks with a group statistic."""
-    return [task for task in CONTRASTS if group_possible("bold", task)]
+    return [task for task in CONTRASTS if group_possible("bold", model=task)]
 
 
 def memory(base, per_input=0.0):

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from neurobraid.activation import amplitude, glm, statsmodel, transforms
 from neurobraid.activation import design as designs
-from neurobraid.activation import glm, statsmodel, transforms
 from neurobraid.activation import trials as single_trials
 from neurobraid.activation.maps import F_STATS, F_UNITS, STATS, UNITS, triangle, write_maps
 from neurobraid.bold import nuisance
@@ -258,7 +258,8 @@ def estimate(  # one argument per file or setting: the interface of the rule
         model = as_model(contrasts, hrf=hrf, fir_delays=fir_delays, confounds=list(confound_names), **chosen)
     chosen = transforms.settings_of(model, chosen)
     node = statsmodel.node_at(model, "run")
-    wanted = statsmodel.plans(model)[0].contrasts
+    plan = statsmodel.plans(model)[0]
+    wanted = plan.contrasts
     tr, start = timing(read_json(metadata), metadata)
     order = glm.noise_order(chosen["noise_model"], tr)
     noise = f"ar{order}" if order else "ols"
@@ -286,10 +287,13 @@ def estimate(  # one argument per file or setting: the interface of the rule
         chosen["scrub"],
     )
     vectors, heights, joint = contrast_rows(design, part.task, wanted)
-    regions = _region_effects(series, brain, image.affine, atlases or {}, design, vectors, wanted, noise)
+    extra, recipe = amplitude.parts(design, wanted) if plan.boosted else ((), {})
+    rows = np.concatenate([vectors, extra]) if recipe else vectors
+    boost = (len(vectors), recipe, heights)
+    regions = _region_effects(series, brain, image.affine, atlases or {}, design, rows, wanted, noise, boost)
     smoothed = smooth_in_mask(series, brain, chosen["smoothing_mm"], image.header.get_zooms()[:3])
     smoothed = percent(smoothed)
-    result = glm.fit(smoothed, design.to_numpy(), vectors, noise, joint=list(joint.values()))
+    result = glm.fit(smoothed, design.to_numpy(), rows, noise, joint=list(joint.values()))
     median = np.median(result.rho.reshape(len(result.rho), -1), 0)
     log.info(
         "%s, median coefficients %s; whitened residuals at lag 1: %.3f",
@@ -312,6 +316,14 @@ def estimate(  # one argument per file or setting: the interface of the rule
         "ResidualAutocorrelation": result.whiteness.round(6),
     }
     maps, described = _maps_of(result, wanted, vectors, heights, joint, design, brain)
+    boosted = amplitude.amplitudes(
+        result.effect[len(vectors) :], recipe, heights, design, np.atleast_1d(median)
+    )
+    for name, flat in boosted.items():
+        maps[name]["amplitude"] = np.zeros(brain.shape, np.float32)
+        maps[name]["amplitude"][brain] = flat
+        described[name]["Units"] = described[name]["Units"] | {"amplitude": amplitude.UNIT}
+        described[name]["AmplitudeNote"] = amplitude.NOTE
     tissue = tissue_classes(brain.shape, image.affine)[brain]
     single = ()
     if trials != "none":
@@ -461,7 +473,7 @@ def _maps_of(result, wanted, vectors, heights, joint, design, brain):
     return maps, described
 
 
-def _region_effects(series, brain, affine, atlases, design, vectors, wanted, noise_model):
+def _region_effects(series, brain, affine, atlases, design, vectors, wanted, noise_model, boost):
     """Fit the same model to the mean series of every region, unsmoothed; t contrasts only."""
     tables = {}
     snr = temporal_snr(series) if atlases else None
@@ -475,6 +487,9 @@ def _region_effects(series, brain, affine, atlases, design, vectors, wanted, noi
         tsnr, _ = region_means(snr.reshape(-1, 1, 1, 1), inside, listed, full=full)
         seen = np.isfinite(means).all(0)
         result = glm.fit(percent(means[:, seen]), design.to_numpy(), vectors, noise_model)
+        combined = amplitude.amplitudes(
+            result.effect[boost[0] :], *boost[1:], design, amplitude.coefficients_of(result)
+        )
         rows = []
         for row, contrast in enumerate(names):
             part = listed[["index", "name", "hemisphere"]].copy()
@@ -482,6 +497,9 @@ def _region_effects(series, brain, affine, atlases, design, vectors, wanted, noi
             for column, values in (("effect", result.effect), ("variance", result.variance)):
                 part[column] = np.nan
                 part.loc[seen, column] = values[row]
+            if contrast in combined:
+                part["amplitude"] = np.nan
+                part.loc[seen, "amplitude"] = combined[contrast]
             part["dof"] = result.dof
             part["n_voxels"] = np.rint(coverage * full).astype(int)
             part["coverage"] = coverage

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from neurobraid.activation.amplitude import NOTE, UNIT
 from neurobraid.activation.glm import f_statistic, f_to_z, ratio, t_to_z
 from neurobraid.activation.maps import (
     F_STATS,
@@ -133,6 +134,34 @@ def combine_joint(effects, covariances, dofs):
     return effect, covariance, f, np.where(count > 0, f_to_z(f, len(effect), np.maximum(dof, 1.0)), 0.0)
 
 
+def mean_amplitude(amplitudes, variances, sessions=None, empty=0.0):
+    """Mean of the amplitudes of runs (see `neurobraid.activation.amplitude`), weighted as effects are.
+
+    Parameters
+    ----------
+    amplitudes, variances : numpy.ndarray, (N, ...)
+        Runs without an estimate have a variance of 0 or NaN there.
+    sessions : sequence of N str, optional
+        Average within sessions first.
+    empty : float
+        Where no run has an estimate.
+
+    Returns
+    -------
+    numpy.ndarray, (...)
+    """
+    amplitudes = np.asarray(amplitudes, np.float64)
+    valid = np.isfinite(amplitudes) & np.isfinite(variances) & (np.nan_to_num(variances) > 0)
+    if sessions is not None:
+        parts = [[n for n, s in enumerate(sessions) if s == label] for label in dict.fromkeys(sessions)]
+        amplitudes = np.stack(
+            [mean_amplitude(amplitudes[p], np.asarray(variances)[p], None, np.nan) for p in parts]
+        )
+        valid = np.isfinite(amplitudes)
+    count = valid.sum(0)
+    return np.where(count > 0, ratio(np.where(valid, amplitudes, 0.0).sum(0), count), empty)
+
+
 def sessions_of(paths):
     """Session label of every file name; ``n/a`` where there is none."""
     found = [re.search(r"_ses-([A-Za-z0-9]+)", Path(path).name) for path in paths]
@@ -171,12 +200,17 @@ def combine_regions(tables, sessions=None, contrasts_between=(), *, within=False
     aligned = [first[keys].merge(t, on=keys, how="left", validate="one_to_one") for t in tables]
     stacked = {
         c: np.stack([t[c].to_numpy(np.float64) if c in t else np.full(len(first), np.nan) for t in aligned])
-        for c in ("effect", "variance", "n_voxels", "coverage", "tsnr")
+        for c in ("effect", "variance", "n_voxels", "coverage", "tsnr", "amplitude")
     }
+    boosted = any("amplitude" in t for t in tables)
     dofs = [float(t["dof"].iloc[0]) for t in tables]
     parts = by_session(stacked["effect"], stacked["variance"], dofs, sessions)
     average = _average(stacked["effect"], stacked["variance"], dofs, parts if within else None)
     out = [_region_rows(first[keys], average, stacked, range(len(tables)))]
+    if boosted:
+        out[0]["amplitude"] = mean_amplitude(
+            stacked["amplitude"], stacked["variance"], sessions if within else None, np.nan
+        )
     for record in contrasts_between:
         part = first[keys].copy()
         part["contrast"] = [joined(name, record["name"]) for name in part["contrast"]]
@@ -221,6 +255,10 @@ def _person_maps(name, files, described, contrasts_between, within):
     found = {}
     *values, _ = _average(effects, variances, dofs, parts if within else None)
     found[name] = (dict(zip(STATS, values, strict=True)), {"DegreesOfFreedom": int(sum(dofs))})
+    if files.get("amplitude"):
+        shifted, _ = read_stack(files["amplitude"])
+        found[name][0]["amplitude"] = mean_amplitude(shifted, variances, sessions if within else None)
+        found[name][1]["AmplitudeNote"] = f"mean over runs of {NOTE}"
     for record in contrasts_between:
         missing = lacking(parts, record["weights"])
         if missing:
@@ -254,15 +292,16 @@ def _joint_maps(files, described):
     return (dict(zip(F_STATS, values, strict=True)), note), affine
 
 
-def run(runs, regions, outputs, *, contrasts_between=(), within_sessions=False):
-    """Combine the runs of a participant and write maps, sidecars and region tables.
+def run(runs, regions, outputs, *, contrasts_between=(), within_sessions=False, level="subject"):
+    """Combine the runs of a participant, or of one session, and write maps, sidecars and region tables.
 
     A single run (or session) is passed on as it is.
 
     Parameters
     ----------
     runs : dict of str to dict of str to list of path-like
-        By contrast of the run: effect and variance maps and sidecar of every run.
+        By contrast of the run: effect and variance maps and sidecar of every run; amplitude maps, where responses have a
+        temporal derivative.
     regions : dict of str to list of path-like
         By atlas: region tables of every run.
     outputs : object with attributes maps, sidecars, regions, region_sidecars
@@ -272,7 +311,10 @@ def run(runs, regions, outputs, *, contrasts_between=(), within_sessions=False):
         Contrasts between sessions: name, weights by session label.
     within_sessions : bool
         Whether runs are combined within sessions first (a model with a session node).
+    level : {'subject', 'session'}
+        What the runs belong to.
     """
+    whose = "participant" if level == "subject" else "session"
     plain, later, joint, affine = {}, {}, {}, None
     for name, files in runs.items():
         described = [read_json(path) for path in files["sidecar"]]
@@ -280,7 +322,7 @@ def run(runs, regions, outputs, *, contrasts_between=(), within_sessions=False):
             Weights=described[0]["Weights"],
             NumberOfRuns=len(described),
             PrecisionWeighted=False,
-            Levels=["run", "session", "subject"] if within_sessions else ["run", "subject"],
+            Levels=["run", "session", "subject"] if within_sessions else ["run", level],
             ResponsePeak=[d["ResponsePeak"] for d in described],
             **{k: described[0].get(k) for k in ("HRF", "NoiseModel", "SmoothingFWHMmm", "HighPassHz")},
         )
@@ -293,12 +335,13 @@ def run(runs, regions, outputs, *, contrasts_between=(), within_sessions=False):
             continue
         found, affine = _person_maps(name, files, described, contrasts_between, within_sessions)
         for place, (key, (maps, note)) in enumerate(found.items()):
-            (later if place else plain)[key] = (maps, shared | note | {"Units": UNITS}, files["effect"])
+            units = UNITS | ({"amplitude": UNIT} if "amplitude" in maps else {})
+            (later if place else plain)[key] = (maps, shared | note | {"Units": units}, files["effect"])
     # contrasts between sessions come session contrast by session contrast, as the plan names them
     order = [joined(name, record["name"]) for record in contrasts_between for name in plain]
     done = plain | {name: later[name] for name in order} | joint
     for (name, (_, note, sources)), path in zip(done.items(), outputs.sidecars, strict=True):
-        text = "Fixed effects over the runs of one participant, every run with the same weight."
+        text = f"Fixed effects over the runs of one {whose}, every run with the same weight."
         write_json(sidecar(text, sources, Contrast=name, **note), path)
     write_maps({name: maps for name, (maps, _, _) in done.items()}, affine, outputs.maps)
     units = {
@@ -318,4 +361,6 @@ def run(runs, regions, outputs, *, contrasts_between=(), within_sessions=False):
             files,
             Units=units,
         )
+        if any("amplitude" in table for table in tables):
+            content["Units"] = content["Units"] | {"amplitude": f"{UNIT}; mean over runs of {NOTE}"}
         write_json(content, note)

@@ -28,6 +28,9 @@ PREFIX = "trial_type."
 SUM_TOLERANCE = 0.01
 """Part of the weights by which a contrast of both signs may miss 0 (thirds are written with four digits)."""
 
+INPUTS = {"subject": "participant_id", "session": "session_id", "run": "run"}
+"""Entities by which Input chooses runs besides the task, and their columns in the table of scans."""
+
 CONFOUND_GROUPS = {
     "motion": ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z"),
     "tissue": ("csf", "white_matter"),
@@ -120,6 +123,8 @@ class Plan:
         Whether runs are combined within sessions first.
     designs : list of dict
         Dataset nodes other than the plain mean: name, and the node.
+    inputs : dict of str to list of str
+        Labels of subjects, sessions and runs that the model is for; an entity that is not named is not filtered.
     """
 
     task: str
@@ -128,6 +133,7 @@ class Plan:
     between: list = field(default_factory=list)
     sessions: bool = False
     designs: list = field(default_factory=list)
+    inputs: dict = field(default_factory=dict)
 
     @property
     def t_names(self):
@@ -143,6 +149,16 @@ class Plan:
     def person_names(self):
         """T contrasts of a participant: those of the run, and each of them between sessions."""
         return self.t_names + [joined(name, b["name"]) for b in self.between for name in self.t_names]
+
+    @property
+    def boosted(self):
+        """Whether responses are modelled with their temporal derivative, so that an amplitude of the two can be told."""
+        steps = (node_at(self.model, "run").get("Transformations") or {}).get("Instructions") or []
+        found = [s for s in steps if s.get("Name") == "Convolve"]
+        return bool(found) and all(
+            not s.get("FirDelays") and "true" in (str(s.get("Derivative")).lower(), str(s.get("Dispersion")).lower())
+            for s in found
+        )  # fmt: skip
 
     @property
     def run_part(self):
@@ -346,12 +362,67 @@ def _design(design):
 # ------------------------------------------------------------------------------------------- reading
 
 
-def read_model(path):
+def with_dummies(model, trial_types):
+    """Replace wildcards of the run's dummy contrasts by the conditions that the events have.
+
+    The names of contrasts are names of files, so they must be known before a run is modelled. Wildcards stand for levels of
+    ``trial_type`` (after Factor of it); others stay, and the check of the model says so.
+
+    Parameters
+    ----------
+    model : dict
+    trial_types : callable
+        Task label to its conditions.
+
+    Returns
+    -------
+    dict
+        The model, or a copy with ``DummyContrasts.Contrasts`` listed.
+    """
+    try:
+        tasks, node = model["Input"]["task"], node_at(model, "run")
+        dummy, x, steps = node["DummyContrasts"], node["Model"]["X"], node["Transformations"]["Instructions"]
+        patterns = (
+            dummy.get("Contrasts")
+            or dummy.get("Conditions")
+            or [c for c in convolved_columns(node) if c in x]
+        )
+        factors = [c for s in steps if s["Name"] == "Factor" for c in _listed(s["Input"])]
+    except (KeyError, TypeError, AttributeError):
+        return model
+    if "trial_type" not in factors or not any(_is_pattern(p) and p.startswith(PREFIX) for p in patterns):
+        return model
+    found = list(dict.fromkeys(name for task in _listed(tasks) for name in trial_types(task)))
+    columns = []
+    for pattern in patterns:
+        if _is_pattern(pattern) and pattern.startswith(PREFIX):
+            # nothing matches: the pattern stays and is named by the check
+            columns += fnmatch.filter([PREFIX + name for name in found], pattern) or [pattern]
+        else:
+            columns.append(pattern)
+    dummy = {k: v for k, v in dummy.items() if k != "Conditions"} | {
+        "Contrasts": list(dict.fromkeys(columns))
+    }
+    nodes = [n | {"DummyContrasts": dummy} if n is node else n for n in model["Nodes"]]
+    return model | {"Nodes": nodes}
+
+
+def _is_pattern(name):
+    return isinstance(name, str) and any(c in name for c in "*?[")
+
+
+def _listed(value):
+    return [value] if isinstance(value, str) else list(value)
+
+
+def read_model(path, trial_types=None):
     """Read a ``*_smdl.json`` and check it.
 
     Parameters
     ----------
     path : path-like
+    trial_types : callable, optional
+        See `plans_of_config`.
 
     Returns
     -------
@@ -371,6 +442,8 @@ def read_model(path):
         ) from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(name, "content", error, "JSON", "correct the file") from None
+    if trial_types is not None:
+        model = with_dummies(model, trial_types)
     check_model(model, name).raise_errors()
     return model
 
@@ -396,10 +469,11 @@ def check_model(model, file="model"):
     tasks = (model.get("Input") or {}).get("task")
     if not tasks:
         problems.add(file, "Input.task", "missing", "task labels", "name the tasks that the model is for")
-    for key in sorted(set(model.get("Input") or {}) - {"task"}):
+    for key in sorted(set(model.get("Input") or {}) - {"task", *INPUTS}):
         problems.add(
-            file, f"Input.{key}", "not supported", "task", "choose scans by the section index of the config"
-        )
+            file, f"Input.{key}", "not supported", ", ".join(("task", *INPUTS)),
+            "choose scans by these, or by the section index of the config",
+        )  # fmt: skip
     names = [node.get("Name") for node in model["Nodes"]]
     for name in sorted({str(n) for n in names if names.count(n) > 1}):
         problems.add(file, "Nodes.Name", f"{name} twice", "every name once", "rename a node")
@@ -557,11 +631,13 @@ def contrasts_of(node, file="model"):
         if not columns:
             x = node["Model"]["X"]
             columns = [c for c in convolved_columns(node) if c in x] if level == "run" else list(map(str, x))
-            if any("*" in c or "?" in c for c in columns):
-                raise InputError(
-                    file, f"{node['Name']}.DummyContrasts.Contrasts", "missing", "column names",
-                    "list the conditions, as X has wildcards",
-                )  # fmt: skip
+        open_ones = [c for c in map(str, columns) if _is_pattern(c)]
+        if open_ones:
+            raise InputError(
+                file, f"{node['Name']}.DummyContrasts.Contrasts", ", ".join(open_ones),
+                "column names, or wildcards that match conditions of the events (trial_type.*)",
+                "list the conditions, or correct the pattern",
+            )  # fmt: skip
         for column in columns:
             name = column.removeprefix(PREFIX)
             out.append(
@@ -618,19 +694,81 @@ def plans(model, file="model"):
     if passed is not None:
         contrasts = [c for c in contrasts if c["name"] in passed]
     designs = [n for n in model["Nodes"] if n["Level"].lower() == "dataset" and not is_mean(n)]
+    inputs = {
+        key: _labels(model["Input"][key]) for key in INPUTS if model["Input"].get(key) not in (None, [])
+    }
     return [
-        Plan(task, model, contrasts, between, node_at(model, "session") is not None, designs)
+        Plan(task, model, contrasts, between, node_at(model, "session") is not None, designs, inputs)
         for task in ([tasks] if isinstance(tasks, str) else tasks)
     ]
 
 
-def plans_of_config(activation):
+def _labels(given):
+    """Labels of an entity as texts without their key: ``sub-01`` and ``01`` are one."""
+    given = given if isinstance(given, list) else [given]
+    return [re.sub(r"^(sub|ses|run)-", "", str(value)) for value in given]
+
+
+def same_label(key, wanted, found):
+    """Whether a label of Input is that of a scan. Runs may be numbers, as in JSON; other labels are texts.
+
+    Examples
+    --------
+    >>> same_label("run", "1", "01"), same_label("run", "1", "10"), same_label("subject", "1", "01")
+    (True, False, False)
+    """
+    return wanted == found or (key == "run" and found.isdigit() and wanted == str(int(found)))
+
+
+def chosen_runs(plan, rows, file="model"):
+    """Runs of a task that a model is for.
+
+    Parameters
+    ----------
+    plan : Plan
+    rows : sequence of object with attributes scan, participant_id, session_id, run
+        Runs of the plan's task.
+    file : str
+        Named in errors.
+
+    Returns
+    -------
+    list
+        Of `rows`, in their order.
+
+    Raises
+    ------
+    InputErrors
+        A label that no run of the task has, or no run left; all at once.
+    """
+    problems, kept = ProblemList(), list(rows)
+    for key, wanted in plan.inputs.items():
+        column = INPUTS[key]
+        labels = {id(row): _labels(getattr(row, column))[0] for row in rows}
+        known = sorted(set(labels.values()) - {"n/a"})
+        for label_ in wanted:
+            if not any(same_label(key, label_, found) for found in known):
+                problems.add(
+                    file, f"Input.{key}", label_, ", ".join(known) or f"no {key} at all", f"name a {key} of task {plan.task}"
+                )  # fmt: skip
+        kept = [row for row in kept if any(same_label(key, w, labels[id(row)]) for w in wanted)]
+    if rows and not kept and not problems.errors:
+        problems.add(
+            file, "Input", f"no run of task {plan.task} left", "one or more", "loosen subject, session or run"
+        )
+    problems.raise_errors()
+    return kept
+
+
+def plans_of_config(activation, trial_types=None):
     """Plans of a study: of its Stats Model, or of the short form translated into one per task.
 
     Parameters
     ----------
     activation : dict
         Section ``activation`` of a checked config.
+    trial_types : callable, optional
+        Conditions that the events of a task have, by task; needed for dummy contrasts with wildcards.
 
     Returns
     -------
@@ -649,7 +787,7 @@ def plans_of_config(activation):
                 "remove activation.tasks: the tasks are those of the model",
             )  # fmt: skip
         path = activation["model"]
-        return {plan.task: plan for plan in plans(read_model(path), Path(path).name)}
+        return {plan.task: plan for plan in plans(read_model(path, trial_types), Path(path).name)}
     problems, found = ProblemList(), {}
     for record in activation["tasks"]:
         model = translate(activation, record)

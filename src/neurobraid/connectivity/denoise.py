@@ -56,8 +56,15 @@ STRATEGIES = {
 }
 """Strategies under the names of Wang et al. 2024 (PLoS Comput Biol 20:e1011942, table 2).
 
-All have the same band and drift (`denoise`). `aroma` regresses the series of the components that ICA-AROMA called motion
-(``aroma_motion_NN``, fMRIPrep before 23.1) in the same fit; the benchmark took images denoised by the non-aggressive form.
+All have the same band and drift (`denoise`).
+
+`aroma` works for runs adopted from fMRIPrep before 23.1 that was run with ``--use-aroma``: only its tables have the series of the
+components that ICA-AROMA called motion (``aroma_motion_NN``). They are regressed in the same fit, with white matter and CSF. That is the
+aggressive form: variance that motion and signal components share goes too, and every component costs a degree of freedom, which is
+counted. The benchmark took images denoised by the non-aggressive form (``_desc-smoothAROMAnonaggr_bold``, nilearn's
+``ica_aroma="full"``), which keeps what is shared. Those images are smoothed by 6 mm and cannot be put into one fit with the band and the
+other regressors; the mixing matrix that a non-aggressive fit needs (``_desc-MELODIC_mixing.tsv``) is not read. Figures of the two
+forms are therefore not comparable. Without the columns the study stops and names them.
 """
 
 

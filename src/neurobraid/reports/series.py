@@ -9,10 +9,24 @@ import numpy as np
 
 from neurobraid import __version__
 from neurobraid.bids.entities import natural, parse
+from neurobraid.connectivity.matrix import NOTES as MEASURES
 from neurobraid.files import read_json, write_json
-from neurobraid.reports import networks, run_record
+from neurobraid.reports import methods, networks, run_record
 from neurobraid.reports.gather import Inputs, scan_of, table
-from neurobraid.reports.pages import Cell, Fold, Gallery, Note, Numbers, Page, Section, Table, number, write
+from neurobraid.reports.pages import (
+    Cell,
+    Fold,
+    Gallery,
+    Heading,
+    Note,
+    Numbers,
+    Page,
+    Prose,
+    Section,
+    Table,
+    number,
+    write,
+)
 from neurobraid.reports.participant import _provenance, matrix_picture
 from neurobraid.reports.study import _Study, plural
 
@@ -133,6 +147,70 @@ def _lost_regions(path, people: int) -> list:
     return [block if few else Fold(f"{plural(len(rows), 'region')} that some participants lack", [block])]
 
 
+def methods_section(frame, notes, settings: Mapping, software: Mapping, atlas: str) -> Section:
+    """What was done to the series of another program, in words for a manuscript.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        ``*_desc-series_table.tsv``.
+    notes : list of mapping
+        Sidecars of the group's matrices, one per measure.
+    settings : mapping
+        Config as used.
+    software : mapping
+        Versions, from the run record.
+    atlas : str
+
+    Returns
+    -------
+    Section
+    """
+    used: list[str] = []
+
+    def cite(key, text):
+        if key not in used:
+            used.append(key)
+        return f"{text} [{used.index(key) + 1}]"
+
+    kept = frame[frame["used"] == "yes"]
+    times = sorted({float(v) for v in kept["repetition_time_s"].astype(float) if v == v})
+    repetition = f", repetition time {methods.span(times)} s" if times else ""
+    text = (
+        f"Series of the regions of atlas {atlas} of {plural(frame['participant_id'].nunique(), 'participant')} "
+        f"({len(frame)} series{repetition}) had been preprocessed, denoised and averaged by another program and were taken over as they are; "
+        f"nothing was filtered or regressed again. They were processed with neurobraid {software.get('neurobraid', '')} (Python "
+        f"{software.get('python', '')}), a {cite('snakemake', 'Snakemake')} {software.get('snakemake', '')} workflow."
+    )
+    censored = kept["kept_volumes"].astype(float) < kept["volumes"].astype(float)
+    if censored.any():
+        text += (
+            f" Volumes that the program had marked as outliers did not count ({int(censored.sum())} series)."
+        )
+    floor = 100 * float(methods.get(settings, "connectivity.min_coverage", 0.5))
+    text += f" Regions that the program left out, that were constant, or that were covered to less than {floor:.0f} % had no value."
+    out = len(frame) - len(kept)
+    if out:
+        text += f" {out} of {len(frame)} series could not be used; the reason for each is in the table of participants."
+    measures = "; ".join(MEASURES.get(n["Measure"], n["Measure"]) for n in notes)
+    fisher = " after Fisher's z transformation for correlations" if notes else ""
+    edges = (
+        f"Every pair of regions was related by {measures}. Group matrices are means over participants{fisher} "
+        f"({notes[0]['Weighting']}); an edge counts the participants who have both regions."
+        if notes
+        else ""
+    )
+    section = Section(
+        "methods",
+        "Methods",
+        "Written from the settings and sidecars of this run; ready to be adapted for a manuscript.",
+    )
+    section.add(Heading("Data and software"), Prose([text]))
+    if edges:
+        section.add(Heading("Connectivity"), Prose([edges]))
+    return section.add(Heading("References"), Prose([methods.REFERENCES[key] for key in used], numbered=True))
+
+
 def write_pages(inputs: Mapping, *, pages, figures, config: Mapping) -> None:
     """Write the pages of some participants.
 
@@ -199,13 +277,15 @@ def write_study(inputs: Mapping, *, page, figures_dir, record, config: Mapping) 
     job.record = run_record.record(config, run_record.checksums(files.everything()))
     provenance = Section("provenance", "Provenance", "What was run, with what, on what.")
     job.provenance(provenance)
+    notes = [read_json(path) for path in files.all("group_sidecars")]
+    told = methods_section(frame, notes, config, job.record.get("software", {}), atlas)
     write_json(job.record, record)
     write(
         Page(
             title=str(config.get("title") or "Study report"),
             subtitle=f"{plural(people, 'participant')} · region series of atlas {atlas}",
             kind="study",
-            sections=[_overview(frame, atlas), participants, connectivity, provenance],
+            sections=[_overview(frame, atlas), participants, connectivity, told, provenance],
             footer=f"neurobraid {__version__}.",
         ),
         page,

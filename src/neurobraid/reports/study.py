@@ -13,6 +13,7 @@ from neurobraid.fusion.schema import in_depth
 from neurobraid.reports import (
     audit,
     circle,
+    components,
     connectome,
     figures,
     inference,
@@ -1004,6 +1005,8 @@ class _Study:
                 section.add(interactive.connectome_link(*which))
             section.add(circle.block(*which))
         section.add(*networks.blocks(self.inputs, self.gallery))
+        if self.inputs.all("components"):
+            section.add(*components.blocks(self.inputs, self.gallery, self._background()))
         section.add(
             Note(
                 "Connectivity is sensitive to head motion. Compare participants only with motion as a covariate, and look at the "

@@ -201,7 +201,7 @@ def test_fir_in_a_model(tmp_path):
     ("change", "text"),
     [
         (lambda m: m.pop("Input"), "Input.task is missing"),
-        (lambda m: m["Input"].update(subject=["01"]), "Input.subject is not supported"),
+        (lambda m: m["Input"].update(acquisition=["fast"]), "Input.acquisition is not supported"),
         (lambda m: m["Nodes"][0].update(Level="Scan"), "run.Level is scan"),
         (lambda m: m["Edges"][0].update(Source="nowhere"), "Edges.Source is nowhere"),
         (lambda m: m["Nodes"][0]["Contrasts"][1].update(Weights=[1, -0.5]), "sum 0.5"),
@@ -212,7 +212,7 @@ def test_fir_in_a_model(tmp_path):
         (lambda m: m["Nodes"][0]["Transformations"]["Instructions"][1].update(Name="Convolv"), "Convolv"),
         (lambda m: m["Nodes"][1]["Model"].update(Type="mixed"), "Model.Type is mixed"),
         (lambda m: m["Nodes"].append(m["Nodes"][0]), "run twice"),
-        (lambda m: m["Nodes"][0].update(Contrasts=[], DummyContrasts={"Test": "t"}), "DummyContrasts.Contrasts is missing"),
+        (lambda m: m["Nodes"][0].update(Contrasts=[], DummyContrasts={"Test": "t"}), "DummyContrasts.Contrasts is trial_type.*"),
     ],
 )  # fmt: skip
 def test_wrong_models_say_what_is_wrong(change, text):
@@ -281,3 +281,88 @@ def test_strategies_name_the_columns_of_fmriprep():
     assert len(simple) == 26 and "rot_z_derivative1_power2" in simple
     assert "motion_outlier*" in statsmodel.confound_columns(["scrubbing"])
     assert statsmodel.confound_columns(["compcor6"])[-1] == "a_comp_cor_0[0-5]"
+
+
+def runs_of(*labels):
+    """Rows of the table of scans: participant, session, run."""
+    from types import SimpleNamespace
+
+    return [
+        SimpleNamespace(
+            scan=f"{p}_{s}_run-{r}", participant_id=p, session_id=s, run=r
+        )
+        for p, s, r in labels
+    ]  # fmt: skip
+
+
+RUNS = runs_of(
+    ("sub-01", "ses-a", "1"), ("sub-01", "ses-a", "2"), ("sub-01", "ses-b", "01"), ("sub-1", "ses-a", "10"),
+    ("sub-02", "ses-b", "n/a"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("inputs", "kept"),
+    [
+        ({}, [0, 1, 2, 3, 4]),
+        ({"subject": "sub-01"}, [0, 1, 2]),
+        ({"subject": ["01", "02"], "session": ["b"]}, [2, 4]),
+        ({"subject": ["1"]}, [3]),
+        ({"run": [1]}, [0, 2]),
+        ({"run": ["01"]}, [2]),
+        ({"session": ["ses-a"], "run": 10}, [3]),
+    ],
+)
+def test_input_chooses_runs_by_label(inputs, kept):
+    model = model_of()
+    model["Input"] |= inputs
+    assert not statsmodel.check_model(model).errors
+    (plan,) = statsmodel.plans(model)
+    assert statsmodel.chosen_runs(plan, RUNS) == [RUNS[k] for k in kept]
+    assert "subject" not in json.dumps(plan.run_part["Input"]), (
+        "another choice must not re-run the first level"
+    )
+
+
+def test_labels_of_input_that_no_run_has_are_all_named():
+    model = model_of()
+    model["Input"] |= {"subject": ["03", "01"], "session": ["pre"], "run": [7]}
+    (plan,) = statsmodel.plans(model)
+    with pytest.raises(InputErrors) as error:
+        statsmodel.chosen_runs(plan, RUNS, "m_smdl.json")
+    for text in ("Input.subject is 03", "Input.session is pre", "Input.run is 7", "m_smdl.json"):
+        assert text in str(error.value), text
+    assert "01, 02, 1" in str(error.value) and "Input.subject is 01" not in str(error.value)
+    model["Input"] |= {"subject": ["02"], "session": ["a"], "run": []}
+    with pytest.raises(InputErrors, match="no run of task motor left"):
+        statsmodel.chosen_runs(statsmodel.plans(model)[0], RUNS)
+
+
+def test_wildcards_of_dummy_contrasts_become_conditions_of_the_events(tmp_path):
+    model = model_of()
+    node = model["Nodes"][0]
+    del node["Contrasts"]
+    node["DummyContrasts"] = {"Test": "t"}
+    path = tmp_path / "m_smdl.json"
+
+    def names(asked=None, found=("left", "right hand", "rest")):
+        if asked:
+            node["DummyContrasts"] = {"Test": "t", "Contrasts": asked}
+        path.write_text(json.dumps(model))
+        read = statsmodel.read_model(path, lambda task: found)
+        return [(c["name"], c["rows"]) for c in statsmodel.plans(read)[0].contrasts]
+
+    assert names() == [
+        ("left", [{"left": 1.0}]), ("rightHand", [{"right hand": 1.0}]), ("rest", [{"rest": 1.0}]),
+    ]  # fmt: skip
+    assert [n for n, _ in names(["trial_type.r*"])] == ["rightHand", "rest"]
+    assert [n for n, _ in names(["trial_type.rest", "trial_type.*"])] == ["rest", "left", "rightHand"]
+    with pytest.raises(InputErrors, match=r"DummyContrasts.Contrasts is trial_type.x\*"):
+        names(["trial_type.x*"])
+    with pytest.raises(InputErrors, match="twice"):
+        names(["trial_type.*"], found=("a b", "aB"))
+    with pytest.raises(InputErrors, match="wildcards"):
+        statsmodel.read_model(path)
+    node["Model"]["Formula"] = "a ~ b"
+    with pytest.raises(InputErrors, match="Formula is not supported"):
+        names()

@@ -71,6 +71,13 @@ def test_study_page_shows_what_there_is(study):
     text, page = words(study / "index.html"), (study / "index.html").read_text()
     for part in ("2 participants", "Mean over 2 participants (1 to 2 by edge)", "partial correlation between 6 regions", "R4 1", "wrote no head motion"):  # fmt: skip
         assert part in text, part
+    for part in (
+        "Series of the regions of atlas mini of 3 participants (3 series, repetition time 1.5 s)", "nothing was filtered or regressed again",
+        "1 of 3 series could not be used", "covered to less than 50 %", "Pearson correlation, no shrinkage; partial correlation given",
+        "participants equally", "sustainable data analysis",
+    ):  # fmt: skip
+        assert part.lower() in text.lower(), part
+    assert "outliers did not count" not in text, "none was marked"
     for absent in ("Anatomy", "Group PET", "Prediction", "No run of task", "n/a"):
         assert absent not in text, absent
     assert re.search(r"sub-02_task-rest .*? no \(", text)
