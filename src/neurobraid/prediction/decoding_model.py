@@ -151,7 +151,8 @@ def read_trials(images, tables, record, *, atlas=None):
 
 
 def _regions(atlas, record, image):
-    from neurobraid.images.atlas import labels_on_grid, load_atlas
+    from neurobraid.images.atlas import load_atlas
+    from neurobraid.images.series import labels_on_grid
 
     labels, affine, table = load_atlas(*atlas)
     unknown = [r for r in record["regions"] if r not in set(table["name"])]
