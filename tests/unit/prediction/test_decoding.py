@@ -21,6 +21,7 @@ from neurobraid.prediction.decode import (
 )
 from neurobraid.prediction.decoding_model import (
     complete,
+    fit_decoding,
     group_test,
     read_trials,
     write_decoding,
@@ -287,6 +288,17 @@ def test_the_scale_of_noise_keeps_the_effect():
     np.testing.assert_allclose(noise_scale(X, codes), [1, 5, 1], rtol=0.2)
     # one sample of each condition: nothing is known about the noise
     assert (noise_scale(X[[0, 41]], codes[[0, 41]]) == 1).all()
+
+
+def test_too_few_arrangements_are_told():
+    X, labels, runs = trials(runs=2, per=2)
+    record = complete(
+        {"name": "x", "task": "view", "conditions": NAMES, "permutations": 5, "selection": "none"}
+    )
+    found = fit_decoding(X, labels, runs, record)
+    assert found["samples"] == 6 and any("36 ways only" in note for note in found["notes"])
+    found = fit_decoding(X, labels, runs, {**record, "block_average": False})
+    assert found["samples"] == 12 and not any("ways only" in note for note in found["notes"])
 
 
 def test_bad_input_of_decoding_is_named(tmp_path):
