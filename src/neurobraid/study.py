@@ -877,6 +877,10 @@ def _tables_only(config):
             RAW, "folder", f"{images[0]} and {len(images) - 1} more", "no sub-* in a study of tables only",
             "set index.tables_only: false to analyse the images, or point bids at a folder without",
         )  # fmt: skip
+    description = Path(RAW, "dataset_description.json")
+    if not description.is_file():
+        fix = 'write it; the least is {"Name": "...", "BIDSVersion": "1.8.0"}'
+        problems.add(description, "file", "missing", "the description of a dataset", fix)
     table = Path(RAW, "participants.tsv")
     if not table.is_file():
         problems.add(

@@ -450,6 +450,8 @@ def tables_study(tmp_path, **changes):
     """A study of tables only: participants.tsv and two tables, no image."""
     home = tmp_path / "study"
     (home / "data").mkdir(parents=True)
+    description = home / "data/dataset_description.json"
+    description.write_text('{"Name": "tables", "BIDSVersion": "1.10.0"}')
     people = [f"sub-{k:02d}\t{20 + k}\tF\tsite{k % 3}" for k in range(40)]
     (home / "data/participants.tsv").write_text("\n".join(["participant_id\tage\tsex\tsite", *people]) + "\n")
     for name, unit in (("thickness", "mm"), ("volume", "mL")):
@@ -490,6 +492,11 @@ def test_problems_of_a_study_of_tables_stop_before_any_work(tmp_path):
     done = snakemake("--cores", 1, "--directory", home, check=False)
     assert done.returncode and "index.tables_only: false" in done.stdout + done.stderr
     (home / "data/sub-01").rmdir()
+    (home / "data/dataset_description.json").unlink()
+    table.unlink()
+    done = snakemake("--cores", 1, "--directory", home, check=False)
+    text = done.stdout + done.stderr
+    assert done.returncode and "dataset_description.json" in text and "write one row per participant" in text
     home = tables_study(tmp_path / "none", fusion={"features": []})
     done = snakemake("--cores", 1, "--directory", home, check=False)
     assert done.returncode and "fusion.features is empty" in done.stdout + done.stderr

@@ -144,13 +144,40 @@ def _fitted(estimator, train, codes, test, classes, grid):
     return out
 
 
-def _prepared(train, test, scale):
-    """Centred by the training samples and scaled to a mean squared length of 1; features to an SD of 1 if asked."""
+def noise_scale(X, codes):
+    """SD of every feature within conditions, drawn towards the median feature where samples are few.
+
+    Parameters
+    ----------
+    X : numpy.ndarray, (samples, features)
+    codes : numpy.ndarray of int, (samples,)
+
+    Returns
+    -------
+    numpy.ndarray, (features,)
+        Ones where no condition has two samples. The SD over all samples would hide the effect itself: of two
+        samples every feature would differ equally much.
+    """
+    names, place = np.unique(codes, return_inverse=True)
+    free = len(X) - names.size
+    if free < 1:
+        return np.ones(X.shape[1])
+    sums = np.zeros((names.size, X.shape[1]))
+    np.add.at(sums, place, X)
+    rest = X - (sums / np.bincount(place)[:, None])[place]
+    within = np.einsum("ij,ij->j", rest, rest)
+    real = within > 1e-12 * max(within.max(initial=0.0), 1e-300)
+    prior = np.median(within[real]) / free if real.any() else 1.0
+    # as if four more samples had the variance of the median feature
+    return np.sqrt((within + 4 * prior) / (free + 4))
+
+
+def _prepared(train, codes, test, scale):
+    """Centred by the training samples, features to the same noise if asked, rows to a mean squared length of 1."""
     mean = train.mean(axis=0)
     train, test = train - mean, test - mean
     if scale:
-        spread = train.std(axis=0)
-        spread = np.where(spread > 1e-12, spread, 1.0)
+        spread = noise_scale(train, codes)
         train, test = train / spread, test / spread
     length = np.sqrt(np.einsum("ij,ij->", train, train) / len(train)) or 1.0
     return train / length, test / length
@@ -162,7 +189,7 @@ def _candidates(train, codes, test, classes, counts, estimator, grid, scale):
     out = []
     for count in counts:
         keep = slice(None) if count >= train.shape[1] else np.sort(order[:count])
-        one, other = _prepared(train[:, keep], test[:, keep], scale)
+        one, other = _prepared(train[:, keep], codes, test[:, keep], scale)
         out.append(_fitted(estimator, one, codes, other, classes, grid))
     return np.array(out)
 
@@ -226,8 +253,8 @@ def decode(
     grid : sequence of float, optional
         Regularisation that the inner folds choose from; default `GRIDS`.
     scale : bool
-        Divide features by their SD in the training samples. Not for features whose noise is alike already: those that
-        vary are those that respond.
+        Divide features by their noise in the training samples (`noise_scale`). Not needed where the noise of features
+        is alike already.
     file, column : str
         For messages.
 

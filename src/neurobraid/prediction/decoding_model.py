@@ -34,6 +34,8 @@ DEFAULTS = {
     "searchlight_mm": 0,
     "seed": 1,
 }
+#: Arrangements of labels below which a permutation test cannot reach a p of .01.
+FEW = 100
 FOLD_COLUMNS = {
     "group": "Run, or participant, that was held out",
     "samples": "Samples tested: trials, or averages of the trials of a condition",
@@ -151,7 +153,8 @@ def read_trials(images, tables, record, *, atlas=None):
 
 
 def _regions(atlas, record, image):
-    from neurobraid.images.atlas import labels_on_grid, load_atlas
+    from neurobraid.images.atlas import load_atlas
+    from neurobraid.images.series import labels_on_grid
 
     labels, affine, table = load_atlas(*atlas)
     unknown = [r for r in record["regions"] if r not in set(table["name"])]
@@ -203,6 +206,11 @@ def fit_decoding(X, labels, groups, record, *, column="run", file="trials"):
         notes.append(
             f"With two of {column} nothing is left to choose settings from: all features, middle regularisation."
         )
+    possible = _arrangements(names, where)
+    if record["permutations"] and possible < FEW:
+        notes.append(
+            f"Labels can be arranged in {possible} ways only, so p says little: use more runs, or block_average: false."
+        )
     settings = {
         "features": "inner" if record["selection"] == "anova" else 0,
         "scale": True,
@@ -237,6 +245,20 @@ def fit_decoding(X, labels, groups, record, *, column="run", file="trials"):
         "permutation": permuted,
         "notes": notes,
     }
+
+
+def _arrangements(labels, groups):
+    """Number of ways in which labels can change places within groups, at most `FEW`."""
+    from math import factorial
+
+    total = 1
+    for group in np.unique(groups):
+        counts = np.unique(labels[groups == group], return_counts=True)[1].tolist()
+        ways = factorial(sum(counts))
+        for count in counts:
+            ways //= factorial(count)
+        total = min(total * ways, FEW)
+    return total
 
 
 def _write(found, record, outputs, sources, text):

@@ -276,7 +276,7 @@ class _Study:
 
     def subtitle(self) -> str:
         """One line under the title."""
-        kinds = [KINDS[s] for s in ("T1w", "bold", "pet") if self.of(s)]
+        kinds = [KINDS[s] for s in ("T1w", "bold", "pet") if self.of(s)] or ["tables only"]
         return f"Study report · {plural(len(self.people), 'participant')} · {methods.words(kinds)}"
 
     def _with_unit(self, column: str) -> str:
@@ -1096,7 +1096,8 @@ class _Study:
             numeric = ("Participants", "Regions", "Mean", "SD")
             main = [row for row in rows if row[0].text not in deep]
             more = [row for row in rows if row[0].text in deep]
-            caption = f"Measures in the feature table of atlas {atlas}, over participants and regions."
+            named = "" if self.tables_only else f" of atlas {atlas}"
+            caption = f"Measures in the feature table{named}, over participants and regions."
             section.add(Table(heads, main, caption, numeric=numeric))
             if more:
                 caption = (

@@ -15,11 +15,13 @@ from neurobraid.prediction.decode import (
     decoding_test,
     group_folds,
     held_out_ridge,
+    noise_scale,
     permute_labels,
     searchlight,
 )
 from neurobraid.prediction.decoding_model import (
     complete,
+    fit_decoding,
     group_test,
     read_trials,
     write_decoding,
@@ -245,6 +247,58 @@ def test_people_and_the_group_from_files_to_files(tmp_path):
     found, table = read_json(group["summary"]), read_tsv(group["people"])
     assert found["groups"] == 5 and sorted(table["participant_id"]) == people
     assert found["balanced_accuracy"] > 0.7
+
+
+def atlas_files(folder):
+    """Two regions, labels above 255 and not in the order of the table, on a grid of half the voxel size."""
+    labels = np.zeros((10, 8, 6), np.int32)
+    labels[2:4, 2:4] = 700
+    labels[6:8, 4:6] = 300
+    affine = np.diag([2.0, 2, 2, 1])
+    affine[:3, 3] = -1
+    nib.save(nib.Nifti1Image(labels, affine), folder / "atlas_dseg.nii.gz")
+    table = pd.DataFrame({"index": [300, 700], "name": ["back", "front"], "hemisphere": ["L", "R"]})
+    table.to_csv(folder / "atlas_dseg.tsv", sep="\t", index=False)
+    return folder / "atlas_dseg.nii.gz", folder / "atlas_dseg.tsv"
+
+
+def test_regions_are_features_or_a_mask(tmp_path):
+    images, tables = files(tmp_path, "sub-01", strength=3.0)
+    atlas = atlas_files(tmp_path)
+    base = {"name": "x", "task": "view", "conditions": ["face", "house"]}
+    X, labels, runs, voxels, _ = read_trials(
+        images, tables, complete({**base, "source": "regions"}), atlas=atlas
+    )
+    assert X.shape == (24, 2) and voxels is None and np.unique(runs).size == 4
+    centred = center_groups(X, runs)
+    # columns in the order of the table: back answers to houses, front to faces
+    assert centred[labels == "house", 0].mean() > 1 > centred[labels == "face", 0].mean()
+    assert centred[labels == "face", 1].mean() > 1 > centred[labels == "house", 1].mean()
+    X, _, _, voxels, _ = read_trials(images, tables, complete({**base, "regions": ["front"]}), atlas=atlas)
+    assert X.shape == (24, 3) and np.argwhere(voxels)[:, :2].tolist() == [[1, 1]] * 3
+    with pytest.raises(InputError, match="regions is front1"):
+        read_trials(images, tables, complete({**base, "regions": ["front1"]}), atlas=atlas)
+
+
+def test_the_scale_of_noise_keeps_the_effect():
+    rng = np.random.default_rng(0)
+    codes = np.repeat([0, 1], 40)
+    X = rng.normal(size=(80, 3)) * [1, 5, 1]
+    X[codes == 1, 0] += 20
+    np.testing.assert_allclose(noise_scale(X, codes), [1, 5, 1], rtol=0.2)
+    # one sample of each condition: nothing is known about the noise
+    assert (noise_scale(X[[0, 41]], codes[[0, 41]]) == 1).all()
+
+
+def test_too_few_arrangements_are_told():
+    X, labels, runs = trials(runs=2, per=2)
+    record = complete(
+        {"name": "x", "task": "view", "conditions": NAMES, "permutations": 5, "selection": "none"}
+    )
+    found = fit_decoding(X, labels, runs, record)
+    assert found["samples"] == 6 and any("36 ways only" in note for note in found["notes"])
+    found = fit_decoding(X, labels, runs, {**record, "block_average": False})
+    assert found["samples"] == 12 and not any("ways only" in note for note in found["notes"])
 
 
 def test_bad_input_of_decoding_is_named(tmp_path):
