@@ -10,7 +10,7 @@ from neurobraid.files import read_json, read_tsv
 from tests.workflow.helpers import ROOT, planned, snakemake
 
 GROUP = "results/derivatives/group"
-TARGETS = [f"{GROUP}/model-cohortdiagnosis_lockbox.json", "results/reports/model-cohortdiagnosis.html"]
+TARGETS = [f"{GROUP}/model-cohortdiagnosis_lockbox.json", "results/reports/card-cohortdiagnosis.html"]
 
 
 def settings(home, **changes):
