@@ -9,19 +9,16 @@ from neurobraid.files import read_tsv, write_json, write_tsv
 from neurobraid.jobs import log
 from neurobraid.prediction.audit import SITE_LIMIT, association, audit, refuse_association
 from neurobraid.prediction.dataset import build
-from neurobraid.prediction.deep import DEEP_GRIDS, INPUT, DeepPath, require_torch
 from neurobraid.prediction.estimators import (
     GRIDS,
     GridPath,
     LateFusion,
     RidgePath,
     TunedModel,
-    make_pipeline,
     standard,
 )
 from neurobraid.prediction.folds import Unavailable, make_folds, manifest
 from neurobraid.prediction.harmonize import UNSEEN, HarmonizeTable, posthoc_confounds
-from neurobraid.prediction.hidden import HIDDEN_GRIDS, HiddenPath
 from neurobraid.prediction.honest import (
     calibration,
     decision_curve,
@@ -30,6 +27,7 @@ from neurobraid.prediction.honest import (
     subgroups,
 )
 from neurobraid.prediction.labels import MANY, label_test
+from neurobraid.prediction.members import MEMBER_GRIDS, check_member, fronts, make_member, member_pipeline
 from neurobraid.prediction.metrics import (
     classification_metrics,
     corrected_interval,
@@ -39,8 +37,7 @@ from neurobraid.prediction.metrics import (
 )
 from neurobraid.prediction.permutation import FoldScores, fold_metric, fuse, permutation_test, questions
 from neurobraid.prediction.sources import check_record, of_table, read_sources
-from neurobraid.prediction.steps import Correlations, FillMedian, KeepCovered
-from neurobraid.prediction.tangent import TangentSpace
+from neurobraid.prediction.steps import FillMedian, KeepCovered
 from neurobraid.provenance import sidecar
 
 #: Every key of a record of ``prediction.models`` with its default; the schema says the same.
@@ -77,7 +74,7 @@ DEFAULTS = {
     "seed": 1,
 }
 #: Regularisation tried by every estimator; for members with hidden units, how many.
-ALL_GRIDS = {**GRIDS, **HIDDEN_GRIDS, **DEEP_GRIDS}
+ALL_GRIDS = {**GRIDS, **MEMBER_GRIDS}
 PRIMARY = {"classification": "auc", "regression": "r2"}
 #: Below this many people a summary says that it is a demonstration (Varoquaux 2018: +-10 points at n = 100).
 ENOUGH = 100
@@ -162,7 +159,7 @@ def complete(model, **general):
         raise InputError(
             where, "features", names, f"different names, none of {sorted(reserved)}", "rename them"
         )
-    _check_member(full, where)
+    check_member(full, where)
     if not full["target"]:
         raise InputError(where, "target", "missing", "a column of participants.tsv", "name the target")
     if full["harmonize"]:
@@ -176,88 +173,19 @@ def complete(model, **general):
     return full
 
 
-def _reads(record):
-    """What the features of a record are to a network: maps, series or a table."""
-    return "maps" if record["maps"] else "series" if record["measure"] == "series" else "table"
-
-
-def _check_member(model, where):
-    """Refuse networks without what they read, and steps that have no meaning for series."""
-    member, kinds = model["estimator"], [_reads(record) for record in model["features"]]
-    wanted = INPUT.get(member, "table")
-    if wanted not in kinds and member in INPUT:
-        raise InputError(
-            where, "features", ", ".join(sorted(set(kinds))), f"{wanted} for the estimator {member}",
-            {"maps": "add a record with maps", "series": "add a record with series and measure: series",
-             "table": "choose another estimator"}[wanted],
-        )  # fmt: skip
-    for record, kind in zip(model["features"], kinds, strict=True):
-        if kind == "series" and wanted != "series":
-            raise InputError(
-                where, f"measure of {record['name']}", "series", "tangent, correlation or covariance",
-                "choose another measure, or the estimator conv1d or lstm",
-            )  # fmt: skip
-    if wanted == "series" and (model["confounds"] or model["harmonize"]):
-        raise InputError(
-            where, "confounds" if model["confounds"] else "harmonize", "given", f"none with {member}",
-            "remove it: a time point of one person is not the time point of another",
-        )  # fmt: skip
-    if wanted != "table" and "early" in model["fusion"]:
-        raise InputError(where, "fusion", "early", f"late with {member}", "leave early out")
-    if member in INPUT:
-        require_torch(member)
-
-
 def _estimator(model, data=None, name=None):
-    """Estimator of one feature set; what a network cannot read is left to ridge."""
-    member = model["estimator"]
-    if member in INPUT and INPUT[member] != "table":
-        kind = data.kinds.get(name, "table") if data is not None else "table"
-        if kind != INPUT[member]:
-            return RidgePath(GRIDS["ridge"], model["kind"])
-    if member in INPUT:
-        grid = tuple(sorted(model["grid"], reverse=True))
-        shape = data.shapes.get(name) if data is not None and INPUT[member] != "table" else None
-        return DeepPath(member, model["kind"], grid, shape=shape, seed=model["seed"], device=model["device"])
-    if member in HIDDEN_GRIDS:
-        return HiddenPath(member, model["kind"], tuple(sorted(model["grid"])), seed=model["seed"])
+    if model["estimator"] in MEMBER_GRIDS:
+        return make_member(model, data, name)
     # strongest regularisation first: `choose` settles ties in favour of the first
     if model["estimator"] == "ridge":
         return RidgePath(tuple(sorted(model["grid"], reverse=True)), model["kind"])
     return GridPath(model["estimator"], model["kind"], tuple(sorted(model["grid"])))
 
 
-def _fronts(data, model):
-    """First step of the feature sets that are covariances or series, for linear models."""
-    out = {}
-    for name, kind in data.kinds.items():
-        if kind == "tangent":
-            out[name] = TangentSpace(last=data.last, min_present=model["min_present"])
-        elif kind == "series":
-            out[name] = Correlations(data.shapes[name], data.last)
-    return out
-
-
 def _pipeline(data, model, part, removed):
     """Pipeline of one or several feature sets (columns by name) or of the clinical columns."""
-    known = [n for n in part if n in data.kinds]
-    name = known[0] if len(part) == 1 and known else None
-    estimator = _estimator(model, data, name)
-    member, shaped = model["estimator"], {}
-    if getattr(estimator, "needs_groups", False):
-        wanted = INPUT[member]
-        if wanted != "table":
-            shaped = {name: wanted}
-        elif member == "mlp-dropout" and len(part) > 1:
-            # people without a modality stay so, and the network must know which columns are whose
-            shaped = dict.fromkeys(part, "table")
-            estimator.set_params(modalities=tuple(len(columns) for columns in part.values()))
-    how = {}
-    if known:
-        how = {"harmonize": data.harmonize, "indicator": model["missing_modality"] == "impute"}
-    return make_pipeline(
-        part, removed, estimator, model["min_present"], fronts=_fronts(data, model), shaped=shaped, **how
-    )
+    name = next(iter(part)) if len(part) == 1 else None
+    return member_pipeline(data, model, part, removed, _estimator(model, data, name))
 
 
 def _joined(data):
@@ -421,8 +349,8 @@ def _harmonization(data, model):
     out = {}
     for name, table in data.tables.items():
         rows = table if data.reference is None else table[~data.reference]
-        if name in _fronts(data, model):
-            rows = _fronts(data, model)[name].fit_transform(rows)
+        if name in fronts(data, model):
+            rows = fronts(data, model)[name].fit_transform(rows)
         keep = KeepCovered(data.last, model["min_present"]).fit(rows)
         ready = FillMedian(data.last).fit_transform(keep.transform(rows))
         step = HarmonizeTable(data.confounds, **data.harmonize).fit(ready)
@@ -656,7 +584,7 @@ def fit_model(features, participants, model, *, file="participants.tsv", sources
         "harmonize": data.harmonize,
         "indicator": model["missing_modality"] == "impute",
         "extra": data.extra,
-        "fronts": _fronts(data, model),
+        "fronts": fronts(data, model),
     }
     permuted = None
     if model["permutations"]:
