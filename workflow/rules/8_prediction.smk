@@ -225,7 +225,7 @@ rule prediction_model:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=memory(800, 20),
+        mem_mb=memory(1200, 20),
         runtime=60,
     params:
         model=lookup(dpath="{model}", within=MODEL_RECORDS),

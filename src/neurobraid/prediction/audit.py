@@ -109,9 +109,10 @@ def similar_rows(X, folds, people, labels=None):
 
     labels = people if labels is None else labels
     name = "near-duplicate rows"
-    with np.errstate(invalid="ignore"):
-        spread = np.nanstd(X, axis=0)
-    use = np.isfinite(X).all(axis=0) & (spread > 0)
+    whole = np.isfinite(X).all(axis=0)
+    spread = np.zeros(X.shape[1])
+    spread[whole] = X[:, whole].std(axis=0)
+    use = spread > 0
     if use.sum() < 5 or len(X) < 4:
         return [finding(name, "not possible", "Fewer than five complete features.")]
     z = (X[:, use] - X[:, use].mean(axis=0)) / spread[use]

@@ -11,7 +11,6 @@ from neurobraid.prediction import learners
 from neurobraid.prediction.audit import SITE_LIMIT, association, audit, refuse_association
 from neurobraid.prediction.dataset import build
 from neurobraid.prediction.declared import contradictions
-from neurobraid.prediction.deep import DEEP_GRIDS, INPUT, DeepPath, require_torch
 from neurobraid.prediction.estimators import (
     GRIDS,
     Calibrator,
@@ -19,13 +18,10 @@ from neurobraid.prediction.estimators import (
     LateFusion,
     RidgePath,
     TunedModel,
-    make_pipeline,
     standard,
 )
-from neurobraid.prediction.first_steps import first_steps
 from neurobraid.prediction.folds import Unavailable, make_folds, manifest
 from neurobraid.prediction.harmonize import METHODS, UNSEEN, HarmonizeTable, posthoc_confounds
-from neurobraid.prediction.hidden import HIDDEN_GRIDS, HiddenPath
 from neurobraid.prediction.honest import (
     calibration,
     curves,
@@ -46,6 +42,7 @@ from neurobraid.prediction.importance import (
 from neurobraid.prediction.kinds import LACKS, ORDERED, PATHS, PRIMARY, fold_metrics, plain, rank_metric
 from neurobraid.prediction.labels import MANY, label_test
 from neurobraid.prediction.latent_fusion import LATENT, check_latent, latent_model, latent_sets
+from neurobraid.prediction.members import MEMBER_GRIDS, check_member, fronts, make_member, member_pipeline
 from neurobraid.prediction.metrics import (
     classification_metrics,
     corrected_interval,
@@ -117,7 +114,7 @@ INTERVALS = {
 #: Feature sets made of several modalities; the first there is stands for the model.
 FUSIONS = ("fused", "early", "stacking")
 #: Regularisation tried by every estimator; for members with hidden units, how many.
-ALL_GRIDS = {**GRIDS, **HIDDEN_GRIDS, **DEEP_GRIDS}
+ALL_GRIDS = {**GRIDS, **MEMBER_GRIDS}
 #: Below this many people a summary says that it is a demonstration (Varoquaux 2018: +-10 points at n = 100).
 ENOUGH = 100
 
@@ -209,7 +206,7 @@ def complete(model, **general):
     if full["visits"] and full["rows"] == "visit":
         raise InputError(where, "rows", "visit", "participant", "visits make one row of each person's visits")
     check_latent(full, where)
-    _check_member(full, where)
+    check_member(full, where)
     if not full["target"]:
         raise InputError(where, "target", "missing", "a column of participants.tsv", "name the target")
     if full["harmonize"]:
@@ -237,51 +234,9 @@ def complete(model, **general):
     return full
 
 
-def _reads(record):
-    """What the features of a record are to a network: maps, series or a table."""
-    return "maps" if record["maps"] else "series" if record["measure"] == "series" else "table"
-
-
-def _check_member(model, where):
-    """Refuse networks without what they read, and steps that have no meaning for series."""
-    member, kinds = model["estimator"], [_reads(record) for record in model["features"]]
-    wanted = INPUT.get(member, "table")
-    if wanted not in kinds and member in INPUT:
-        raise InputError(
-            where, "features", ", ".join(sorted(set(kinds))), f"{wanted} for the estimator {member}",
-            {"maps": "add a record with maps", "series": "add a record with series and measure: series",
-             "table": "choose another estimator"}[wanted],
-        )  # fmt: skip
-    for record, kind in zip(model["features"], kinds, strict=True):
-        if kind == "series" and wanted != "series":
-            raise InputError(
-                where, f"measure of {record['name']}", "series", "tangent, correlation or covariance",
-                "choose another measure, or the estimator conv1d or lstm",
-            )  # fmt: skip
-    if wanted == "series" and (model["confounds"] or model["harmonize"]):
-        raise InputError(
-            where, "confounds" if model["confounds"] else "harmonize", "given", f"none with {member}",
-            "remove it: a time point of one person is not the time point of another",
-        )  # fmt: skip
-    if wanted != "table" and "early" in model["fusion"]:
-        raise InputError(where, "fusion", "early", f"late with {member}", "leave early out")
-    if member in INPUT:
-        require_torch(member)
-
-
 def _estimator(model, data=None, name=None):
-    """Estimator of one feature set; what a network cannot read is left to ridge."""
-    member = model["estimator"]
-    if member in INPUT and INPUT[member] != "table":
-        kind = data.kinds.get(name, "table") if data is not None else "table"
-        if kind != INPUT[member]:
-            return RidgePath(GRIDS["ridge"], model["kind"])
-    if member in INPUT:
-        grid = tuple(sorted(model["grid"], reverse=True))
-        shape = data.shapes.get(name) if data is not None and INPUT[member] != "table" else None
-        return DeepPath(member, model["kind"], grid, shape=shape, seed=model["seed"], device=model["device"])
-    if member in HIDDEN_GRIDS:
-        return HiddenPath(member, model["kind"], tuple(sorted(model["grid"])), seed=model["seed"])
+    if model["estimator"] in MEMBER_GRIDS:
+        return make_member(model, data, name)
     # strongest regularisation first: `choose` settles ties in favour of the first
     if model["estimator"] == "ridge":
         return RidgePath(tuple(sorted(model["grid"], reverse=True)), model["kind"])
@@ -294,24 +249,8 @@ def _estimator(model, data=None, name=None):
 
 def _pipeline(data, model, part, removed):
     """Pipeline of one or several feature sets (columns by name) or of the clinical columns."""
-    known = [n for n in part if n in data.kinds]
-    name = known[0] if len(part) == 1 and known else None
-    estimator = _estimator(model, data, name)
-    member, shaped = model["estimator"], {}
-    if getattr(estimator, "needs_groups", False):
-        wanted = INPUT[member]
-        if wanted != "table":
-            shaped = {name: wanted}
-        elif member == "mlp-dropout" and len(part) > 1:
-            # people without a modality stay so, and the network must know which columns are whose
-            shaped = dict.fromkeys(part, "table")
-            estimator.set_params(modalities=tuple(len(columns) for columns in part.values()))
-    how = {}
-    if known:
-        how = {"harmonize": data.harmonize, "indicator": model["missing_modality"] == "impute"}
-    return make_pipeline(
-        part, removed, estimator, model["min_present"], fronts=first_steps(data, model), shaped=shaped, **how
-    )
+    name = next(iter(part)) if len(part) == 1 else None
+    return member_pipeline(data, model, part, removed, _estimator(model, data, name))
 
 
 def _joined(data):
@@ -369,7 +308,7 @@ def run_folds(data, folds, model, watch=None):
         return TunedModel(_pipeline(data, model, part, removed), kind)
 
     indicator = model["missing_modality"] == "impute"
-    images = {"harmonize": data.harmonize, "indicator": indicator, "fronts": first_steps(data, model)}
+    images = {"harmonize": data.harmonize, "indicator": indicator, "fronts": fronts(data, model)}
     singles = {name: tuned({name: columns}, confounds) for name, columns in blocks.items()}
     present = {name: np.isfinite(X[:, columns]).any(axis=1) | indicator for name, columns in blocks.items()}
     predictions, scores, chosen, nested, patterns = [], [], {}, {}, {}
@@ -541,8 +480,8 @@ def _harmonization(data, model):
     out = {}
     for name, table in data.tables.items():
         rows = table if data.reference is None else table[~data.reference]
-        if name in first_steps(data, model):
-            rows = first_steps(data, model)[name].fit_transform(rows)
+        if name in fronts(data, model):
+            rows = fronts(data, model)[name].fit_transform(rows)
         keep = KeepCovered(data.last, model["min_present"]).fit(rows)
         ready = FillMedian(data.last).fit_transform(keep.transform(rows))
         step = HarmonizeTable(data.confounds, **data.harmonize).fit(ready)
@@ -857,7 +796,7 @@ def fit_model(
         "harmonize": data.harmonize,
         "indicator": model["missing_modality"] == "impute",
         "extra": data.extra,
-        "fronts": first_steps(data, model),
+        "fronts": fronts(data, model),
     }
     permuted = None
     if model["permutations"]:

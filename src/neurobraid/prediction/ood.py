@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from neurobraid.prediction.estimators import RidgePath, make_pipeline
-from neurobraid.prediction.first_steps import first_steps
+from neurobraid.prediction.members import fronts
 
 #: Share of held-out training people that a limit lets pass.
 SHARE = 0.975
@@ -175,7 +175,7 @@ def steps_of(data, model, name):
         model["min_present"],
         harmonize=data.harmonize,
         indicator=model["missing_modality"] == "impute",
-        fronts=first_steps(data, model),
+        fronts=fronts(data, model),
     )[:-1]
 
 

@@ -381,15 +381,17 @@ def coarse_grid(edge, spacing_mm):
     return (edge,) * 3, affine
 
 
-def coarse(image, shape, affine):
+def coarse(image, shape, affine, *, zero_is_empty=True):
     """A map on the coarse grid: smoothed to the new voxels without drawing in what is outside, then interpolated.
 
     Parameters
     ----------
     image : nibabel image
-        Template space; 0 and NaN mark voxels without a value.
+        Template space; NaN marks voxels without a value.
     shape : tuple of int
     affine : numpy.ndarray, (4, 4)
+    zero_is_empty : bool
+        0 marks them too. Of grey matter, 0 is a value: there is none.
 
     Returns
     -------
@@ -403,7 +405,7 @@ def coarse(image, shape, affine):
     from neurobraid.images.smooth import gaussian_matrix
 
     values = data(image, np.float64).reshape(image.shape[:3])
-    inside = np.isfinite(values) & (values != 0)
+    inside = np.isfinite(values) & ((values != 0) | (not zero_is_empty))
     spacing = float(np.abs(np.diag(affine)[0]))
     size = np.sqrt((image.affine[:3, :3] ** 2).sum(axis=0))
     out = []
@@ -465,7 +467,8 @@ def maps_source(paths, record, *, rows="participant"):
     gathered = by_row(((*_visit(path), path) for path in chosen), rows)
     values = []
     for files in gathered.values():
-        stack = np.array([coarse(load(path), shape, affine) for path in files])
+        empty = record["maps"] != "GM"
+        stack = np.array([coarse(load(path), shape, affine, zero_is_empty=empty) for path in files])
         known = np.isfinite(stack)
         mean = np.where(known, stack, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
         values.append(np.where(known.any(axis=0), mean, np.nan).ravel())

@@ -8,8 +8,8 @@ import pytest
 from sklearn.base import BaseEstimator
 
 from neurobraid.errors import InputError
+from neurobraid.prediction import members, sources
 from neurobraid.prediction import model as models
-from neurobraid.prediction import sources
 from neurobraid.prediction.estimators import TunedModel, make_pipeline
 from neurobraid.synth.cohort import make_cohort
 
@@ -72,8 +72,8 @@ def test_series_network_beside_ridge_on_a_table(torch, monkeypatch, estimator):
     ]
     model = declared(features, estimator=estimator, grid=[0.01], permutations=3)
     # a quicker network than the default
-    build = models.DeepPath
-    monkeypatch.setattr(models, "DeepPath", lambda *a, **k: build(*a, **k, epochs=25, learning_rate=1e-2))
+    build = members.DeepPath
+    monkeypatch.setattr(members, "DeepPath", lambda *a, **k: build(*a, **k, epochs=25, learning_rate=1e-2))
     found = models.fit_model(table, people(60), model, sources={"bold": source})
     scores = checked(found, ["bold", "size", "fused", "demographics"])
     assert scores["bold"] > 0.8
@@ -94,8 +94,8 @@ def test_convolutions_on_maps(torch, monkeypatch):
     columns = [f"voxel {x} {y} {z}" for x, y, z in np.ndindex(8, 8, 8)]
     source = sources.Source(pd.DataFrame(values, index=index, columns=columns), "maps", (8, 8, 8))
     model = declared([{"name": "grey", "maps": "GM"}], estimator="conv3d", confounds=["age"])
-    build = models.DeepPath
-    monkeypatch.setattr(models, "DeepPath", lambda *a, **k: build(*a, **k, epochs=15, learning_rate=5e-3))
+    build = members.DeepPath
+    monkeypatch.setattr(members, "DeepPath", lambda *a, **k: build(*a, **k, epochs=15, learning_rate=5e-3))
     found = models.fit_model((), people(60), model, sources={"grey": source})
     assert checked(found, ["grey"])["grey"] > 0.8
     # no voxel was dropped: the pattern has them all, empty ones without a value
@@ -107,8 +107,8 @@ def test_convolutions_on_maps(torch, monkeypatch):
 def test_members_on_the_cohort_with_missing_pet(request, monkeypatch, estimator):
     if estimator in ("mlp-dropout", "autoencoder"):
         request.getfixturevalue("torch")
-        build = models.DeepPath
-        monkeypatch.setattr(models, "DeepPath", lambda *a, **k: build(*a, **k, epochs=20))
+        build = members.DeepPath
+        monkeypatch.setattr(members, "DeepPath", lambda *a, **k: build(*a, **k, epochs=20))
     cohort = make_cohort(3, missing_pet=0.3, effect=2.0)
     features = [{"name": "fmri", "modality": ["fmri-rest"]}, {"name": "pet", "modality": ["pet"]}]
     model = models.complete(

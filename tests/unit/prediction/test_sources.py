@@ -15,7 +15,7 @@ from neurobraid.prediction.audit import fitted_state, probe_fit
 from neurobraid.prediction.dataset import build
 from neurobraid.prediction.folds import make_folds
 from neurobraid.prediction.permutation import statistics
-from neurobraid.prediction.steps import prepare
+from neurobraid.prediction.steps import Correlations, prepare
 from neurobraid.prediction.tangent import TangentSpace, completed
 
 REGIONS = ["LH_a", "LH_b", "RH_a", "RH_b", "RH_c"]
@@ -124,7 +124,7 @@ def test_tangent_in_the_pipeline_equals_the_function_by_hand_and_never_sees_test
     hand = (vectors - vectors[train].mean(0)) / vectors[train].std(0) / np.sqrt(15)
     np.testing.assert_allclose(ready, hand[test], atol=1e-9)
     # the engine of the permutation test makes the same of them
-    front = models._fronts(data, model)["fc"]
+    front = models.fronts(data, model)["fc"]
     np.testing.assert_allclose(prepare(X[train], X[test], 0, 0.5, front=front)[1], ready, atol=1e-12)
 
     # other people in the test fold, the same reference; and the probe would notice
@@ -198,7 +198,7 @@ def test_linear_engine_reads_correlations_of_series():
     )
     settings = {"confounds": 0, "grid": (1.0,), "kind": "classification", "min_present": 0.5}
     y = np.where(np.arange(60) % 2, 1.0, -1.0)
-    fronts = {"x": models.Correlations(source.shape)}
+    fronts = {"x": Correlations(source.shape)}
     one = statistics({"x": source.view.to_numpy()}, y, folds, **settings, fronts=fronts)
     two = statistics({"x": plain.view.to_numpy()}, y, folds, **settings)
     assert one["x"] == pytest.approx(two["x"])
@@ -233,8 +233,14 @@ def test_maps_on_the_coarse_grid_keep_their_place_and_are_chosen_by_label(tmp_pa
     assert np.linalg.norm((affine @ [*peak, 1])[:3] - blob) < 8
     assert np.nanmax(difference) == pytest.approx(3.0, abs=0.5)
     # no edge is darkened by the emptiness beside it
-    values = found.view.loc["sub-1"].to_numpy()
-    assert np.nanmin(values) > 4.8 and np.isnan(values).sum() > 100
+    whole = found.view.loc["sub-1"].to_numpy()
+    image = nib.load(paths[1])
+    values = sources.coarse(image, (24, 24, 24), affine).ravel()
+    assert np.nanmin(values) > 4.8
+    # beside the slab of zeros: no value for an effect, less of it for grey matter; neither outside the image
+    slab = np.isnan(values) & np.isfinite(whole)
+    assert slab.sum() > 100 and whole[slab].min() < 0.5
+    assert np.isnan(whole).sum() > 100
     wanted = sources.check_record(
         {"name": "c", "maps": "contrast", "task": "motor", "contrast": "left"}, "config"
     )

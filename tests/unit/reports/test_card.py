@@ -59,8 +59,7 @@ PLAN = {
 
 def made(folder, summary, **more):
     paths = [
-        folder / name
-        for name in ("reports/card-m.html", "group/model-m_card.json", "reports/figures/card-m")
+        folder / name for name in ("reports/card-m.html", "group/model-m_card.json", "reports/figures/card-m")
     ]
     write_card(summary, *paths, **more)
     return paths[0].read_text(), read_json(paths[1])
