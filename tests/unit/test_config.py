@@ -71,16 +71,15 @@ def test_schema_and_package_name_the_same_choices():
     import yaml
 
     from neurobraid.prediction import declared
-    from neurobraid.prediction.estimators import GRIDS
     from neurobraid.prediction.harmonize import METHODS
     from neurobraid.prediction.kinds import PRIMARY
-    from neurobraid.prediction.model import DEFAULTS
+    from neurobraid.prediction.model import ALL_GRIDS, DEFAULTS
 
     keys = yaml.safe_load(SCHEMA.read_text())["properties"]["prediction"]["properties"]["models"]["items"][
         "properties"
     ]
     assert keys["estimator"]["enum"] == list(declared.ALLOWED)
-    assert set(declared.ALLOWED) == set(GRIDS)
+    assert set(declared.ALLOWED) == set(ALL_GRIDS)
     assert keys["kind"]["enum"] == list(PRIMARY)
     assert keys["fusion"]["items"]["enum"] == list(declared.FUSIONS)
     assert keys["kernels"]["items"]["enum"] == list(declared.KERNELS)

@@ -288,7 +288,7 @@ def _nuisance(matched, views, index, model, sites, file):
         found["demographics"] = encode(matched, model["demographics"], file=file)
     if model["motion"] in matched:
         found["motion"] = encode(matched, [model["motion"]], file=file)
-    if model["acquisition"] in matched:
+    if model.get("acquisition") in matched:
         found["acquisition"] = _days(matched[model["acquisition"]])
     missing = np.concatenate(
         [~np.isfinite(v.reindex(index).to_numpy(dtype=np.float64)) for v in views.values()], axis=1

@@ -476,7 +476,7 @@ class _Model:
                 f"{_named(self.main)}: {label} of held-out predictions within subgroups, with bootstrap 95 % intervals given these "
                 "models. Groups below ten people are left out. Intervals that overlap are no proof that a model is fair.",
             ),
-            audit._slices(found, label),
+            audit._slices(found),
         )
 
     # ------------------------------------------------------------------- rests

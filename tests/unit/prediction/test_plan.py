@@ -17,7 +17,7 @@ from neurobraid.prediction.store import read_archive
 from neurobraid.synth.cohort import make_cohort
 
 FEATURES = [{"name": "fmri", "modality": ["fmri-rest"]}, {"name": "pet", "modality": ["pet"]}]
-NAMES = ("predictions", "scores", "folds")
+NAMES = ("predictions", "scores", "folds", "importance", "pattern")
 
 
 def record(**changes):

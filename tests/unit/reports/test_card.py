@@ -88,7 +88,7 @@ def test_everything_is_on_the_card_and_nobody_is(summary, cohort, tmp_path):
     assert data["harmonisation"]["transductive"] and data["lockbox"]["Opening"]["Number"] == 2
     # the page links to the study page and to the card's data, and shows its picture without a network
     assert 'href="../group/model-m_card.json"' in page and 'href="index.html#prediction"' in page
-    assert (tmp_path / "reports/figures/model-m/card_scores.svg").exists() and "http" not in page
+    assert (tmp_path / "reports/figures/card-m/card_scores.svg").exists() and "http" not in page
 
 
 def test_same_input_same_bytes(summary, tmp_path):
@@ -130,4 +130,4 @@ def test_a_regression_and_a_model_that_was_not_fitted_have_cards(cohort, tmp_pat
     few = make_cohort(0, people=120)
     few.participants = few.participants.head(5)
     page, data = made(tmp_path, fitted(tmp_path, few))
-    assert "Not fitted" in page and data["limits"] == [] and (tmp_path / "reports/figures/model-m").is_dir()
+    assert "Not fitted" in page and data["limits"] == [] and (tmp_path / "reports/figures/card-m").is_dir()
