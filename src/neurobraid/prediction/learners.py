@@ -33,7 +33,7 @@ TREES, NETWORKS, DEPTH = 100, 2, 3
 def flexible(model):
     """True when the learner of a model's record is no weighted sum of the features."""
     return model["estimator"] in FLEXIBLE or (
-        model["estimator"] == "kernel-sum" and "rbf" in model["kernels"]
+        model["estimator"] == "kernel-sum" and "rbf" in model.get("kernels", ())
     )
 
 
