@@ -54,8 +54,8 @@ SECTIONS = (
 )
 #: Regions of a set drawn in the figure of importance.
 DRAWN = 12
-#: Regions of an atlas below which a map shows all, above which the stronger half.
-FEW = 20
+#: Different values of a map above which the stronger half is shown, and the share of the largest from which on otherwise.
+FEW, LEAST = 20, 0.1
 
 
 def write_model_page(inputs: Mapping, *, page, figures_dir, record, config: Mapping) -> None:
@@ -320,6 +320,8 @@ class _Model:
         )
         if len(self.classes) == 2:
             self._classes(section, mean)
+            return
+        if not np.isfinite([real(v) for v in mean["target"]]).all():
             return
         section.add(
             self.gallery.show(
@@ -703,14 +705,19 @@ class _Model:
             return
         image = load(path)
         values = data(image)
-        for one in sidecar_of(self.inputs, "maps").get("Volumes", []):
+        volumes = sidecar_of(self.inputs, "maps").get("Volumes", [])
+        together = any(v["Statistic"] == "drop" and v["FeatureSet"] == "all" for v in volumes)
+        for one in volumes:
             shown = values[..., one["Volume"]]
             sizes = np.unique(np.abs(shown[np.isfinite(shown)]))
             sizes = sizes[sizes > 0]
             if not sizes.size:
                 continue
-            threshold = 0.0 if sizes.size <= FEW else float(np.median(sizes))
             drop = one["Statistic"] == "drop"
+            if drop and together and one["FeatureSet"] != "all":
+                continue
+            # regions without a value worth a colour stay out, and the ends of the grey part of the bar stay apart
+            threshold = float(np.median(sizes)) if sizes.size > FEW else LEAST * float(sizes[-1])
             what = "loss" if drop else "pattern (r)"
             name = str(one["FeatureSet"])
             about = (
@@ -723,19 +730,15 @@ class _Model:
                 Volume(np.nan_to_num(shown), np.asarray(image.affine, float)),
                 _template("T1w")[0],
                 distance_from(template_brain()),
-                threshold=max(threshold, float(sizes[0]) * 0.5),
+                threshold=threshold,
                 label=what,
                 limit=float(sizes[-1]),
             )
-            half = (
-                f"the stronger half of the regions, from {number(threshold, 3)} on"
-                if threshold
-                else "all regions with a feature"
-            )
+            half = f"{'the stronger half of the ' if sizes.size > FEW else ''}regions from {number(threshold, 3)} on"
             meaning = (
                 f"loss of {self.label} when the region is permuted; blue where the score rose"
                 if drop
-                else "Haufe pattern; red where the feature is higher with a higher score. A region of pairs has the mean of its pairs"
+                else "Haufe pattern; warm where the feature is higher with a higher score. A region of pairs has the mean of its pairs"
             )
             section.add(
                 self.gallery.show(

@@ -276,7 +276,7 @@ def learning(curve: Mapping, *, label: str, chance: float | None = None) -> Figu
             axes.text(axes.get_xlim()[1], chance, f"no information: {chance:g} ", color=style.VERMILION, fontsize=8,
                       ha="right", va="bottom")  # fmt: skip
         axes.set(xlabel="training people", ylabel=label)
-        axes.legend(loc="lower right")
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
         axes.grid()
         return figure
 
@@ -300,9 +300,9 @@ def null_distribution(
         axes = figure.subplots()
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         null = null[np.isfinite(null)]
-        low, high = float(min(null.min(), observed)), float(max(null.max(), observed))
-        width = (high - low) or 1.0
-        bins = np.linspace(low - 0.02 * width, high + 0.02 * width, int(np.clip(len(null) / 4, 12, 50)))
+        # bars never thinner than a hundredth of the axis, however far the real score is
+        share = np.ptp(null) / max(np.ptp(np.r_[null, observed]), 1e-12)
+        bins = int(np.clip(min(len(null) / 5, 100 * share), 3, 40))
         axes.hist(
             null,
             bins=bins,

@@ -8,6 +8,7 @@ from neurobraid.errors import InputError
 from neurobraid.files import read_json, read_tsv, write_tsv
 from neurobraid.prediction.dataset import build
 from neurobraid.prediction.folds import make_folds
+from neurobraid.prediction.importance import IMPORTANCE_COLUMNS, PATTERN_COLUMNS
 from neurobraid.prediction.model import (
     FOLD_COLUMNS,
     PREDICTION_COLUMNS,
@@ -238,6 +239,8 @@ def test_too_few_people_leave_every_file_and_a_reason(tmp_path):
         ("predictions", PREDICTION_COLUMNS),
         ("scores", SCORE_COLUMNS),
         ("folds", FOLD_COLUMNS),
+        ("importance", IMPORTANCE_COLUMNS),
+        ("pattern", PATTERN_COLUMNS),
     ):
         assert list(read_tsv(made[name]).columns) == list(columns)
         assert set(read_json(made[f"{name}_json"])["Columns"]) == set(columns)
