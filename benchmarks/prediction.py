@@ -1,6 +1,7 @@
 """Leak traps, real recordings and speed of the stage prediction.
 
-    python benchmarks/prediction.py [--parts traps,intervals,missing,speed,abide,tangent,series,fcon,haxby,mc1] [--data FOLDER] [--seeds 5]
+    python benchmarks/prediction.py [--parts traps,intervals,missing,speed,abide,tangent,series,fcon,brainage,haxby,mc1]
+        [--data FOLDER] [--seeds 5]
 
 Prints one tab-separated line per figure: name, value, unit, goal, ok or short. Cohort accuracy and calibration of the
 null are in ``prediction_gates.py``. ``--data`` is the folder of real recordings (default ``$NEUROBRAID_DATA`` or
@@ -21,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from neurobraid.errors import InputError
 from neurobraid.prediction import audit, traces
 from neurobraid.prediction.brain_age import bias_line, gaps, refuse_corrected
+from neurobraid.prediction.brain_age_model import complete, fit_brain_age
 from neurobraid.prediction.decode import block_means, center_groups, decode, group_folds, searchlight
 from neurobraid.prediction.folds import make_folds
 from neurobraid.prediction.harmonize import SiteHarmonizer
@@ -661,6 +663,46 @@ def fcon(options):
     )
 
 
+def brainage(options):
+    """The step brain age on morphometry: sites left out, random folds, the site alone, and the audit's words."""
+    import pandas as pd
+
+    table = pd.read_csv(options.data / "fcon1000-morphometry" / "fcon1000.csv.gz")
+    names = "sub-" + table["sub_id"].str.replace("[^A-Za-z0-9]", "", regex=True)
+    people = pd.DataFrame(
+        {
+            "participant_id": names,
+            "age": table["age"],
+            "sex": table["sex"],
+            "site": table["sub_id"].str.split("_sub").str[0],
+        }
+    )
+    values = table.drop(columns=["sub_id", "age", "sex", "site"], errors="ignore")
+    values = values.apply(pd.to_numeric, errors="coerce").dropna(axis=1).assign(participant_id=names)
+    features = values.melt("participant_id", var_name="region").assign(
+        session_id=np.nan, modality="morphometry", measure="morphometry", unit="1", coverage=np.nan
+    )
+    record = {
+        "name": "fcon", "features": [{"name": "all", "modality": ["morphometry"]}], "groups": "site",
+        "splits": "leave-one-group-out", "permutations": 0,
+    }  # fmt: skip
+    start = time.process_time()
+    summary = fit_brain_age(features, people, complete(record))[3]
+    spent = time.process_time() - start
+    apart, pool = summary["schemes"]
+    report(
+        "FCON brain age, sites left out", apart["mae"], "MAE years", "6.5 to 7.3", 6.5 <= apart["mae"] <= 7.3
+    )
+    report("FCON brain age, sites left out", apart["r2"], "R2", "for comparison", True)
+    report("FCON brain age, within site", apart["within_site_r"], "r", "for comparison", True)
+    report("FCON brain age, random folds", pool["mae"], "MAE years", "4.8 to 5.8", 4.8 <= pool["mae"] <= 5.8)
+    alone = pool["mae_site_mean"]
+    report("FCON mean age of the site, random folds", alone, "MAE years", "4.5 to 5.5", 4.5 <= alone <= 5.5)
+    flags = set(summary["audit"]["flags"])
+    named("FCON brain age: site", float({"site only", "site against brain in random folds"} <= flags))
+    report("FCON brain age", spent, "CPU s", "for comparison", True)
+
+
 def haxby(options):
     """Eight categories from one slice: runs left out whole, and shuffled volumes refused."""
     import nibabel as nib
@@ -827,6 +869,7 @@ PARTS = {
     "tangent": tangent,
     "series": series_model,
     "fcon": fcon,
+    "brainage": brainage,
     "haxby": haxby,
     "mc1": mc1,
 }
@@ -844,7 +887,7 @@ def main():
     options = parser.parse_args()
     options.data = options.data or Path(os.environ.get("NEUROBRAID_DATA", ROOT.parent / "shared" / "data"))
     for name in options.parts.split(","):
-        if name in ("abide", "tangent", "fcon", "haxby", "mc1") and not options.data.is_dir():
+        if name in ("abide", "tangent", "series", "fcon", "brainage", "haxby", "mc1") and not options.data.is_dir():
             print(f"{name}\tleft out: give --data or set NEUROBRAID_DATA", file=sys.stderr)
             continue
         PARTS[name](options)

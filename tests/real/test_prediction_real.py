@@ -22,7 +22,12 @@ def benchmark():
 
 @pytest.mark.parametrize(
     ("part", "folder"),
-    [("haxby", "haxby2001-oneslice"), ("fcon", "fcon1000-morphometry"), ("abide", "abide-cpac-ho")],
+    [
+        ("haxby", "haxby2001-oneslice"),
+        ("fcon", "fcon1000-morphometry"),
+        ("brainage", "fcon1000-morphometry"),
+        ("abide", "abide-cpac-ho"),
+    ],
 )
 def test_published_figures(benchmark, real_data, capsys, part, folder):
     if not (real_data / folder).is_dir():

@@ -204,7 +204,7 @@ def fit_decoding(X, labels, groups, record, *, column="run", file="trials"):
         return {"status": "UNAVAILABLE", "reason": str(reason), "conditions": record["conditions"]}
     if len(folds.inner[0]) < 3:
         notes.append(
-            f"With two of {column} nothing is left to choose settings from: all features, middle regularisation."
+            f"With two {column}s nothing is left to choose settings from: all features, middle regularisation."
         )
     possible = _arrangements(names, where)
     if record["permutations"] and possible < FEW:

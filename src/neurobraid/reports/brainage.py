@@ -179,6 +179,9 @@ def _tests(found) -> Table | None:
                 f"{number(real(one[key]['estimate_years']))} [{number(real(one[key]['se_years']))}], {p}"
             )
         rows.append(row)
+    undefined = ""
+    if any("cole" not in one for one in found["gap_tests"]):
+        undefined = " It is not defined where predictions hardly rise with age (a slope below 0.1)."
     blocks = found["permutations"]["blocks"]
     within = f" within {blocks}" if blocks != "none" else ""
     others = found["settings"]["covariates"]
@@ -187,7 +190,7 @@ def _tests(found) -> Table | None:
         heads, rows,
         f"Differences in the gap, one row per person. All terms are in one linear model together with age{site}"
         f"{' and ' + ', '.join(others) if others else ''}; p by {number(found['permutations']['count'])} permutations{within} (Freedman and "
-        "Lane). The Cole correction keeps the size of an effect in years; the raw gap and the other correction shrink it.",
+        f"Lane). The Cole correction keeps the size of an effect in years; the raw gap and the other correction shrink it.{undefined}",
         numeric=tuple(heads[1:]),
     )  # fmt: skip
 
@@ -302,6 +305,13 @@ def add_brain_age(study, section) -> None:
             "them only with studies of the same range."
         )  # fmt: skip
         section.add(Prose([text]), _schemes(found))
+        if real(own["r2"]) <= 0:
+            section.add(
+                Note(
+                    "The prediction is no better than guessing the mean age: its gaps say nothing about brains.",
+                    "warn",
+                )
+            )
         rows = table(study.inputs.find("brainage_table", model=name))
         keys = ["participant_id", "session_id", "group"]
         rows = rows.groupby(keys, dropna=False, sort=True).mean(numeric_only=True).reset_index()

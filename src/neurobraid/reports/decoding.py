@@ -105,6 +105,7 @@ def _words(found, settings, people) -> str:
         f" {source[:1].upper()}{source[1:]} were selected by analysis of variance inside the fold, and their number was chosen by "
         "inner folds."
         if settings["selection"] == "anova"
+        and not any("nothing is left" in n for n in found.get("notes", []))
         else ""
     )
     who = (
@@ -226,12 +227,11 @@ def _searchlight(study, section, name, image, chance, settings):
         return
     section.add(
         study.gallery.show(
-            figures.statistic_map(
+            figures.intensity_map(
                 volume,
                 *study._background(),
-                threshold=chance,
-                label="balanced accuracy",
-                limit=float(volume.data.max()),
+                label="accuracy",
+                limits=(chance, max(float(volume.data.max()), chance + 0.05)),
             ),
             f"study_decoding-{name}_searchlight.png",
             f"Searchlight map of decoding {name} on axial slices of the template.",
