@@ -47,6 +47,12 @@ def test_bad_values_are_named(config, parts):
     assert all(part in str(caught.value) for part in parts), str(caught.value)
 
 
+def test_config_given_is_not_changed():
+    given = {"anat": {}}
+    check_config(given, SCHEMA)
+    assert given == {"anat": {}}
+
+
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
@@ -83,9 +89,3 @@ def test_models_that_cannot_be_kept_are_named_before_work():
         "prediction.models (m) estimator",
         "prediction.models (m) kind",
     ]
-
-
-def test_config_given_is_not_changed():
-    given = {"anat": {}}
-    check_config(given, SCHEMA)
-    assert given == {"anat": {}}

@@ -162,11 +162,6 @@ def complete(model, **general):
         )
     if not full["target"]:
         raise InputError(where, "target", "missing", "a column of participants.tsv", "name the target")
-    if full["harmonize"]:
-        full["harmonize"] = {"unseen": "error", "covariates": [], "reference": "", **full["harmonize"]}
-        if full["harmonize"]["unseen"] not in UNSEEN:
-            found = full["harmonize"]["unseen"]
-            raise InputError(where, "harmonize.unseen", found, ", ".join(UNSEEN), "choose a policy")
     if full["lockbox"] and full["profile"] != "confirmatory":
         raise InputError(
             where,
@@ -175,6 +170,11 @@ def complete(model, **general):
             "0 in an exploratory model",
             "choose profile: confirmatory; without a locked plan nothing keeps the lockbox shut",
         )
+    if full["harmonize"]:
+        full["harmonize"] = {"unseen": "error", "covariates": [], "reference": "", **full["harmonize"]}
+        if full["harmonize"]["unseen"] not in UNSEEN:
+            found = full["harmonize"]["unseen"]
+            raise InputError(where, "harmonize.unseen", found, ", ".join(UNSEEN), "choose a policy")
     full["grid"] = [float(v) for v in (full["grid"] or GRIDS[full["estimator"]])]
     if min(full["grid"]) <= 0:
         raise InputError(where, "grid", full["grid"], "positive numbers", "correct the grid")
