@@ -887,7 +887,10 @@ def main():
     options = parser.parse_args()
     options.data = options.data or Path(os.environ.get("NEUROBRAID_DATA", ROOT.parent / "shared" / "data"))
     for name in options.parts.split(","):
-        if name in ("abide", "tangent", "series", "fcon", "brainage", "haxby", "mc1") and not options.data.is_dir():
+        if (
+            name in ("abide", "tangent", "series", "fcon", "brainage", "haxby", "mc1")
+            and not options.data.is_dir()
+        ):
             print(f"{name}\tleft out: give --data or set NEUROBRAID_DATA", file=sys.stderr)
             continue
         PARTS[name](options)

@@ -24,6 +24,9 @@ PLASMA_MODELS = ("1TCM", "2TCM", "2TCMirr", "Logan", "MA1", "Patlak")
 SCAN_TABLE = "config/scans.tsv"
 #: In place of an atlas in the file names of a study of tables only.
 TABLES = "tables"
+#: Learners whose score is a weighted sum of features, and kinds of target: what can be kept without anybody's values.
+KEPT_ESTIMATORS = ("ridge", "ridge-logistic", "svm", "elastic-net")
+KEPT_KINDS = ("classification", "regression")
 #: Keys of `neurobraid.connectivity.denoise.STRATEGIES`, which is not imported where a workflow is only planned.
 STRATEGIES = (
     "baseline", "simple", "simple+gsr", "scrubbing.5", "scrubbing.5+gsr", "scrubbing.2", "scrubbing.2+gsr", "compcor",
@@ -148,6 +151,7 @@ def check_config(config, schema_path):
         for key, *problem in contradictions(record):
             problems.add(CONFIG, f"prediction.models ({record['name']}).{key}", *problem)
     _check_pet(config["pet"], problems)
+    _check_kept_models(config["prediction"]["models"], problems)
     if config["pet"]["pvc"] != "none" and any(config["adopt"][key] for key in ("petprep", "petfit", "tacs")):
         problems.add(
             CONFIG, "pet.pvc", config["pet"]["pvc"], "none, where curves of another program are adopted",
@@ -245,6 +249,34 @@ def shown_config(config):
     folders = ("fmriprep", "series", *PET_FOLDERS)
     adopt = {**config["adopt"], **{key: Path(config["adopt"][key]).name for key in folders}}
     return {**config, "bids": Path(config["bids"]).name, "adopt": adopt}
+
+
+def _check_kept_models(records, problems):
+    """Models that are kept must come down to weights, and a lockbox stays shut only under a locked plan."""
+    for record in records:
+        where = f"prediction.models ({record['name']})"
+        if record["save"] or record["open_lockbox"]:
+            key = "save" if record["save"] else "open_lockbox"
+            for field, allowed in (("estimator", KEPT_ESTIMATORS), ("kind", KEPT_KINDS)):
+                if record[field] not in allowed:
+                    problems.add(
+                        CONFIG, f"{where} {field}", f"{record[field]} with {key}: true", ", ".join(allowed),
+                        f"choose one of them, or {key}: false; others would keep training people's values in the file",
+                    )  # fmt: skip
+            if not {"late", "early"} & set(record["fusion"]) and len(record["features"]) > 1:
+                problems.add(
+                    CONFIG, f"{where} fusion", record["fusion"], "late or early among them", "add one, to be kept"
+                )  # fmt: skip
+        if record["lockbox"] and record["profile"] != "confirmatory":
+            problems.add(
+                CONFIG, f"{where} lockbox", record["lockbox"], "0 in an exploratory model",
+                "choose profile: confirmatory; without a locked plan nothing keeps the lockbox shut",
+            )  # fmt: skip
+        if record["open_lockbox"] and not record["lockbox"]:
+            problems.add(
+                CONFIG, f"{where} open_lockbox", "true without a lockbox", "a share of people in lockbox",
+                "hold people back before the model is run, or remove the key",
+            )  # fmt: skip
 
 
 def _check_strategies(connectivity, problems):

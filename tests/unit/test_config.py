@@ -110,3 +110,41 @@ def test_numbers_of_the_command_line_are_numbers_and_names_stay_text():
     ):
         with pytest.raises(InputErrors):
             check_config(wrong, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"lockbox": 0.2}, ["lockbox is 0.2", "profile: confirmatory"]),
+        ({"open_lockbox": True, "profile": "confirmatory"}, ["true without a lockbox"]),
+        ({"lockbox": 0.9, "profile": "confirmatory"}, ["prediction.models.0.lockbox", "0.9"]),
+    ],
+)
+def test_a_lockbox_without_a_plan_stops_before_work(changes, parts):
+    model = {"name": "m", "target": "t", "features": [{"name": "pet", "modality": ["pet"]}], **changes}
+    with pytest.raises(InputErrors) as caught:
+        check_config({"prediction": {"models": [model]}}, SCHEMA)
+    assert all(part in str(caught.value) for part in parts), str(caught.value)
+
+
+def test_models_that_cannot_be_kept_are_named_before_work():
+    from neurobraid.errors import ProblemList
+    from neurobraid.prediction import final
+    from neurobraid.study import KEPT_KINDS, _check_kept_models
+
+    assert KEPT_KINDS == final.KINDS
+    problems = ProblemList()
+    record = {
+        "name": "m",
+        "save": True,
+        "open_lockbox": False,
+        "lockbox": 0,
+        "profile": "exploratory",
+        "fusion": ["late"],
+    }
+    record |= {"features": [1, 2], "estimator": "random-forest", "kind": "survival"}
+    _check_kept_models([record, {**record, "save": False}], problems)
+    assert [p.field for p in problems.errors] == [
+        "prediction.models (m) estimator",
+        "prediction.models (m) kind",
+    ]

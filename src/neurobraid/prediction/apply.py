@@ -423,12 +423,13 @@ def read_features(paths):
     Raises
     ------
     InputError
-        A table lacks a column.
+        A table is missing, or lacks a column.
     """
     import pandas as pd
 
     parts = []
     for path in paths:
+        _there(path)
         table = read_tsv(path, text=("modality", "measure", "unit", "source"))
         needed = (
             "participant_id",
@@ -448,6 +449,11 @@ def read_features(paths):
                 )  # fmt: skip
         parts.append(table)
     return pd.concat(parts, ignore_index=True)
+
+
+def _there(path):
+    if not Path(path).is_file():
+        raise InputError(Path(path).name, "file", "missing", "a table", "check the path")
 
 
 def predict_study(model, features, output, *, participants=None, atlas=None):
@@ -476,6 +482,9 @@ def predict_study(model, features, output, *, participants=None, atlas=None):
     model, output = Path(model), Path(output)
     if output.suffix != ".tsv":
         raise InputError(output.name, "output", output.suffix or "no ending", ".tsv", "name a table")
+    for path in (participants, atlas):
+        if path:
+            _there(path)
     stored = StoredModel(model)
     beside = model.with_suffix(".json")
     digest = sha256(model)

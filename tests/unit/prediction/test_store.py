@@ -482,6 +482,9 @@ def test_the_command_writes_a_table_and_its_sidecar(studies, tmp_path, capsys):
     assert set(about["Columns"]) == set(COLUMNS) and str(tmp_path) not in json.dumps(about)
     first = (tmp_path / "out.tsv").read_bytes()
     assert main(call) == 0 and (tmp_path / "out.tsv").read_bytes() == first
+    for odd in ("none.tsv", "m.json"):
+        wrong = [str(tmp_path / odd) if part.endswith("mr.tsv") else part for part in call]
+        assert main(wrong) == 1 and f"{odd}: file is missing" in capsys.readouterr().err
     # another file under the sidecar's name
     write_json({**note, "Sha256": "0" * 64}, outputs["model_json"])
     assert main(call) == 1
