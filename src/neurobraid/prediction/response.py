@@ -288,7 +288,8 @@ def response(trial, folds, names, *, adjusted, grid, min_present, count, seed):
     -------
     dict
         ``slope``: of the effect on the predicted effect among held-out people (1: sizes are right, 0: no relation), with
-        ``low``, ``high`` by resampling people given these models; ``t`` and ``p`` of that interaction (one-sided);
+        ``low``, ``high`` by resampling people given these models; ``t`` and ``p`` of that interaction (one-sided), predicted
+        effects scaled in every fold;
         ``auuc``: area between the curve of gain by treating the best first and treating at random, in units of the
         outcome per person, with interval over folds, ``p``; ``effect`` (people,), predicted held-out effect, and
         ``score`` (people,), the transformed outcome, both mean over repeats.
@@ -298,7 +299,7 @@ def response(trial, folds, names, *, adjusted, grid, min_present, count, seed):
     n, targets = changes.shape
     values, folds_auuc, sums = [], [], np.zeros((n, 5))
     for repeat in sorted({r for r, *_ in folds.splits()}):
-        pooled = {key: np.full((n, targets), np.nan) for key in ("effect", "left", "arm", "area", "score")}
+        pooled = {key: np.full((n, targets), np.nan) for key in ("effect", "unit", "left", "arm")}
         for number, _, train, test, inside in folds.splits():
             if number != repeat:
                 continue
@@ -320,11 +321,18 @@ def response(trial, folds, names, *, adjusted, grid, min_present, count, seed):
             place = _ranks(trial.sign * effect)
             area = trial.sign * (place - 0.5) * score[test]
             folds_auuc.append(area.mean(axis=0))
-            pooled["area"][test], pooled["score"][test] = area, score[test]
+            size = spread.std(axis=0)
+            # every fold speaks with the same voice in the test, however strong the penalty that it chose
+            pooled["unit"][test] = spread / np.where(size > 1e-12, size, 1.0)
             sums[test] += np.stack(
                 [effect[:, 0], spread[:, 0], left[test, 0], shifted[test, 0], np.ones(test.size)], axis=1
             )
-        values.append(_interaction(pooled["effect"], pooled["left"], pooled["arm"]))
+        values.append(
+            [
+                _interaction(pooled[name], pooled["left"], pooled["arm"])[k]
+                for k, name in enumerate(("effect", "unit"))
+            ]
+        )
     slope, t = (np.mean([v[k] for v in values], axis=0) for k in (0, 1))
     area = np.array(folds_auuc)
     tested = np.array([t, area.mean(axis=0)])
