@@ -754,7 +754,7 @@ def _stored_index(link, config, table_path):
         tree = open_dataset(link)
         table = make_table(scan_rows(tree))
         tasks = [record["task"] for record in config["activation"]["tasks"]]
-        models = bool(config["prediction"]["models"])
+        models = bool(config["prediction"]["models"] or config["prediction"]["brain_age"])
         pet, _ = _adopt_pet(config, stored, tree, table)
         problems = check_structure(
             link,

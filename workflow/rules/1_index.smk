@@ -70,7 +70,7 @@ rule index_validate:
         given_inputs=STUDY.given_inputs(),
         plasma=STUDY.plasma_models(config),
         adopt=lookup(dpath="adopt", within=SHOWN_CONFIG),
-        need_participants=bool(MODELS),
+        need_participants=bool(MODELS or config["prediction"]["brain_age"]),
         code=code_digest("index"),
     script:
         "../../scripts/index_validate.py"

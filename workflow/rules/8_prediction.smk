@@ -365,7 +365,11 @@ AGE_TABLES = {
         "participants": (
             f"{DERIVATIVES}/cohort/participants.tsv"
             if record["table"] == "cohort"
-            else f"{RAW}/participants.tsv"
+            else (
+                f"{RAW}/participants.tsv"
+                if BUILTIN or Path(f"{RAW}/participants.tsv").exists()
+                else []
+            )
         ),
         "visits": [record["visits"]] if record["visits"] else [],
     }
