@@ -21,10 +21,9 @@ GRIDS = {
     "kernel-sum": (100.0, 10.0, 1.0, 0.1, 0.01),
 }
 #: Learners that are no weighted sum of the features.
-FLEXIBLE = (
-    "random-forest", "gradient-boosting", "gaussian-process", "mlp", "som", "rbm", "rbf", "mlp-dropout", "autoencoder",
-    "conv3d", "conv1d", "lstm",
-)  # fmt: skip
+FLEXIBLE = ("random-forest", "gradient-boosting", "gaussian-process", "mlp")
+#: Those of `neurobraid.prediction.members`.
+HIDDEN = ("som", "rbm", "rbf", "mlp-dropout", "autoencoder", "conv3d", "conv1d", "lstm")
 #: Learners whose grid grows from strong to weak.
 _RISING = ("gradient-boosting",)
 TREES, NETWORKS, DEPTH = 100, 2, 3
@@ -32,7 +31,7 @@ TREES, NETWORKS, DEPTH = 100, 2, 3
 
 def flexible(model):
     """True when the learner of a model's record is no weighted sum of the features."""
-    return model["estimator"] in FLEXIBLE or (
+    return model["estimator"] in (*FLEXIBLE, *HIDDEN) or (
         model["estimator"] == "kernel-sum" and "rbf" in model.get("kernels", ())
     )
 
