@@ -408,7 +408,9 @@ def confirm(features, participants, model, *, plan, code, file="participants.tsv
 
 def outside(locked, *tables):
     """Tables without the people of the lockbox (pandas.DataFrame with participant_id); all of them if there is no plan."""
-    away = set(locked["lockbox"]["people"]) if locked else set()
+    if locked is None:
+        return list(tables)
+    away = set(locked["lockbox"]["people"])
     return [t[~t["participant_id"].isin(away)].reset_index(drop=True) for t in tables]
 
 

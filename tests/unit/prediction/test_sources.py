@@ -13,6 +13,7 @@ from neurobraid.prediction import model as models
 from neurobraid.prediction import sources
 from neurobraid.prediction.audit import fitted_state, probe_fit
 from neurobraid.prediction.dataset import build
+from neurobraid.prediction.estimators import TunedModel
 from neurobraid.prediction.folds import make_folds
 from neurobraid.prediction.permutation import statistics
 from neurobraid.prediction.steps import Correlations, prepare
@@ -128,16 +129,21 @@ def test_tangent_in_the_pipeline_equals_the_function_by_hand_and_never_sees_test
     np.testing.assert_allclose(prepare(X[train], X[test], 0, 0.5, front=front)[1], ready, atol=1e-12)
 
     # other people in the test fold, the same reference; and the probe would notice
-    fit, table = models._probe(data, None, model)
-    other = X.copy()
-    other[test] = X[test[::-1]] * 1.3
-    one, two = fit(X, y, train), fit(other, y, train)
+    folds = make_folds(y, data.groups, kind="classification", outer=4, inner=3, repeats=1)
+    _, _, train, test, inside = next(folds.splits())
+    fit, table = models._probe(data, folds, model)
+    other = table.copy()
+    other[test] = table[test[::-1]] * 1.3
+    one, two = (f.models_["fc"].pipeline_ for f in (fit(table, y, train), fit(other, y, train)))
     reference = [f.named_steps["blocks"].transformers_[0][1]["front"] for f in (one, two)]
     np.testing.assert_array_equal(reference[0].mean_, reference[1].mean_)
-    assert reference[0].n_samples_seen_ == 30
+    assert reference[0].n_samples_seen_ == train.size
     assert probe_fit(fit, table, y, train, test)["status"] == "ok"
     # the probe looks at the reference: one step towards other people would show
-    states = [fitted_state(fit(X, y, rows)) for rows in (train, np.arange(40))]
+    states = []
+    for rows, part in ((train, inside), (np.arange(40), np.arange(40) % 3)):
+        tuned = TunedModel(models._pipeline(data, model, {"fc": range(15)}, []), "classification")
+        states.append(fitted_state(tuned.fit(X[rows], y[rows], part).pipeline_))
     (reference,) = [key for key in states[0] if key.endswith("front.mean_")]
     assert not np.allclose(states[0][reference], states[1][reference], atol=1e-6)
 
@@ -276,7 +282,7 @@ def test_written_model_reads_its_own_series_by_label(tmp_path):
     record = {"name": "fc", "series": "toy", "task": "rest", "measure": "tangent"}
     outputs = {
         f"{k}{end}": tmp_path / f"{k}.{kind}"
-        for k in ("predictions", "scores", "folds")
+        for k in ("predictions", "scores", "folds", "importance", "pattern")
         for end, kind in (("", "tsv"), ("_json", "json"))
     } | {"summary": tmp_path / "summary.json"}
     given = {"name": "m", "target": "group", "features": [record], "demographics": ["age"]}

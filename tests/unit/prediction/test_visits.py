@@ -8,6 +8,7 @@ from sklearn.base import clone
 from neurobraid.errors import InputError, InputErrors
 from neurobraid.prediction.dataset import build
 from neurobraid.prediction.folds import make_folds
+from neurobraid.prediction.members import fronts
 from neurobraid.prediction.model import complete, cross_validate, fit_model
 from neurobraid.prediction.permutation import statistics
 from neurobraid.prediction.timeline import choose_visits, read_sessions, time_travel, timeline
@@ -189,7 +190,7 @@ def test_pipelines_and_the_permutation_engine_agree_on_slopes_and_normative_chan
         scores = cross_validate(data, folds, record)[1]
         quick = statistics(
             data.tables, data.y, folds, confounds=data.confounds, grid=(100.0, 10.0, 1.0, 0.1, 0.01),
-            kind="classification", min_present=0.5, early=True, visits=data.visits,
+            kind="classification", min_present=0.5, early=True, fronts=fronts(data, record),
         )  # fmt: skip
         for name, value in quick.items():
             slow = np.mean([s[4] for s in scores if s[0] == name and s[3] == "auc"])
