@@ -88,6 +88,19 @@ def test_schema_and_package_name_the_same_choices():
         assert keys[key]["default"] == DEFAULTS[key], key
 
 
+def test_every_key_of_the_schema_is_text():
+    """YAML reads ``null``, ``yes`` or ``on`` as values, which no script could take as a keyword."""
+    import yaml
+
+    def walk(schema):
+        for key, inner in schema.get("properties", {}).items():
+            assert isinstance(key, str), (key, inner)
+            walk(inner)
+        walk(schema["items"]) if "items" in schema else None
+
+    walk(yaml.safe_load(SCHEMA.read_text()))
+
+
 def test_config_given_is_not_changed():
     given = {"anat": {}}
     check_config(given, SCHEMA)

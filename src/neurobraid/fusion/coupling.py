@@ -277,7 +277,7 @@ def couple(
     surrogates=999,
     min_coverage=0.5,
     seed=1,
-    null="moran",
+    spatial_null="moran",
     parcels=None,
 ):
     """Couple every pair of measures within people, across people and in the mean maps.
@@ -293,7 +293,7 @@ def couple(
     pairs, covariates : see `measures_of`, `covariate_design`
     permutations, surrogates, seed : int
     min_coverage : float
-    null : {'moran', 'variogram', 'spin'}
+    spatial_null : {'moran', 'variogram', 'spin'}
         Surrogates of maps.
     parcels : dict, optional
         For spins.
@@ -328,7 +328,9 @@ def couple(
             summary.append(pair | {"Reason": "nobody has both measures"})
             continue
         a, b = (v.reindex(who).to_numpy(np.float64) for v in views)
-        own = within_person(a, b, points, surrogates=surrogates, seed=seed, null=null, parcels=parcels)
+        own = within_person(
+            a, b, points, surrogates=surrogates, seed=seed, null=spatial_null, parcels=parcels
+        )
         personal.append(pd.DataFrame({"participant_id": who, "first": first, "second": second, **own}))
         r = own["r"][np.isfinite(own["r"])]
         z = np.arctanh(np.clip(r, -0.999999, 0.999999))
@@ -344,17 +346,17 @@ def couple(
                 np.where(enough, np.nansum(v, 0) / np.maximum(np.isfinite(v).sum(0), 1), np.nan)
                 for v in (a, b)
             ]
-        if null == "spin":
+        if spatial_null == "spin":
             enough &= on_surface(parcels, len(names))
         if enough.sum() >= FEWEST_REGIONS:
             found = map_association(
-                *means, points=points, null=null, count=surrogates, seed=seed, parcels=parcels
+                *means, points=points, null=spatial_null, count=surrogates, seed=seed, parcels=parcels
             )
             pair["MeanMaps"] = {
                 "Regions": found["regions"], "R": found["r"], "PSpatial": found["p"],
                 "PParametric": found["p_parametric"], "NullSD": found["null_sd"],
             }  # fmt: skip
-        elif null == "spin":
+        elif spatial_null == "spin":
             pair["Reason"] = (
                 f"spins move the cortex only, and only {enough.sum()} regions of it have both measures"
             )
@@ -613,13 +615,13 @@ def write_coupling(
     atlas = read_tsv(atlas_table, text=("name",))
     people = read_tsv(participants) if participants else None
     parcels = None
-    if settings.get("null") == "spin":
+    if settings.get("spatial_null") == "spin":
         labels = load(atlas_image)
         parcels = surface_parcels(data(labels).astype(int), np.asarray(labels.affine, float), atlas)
     regional, personal, summary = couple(table, atlas, people, parcels=parcels, **settings)
     by_voxel = bool(contrasts and binding)
     if by_voxel:
-        kind = "variogram" if settings.get("null") == "variogram" else "moran"
+        kind = "variogram" if settings.get("spatial_null") == "variogram" else "moran"
         personal = voxel_coupling.person_voxels(
             personal, contrasts, binding, atlas_image, width_mm=block_mm, null=kind,
             surrogates=settings["surrogates"], seed=settings["seed"],
@@ -629,7 +631,7 @@ def write_coupling(
         "Covariates": list(settings.get("covariates", ())),
         "Permutations": settings.get("permutations"),
         "Surrogates": settings.get("surrogates"),
-        "SpatialNull": NULL_WORDS[settings.get("null", "moran")] + " of the first measure",
+        "SpatialNull": NULL_WORDS[settings.get("spatial_null", "moran")] + " of the first measure",
         "Sessions": "the first session of each participant that has the measure",
         "MinimumCoverage": settings.get("min_coverage"),
         "Seed": settings.get("seed"),

@@ -429,7 +429,7 @@ def _planned(settings) -> dict:
 
 def _null(settings, cite) -> str:
     """How surrogates of maps were made."""
-    kind = get(settings, "fusion.coupling.null", "moran")
+    kind = get(settings, "fusion.coupling.spatial_null", "moran")
     words_of = {
         "moran": "Moran spectral randomisation",
         "variogram": "variogram matching",

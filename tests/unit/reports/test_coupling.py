@@ -111,7 +111,7 @@ def test_methods_say_what_was_done_and_no_more():
     text = dict(texts)["Coupling of function and molecules"]
     assert "499 surrogates" in text and "without age and sex" in text and "199" in text
     assert any("Moran" in r for r in references)
-    settings["fusion"]["coupling"]["null"] = "spin"
+    settings["fusion"]["coupling"]["spatial_null"] = "spin"
     texts, references = methods.paragraphs(settings, {"coupling": pairs})
     assert "spins on fsaverage5" in dict(texts)["Coupling of function and molecules"]
     assert any("Alexander-Bloch" in r for r in references) and not any("Moran" in r for r in references)
