@@ -182,7 +182,7 @@ def _few_colours(rgb):
         weight = np.ceil(np.sqrt(count)).astype(int)
         strip, first = np.repeat(strip, weight, axis=0)[None], np.cumsum(weight) - weight
         reduced = Image.fromarray(np.ascontiguousarray(strip)).quantize(
-            room, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
+            room, method=Image.Quantize.MEDIANCUT, kmeans=8, dither=Image.Dither.NONE
         )
         colours = np.array(reduced.getpalette(), dtype=np.uint8).reshape(-1, 3)[:room]
         index[vivid] = GREYS + np.asarray(reduced)[0][first][np.searchsorted(found, packed[vivid])]
