@@ -347,7 +347,7 @@ def intervals(studies):
             half = [np.r_[0:10], np.r_[10:20]]
             one, two = (auc(y[test], X[test][:, h] @ w[h]) for h in half)
             others.append(one - two)
-        # expected AUC of the rule trained on 80 people (design/stats.md 6.3)
+        # expected AUC of the rule trained on 80 people (finite-sample formula of `neurobraid.synth.cohort`)
         truth = norm.cdf(D**2 / (np.sqrt(2) * np.sqrt(D**2 + 4 * p / 80)))
         values, others = np.array(values), np.array(others)
         found = corrected_interval(values, 0.25)
@@ -401,7 +401,7 @@ def missing(options):
 
 
 def traps(options):
-    """Every leak of design/stats.md 6.4 that belongs to prediction."""
+    """Every leak that belongs to prediction."""
     for trap in (
         trap_selection, trap_visits, trap_sites, trap_forest, trap_age, trap_more, trap_norm, trap_calibration,
     ):  # fmt: skip

@@ -67,7 +67,7 @@ def fast(data, folds):
 
 
 def accuracy(seeds, label, nuisance, confounds):
-    """Mean AUC over cohorts against the finite-sample formula of design/stats.md 6.3."""
+    """Mean AUC over cohorts against the finite-sample formula of `neurobraid.synth.cohort`."""
     found, brier = [], []
     for seed in range(seeds):
         cohort = make_cohort(seed, **nuisance)

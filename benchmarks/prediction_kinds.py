@@ -51,7 +51,7 @@ def standard_error(values):
 
 
 def bates(options):
-    """Coverage of the planted AUC at n = 100, five folds, of both intervals (design/stats.md 3.3)."""
+    """Coverage of the planted AUC at n = 100, five folds, of both intervals."""
     p, distance, n = 20, 1.2, 100
 
     def expected(people):

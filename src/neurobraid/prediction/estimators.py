@@ -1,7 +1,7 @@
 """Linear learners that fit a whole grid of penalties at once, and the models built from them.
 
 Flexible learners stand apart (`neurobraid.prediction.learners`): after linear removal of confounds they can find signal
-that the removal made (Hamdan et al. 2023, GigaScience 12:giad071; reproduced in design/stats.md 3.1).
+that the removal made (Hamdan et al. 2023, GigaScience 12:giad071; reproduced in benchmarks/prediction.py, traps).
 """
 
 import numpy as np

@@ -173,7 +173,7 @@ def corrected_interval(values, test_share, level=0.95):
     -------
     dict
         mean, low, high, folds. Fold values are not independent, so the variance is multiplied by
-        ``1/J + n_test/n_train``; coverage was .89 at a nominal .95 (design/stats.md 3.3).
+        ``1/J + n_test/n_train``; coverage is near .9 at a nominal .95 (benchmarks/prediction.py, intervals).
     """
     from scipy.stats import t
 
@@ -206,7 +206,7 @@ def corrected_ttest(difference, test_share):
     -------
     dict
         difference (mean) with its 95 % interval low, high; t, p (two-sided), folds. Without the correction two equal models differ "significantly"
-        in 62 % of repeated cross-validations (design/stats.md 3.3).
+        in most repeated cross-validations (benchmarks/prediction.py, intervals).
     """
     from scipy.stats import t
 

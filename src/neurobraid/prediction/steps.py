@@ -277,7 +277,7 @@ class Standardize(TransformerMixin, BaseEstimator):
     """Mean 0 and SD 1 in the training people, divided by the square root of the number of features.
 
     The division gives each modality a total variance of one, so that in early fusion a modality with many
-    features does not drown the others (design/stats.md 4).
+    features does not drown the others.
     """
 
     def fit(self, X, y=None):

@@ -2,7 +2,7 @@
 
 No images are made. Three modalities carry a difference between patients and controls of a known size, so the
 best accuracy any model can reach, and the accuracy a linear learner reaches with this many people, are known
-before a model is run (design/stats.md 6.1, 6.3).
+before a model is run.
 """
 
 import itertools
@@ -108,7 +108,7 @@ def expected_auc(distance, features, people):
     Returns
     -------
     float
-        ``Phi(D^2 / (sqrt(2) sqrt(D^2 + 4 p / n)))``; design/stats.md 6.3, where it met simulation to .001.
+        ``Phi(D^2 / (sqrt(2) sqrt(D^2 + 4 p / n)))``; it meets simulation of the mean-difference rule to .001.
 
     Examples
     --------

@@ -84,7 +84,7 @@ def test_variance_of_the_auc_is_that_of_delong():
 
 
 def test_coverage_of_the_planted_auc():
-    """N = 100, five folds (design/stats.md 3.3): fold SE covers .76, corrected .89; aim .92 to .97."""
+    """N = 100, five folds: the SE over folds covers .76, the corrected one .89; aim .92 to .97."""
     p, distance, n = 20, 1.2, 100
     truth = norm.cdf(distance**2 / (np.sqrt(2) * np.sqrt(distance**2 + 4 * p / 80)))
     rng = np.random.default_rng(2)
