@@ -111,7 +111,7 @@ INTERVALS = {
     "nadeau-bengio": "corrected resampled (Nadeau-Bengio), 95 %",
     "bates": "nested cross-validation (Bates) for the primary metric of images, 95 %; else corrected resampled (Nadeau-Bengio)",
 }
-#: Feature sets made of several modalities; the first there is stands for the model.
+#: Feature sets made of several modalities; see `main_set`.
 FUSIONS = ("fused", "early", "stacking")
 #: Regularisation tried by every estimator; for members with hidden units, how many.
 ALL_GRIDS = {**GRIDS, **MEMBER_GRIDS}
@@ -266,6 +266,12 @@ def _joined(data):
     return np.concatenate(parts, axis=1), blocks, list(range(start, start + c))
 
 
+def main_set(metrics, model):
+    """Feature set that a model stands for: the first fusion it asks for, else its first feature set with a score."""
+    names = [record["name"] for record in model["features"]]
+    return next(name for name in (*FUSIONS, *latent_sets(model), *names) if name in metrics)
+
+
 def cross_validate(data, folds, model):
     """Out-of-fold predictions of every feature set on the same folds; see `run_folds`."""
     return run_folds(data, folds, model)[:3]
@@ -338,7 +344,7 @@ def run_folds(data, folds, model, watch=None):
     for repeat, fold, train, test, inside in folds.splits():
         y = data.y[train]
         base = float(np.mean(y > 0)) if kind == "classification" else float(y.mean())
-        flat, early = np.zeros(test.size), None
+        flat, early, second = np.zeros(test.size), None, None
         if kind in ORDERED:
             guess = Calibrator(kind).fit(np.zeros(train.size), y)
             record("dummy", repeat, fold, test, train, flat, guess.apply(flat), _curve(guess, flat))
@@ -402,7 +408,12 @@ def run_folds(data, folds, model, watch=None):
                 )
                 _take(record, name, fitted, repeat, fold, test, train, X[test], chosen, reference)
         if watch is not None:
-            watch.fold(train, test, X, fused, None if "late" in model["fusion"] else early, present)
+            # as `main_set`: late, then early, then stacked
+            late = "late" in model["fusion"]
+            watch.fold(
+                train, test, X, fused, None if late else early, present,
+                None if late or early is not None else second,
+            )  # fmt: skip
         if asked:
             one = _members(fused, clinical if extra else None, X, train, test, present, reference)
             for name, (without, added) in asked.items():
@@ -446,10 +457,12 @@ def _controls(data, folds, model, chosen):
     """Shuffled-feature control of a flexible learner, modality by modality; None for a linear one."""
     if not learners.flexible(model) or not data.confounds:
         return None
-    made, place, grid = {}, {}, _estimator(model).grid
+    made, place = {}, {}
     for name, table in data.tables.items():
         p = table.shape[1] - data.last
         made[name] = _pipeline(data, model, {name: list(range(p))}, list(range(p, table.shape[1])))
+        # what a network cannot read stays with ridge, whose grid is another
+        grid = made[name][-1].grid
         taken = chosen.get(name) or [grid[0]]
         place[name] = grid.index(max(grid, key=taken.count))
     return learners.controls(data, folds, model, made, place)
@@ -622,11 +635,11 @@ def _compare(predictions, data, model, folds, metrics):
     primary = PRIMARY[model["kind"]]
     singles = [n for n in data.tables if n in metrics]
     ranked = sorted(singles, key=lambda n: -np.nan_to_num(metrics[n][primary]["mean"], nan=-np.inf))
-    main = next((n for n in FUSIONS if n in metrics), ranked[0])
+    main = main_set(metrics, model)
     pairs = [(main, ranked[0])] if main not in singles else []
     pairs += [("early", ranked[0])] if "early" in metrics and main != "early" else []
     pairs += [("stacking", main)] if "stacking" in metrics and main != "stacking" else []
-    pairs += [(name, ranked[0]) for name in metrics if name in LATENT]
+    pairs += [(name, ranked[0]) for name in metrics if name in LATENT and name != main]
     pairs += [(main, "demographics")] if "demographics" in metrics else []
     out = []
     for first, second in pairs:
@@ -815,7 +828,7 @@ def fit_model(
     nested_ones = None
     if model["intervals"] == "bates":
         nested_ones = _bates(data, model, folds, engine, metrics, by_site)
-    main = next((n for n in FUSIONS if n in metrics), next(n for n in data.tables if n in metrics))
+    main = main_set(metrics, model)
     explained, nulls = watch.table(folds.test_share), None
     if model["importance"]["nulls"] and model["kind"] in ("classification", "regression"):
         nulls = null_patterns(
@@ -911,7 +924,7 @@ def fit_model(
             }
             for name, values in sorted(patterns.items())
         },
-        importance=summarise(explained, model, main, people),
+        importance=summarise(explained, model, "fused" if main in LATENT else main, people),
         site_association=cramers_v(data.sites, data.y) if model["kind"] == "classification" else None,
         warnings=notes,
     )
