@@ -176,9 +176,7 @@ class _Member:
     def score(self, Z):
         if self.kernels:
             parts = np.split(Z, np.cumsum(self.widths)[:-1], axis=1)
-            made = [
-                kernel.transform(part) for (_, kernel, _), part in zip(self.kernels, parts, strict=True)
-            ]
+            made = [kernel.transform(part) for (_, kernel, _), part in zip(self.kernels, parts, strict=True)]
             Z = np.concatenate(made, axis=1)
         return (self.estimator.scores(Z)[:, self.choice] - self.center) / self.spread
 

@@ -10,7 +10,8 @@ from neurobraid.jobs import log
 from neurobraid.prediction import learners
 from neurobraid.prediction.audit import SITE_LIMIT, association, audit, refuse_association
 from neurobraid.prediction.dataset import build
-from neurobraid.prediction.declared import contradictions
+from neurobraid.prediction.declared import INPUT, contradictions
+from neurobraid.prediction.deep import require_torch
 from neurobraid.prediction.estimators import (
     GRIDS,
     Calibrator,
@@ -41,8 +42,8 @@ from neurobraid.prediction.importance import (
 )
 from neurobraid.prediction.kinds import LACKS, ORDERED, PATHS, PRIMARY, fold_metrics, plain, rank_metric
 from neurobraid.prediction.labels import MANY, label_test
-from neurobraid.prediction.latent_fusion import LATENT, check_latent, latent_model, latent_sets
-from neurobraid.prediction.members import MEMBER_GRIDS, check_member, fronts, make_member, member_pipeline
+from neurobraid.prediction.latent_fusion import LATENT, latent_model, latent_sets
+from neurobraid.prediction.members import MEMBER_GRIDS, fronts, make_member, member_pipeline
 from neurobraid.prediction.metrics import (
     classification_metrics,
     corrected_interval,
@@ -196,17 +197,7 @@ def complete(model, **general):
     ):
         if full[key] not in options:
             raise InputError(where, key, full[key], ", ".join(options), f"choose one of them for {key}")
-    names = [record.get("name") for record in full["features"]]
-    reserved = {"fused", "early", "stacking", "dummy", "demographics"}
-    if not names or len(set(names)) < len(names) or set(names) & reserved:
-        raise InputError(
-            where, "features", names, f"different names, none of {sorted(reserved)}", "rename them"
-        )
     full["visits"] = complete_visits(full["visits"], where)
-    if full["visits"] and full["rows"] == "visit":
-        raise InputError(where, "rows", "visit", "participant", "visits make one row of each person's visits")
-    check_latent(full, where)
-    check_member(full, where)
     if not full["target"]:
         raise InputError(where, "target", "missing", "a column of participants.tsv", "name the target")
     if full["harmonize"]:
@@ -220,6 +211,8 @@ def complete(model, **general):
             raise InputError(where, "harmonize.unseen", found, ", ".join(UNSEEN), "choose a policy")
     for problem in contradictions(full):
         raise InputError(where, *problem)
+    if full["estimator"] in INPUT:
+        require_torch(full["estimator"])
     if full["lockbox"] and full["profile"] != "confirmatory":
         raise InputError(
             where,

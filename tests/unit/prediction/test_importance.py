@@ -171,9 +171,7 @@ def test_a_sum_of_linear_kernels_rests_on_what_ridge_rests_on():
     """The same model in another form: its features are permuted, not its similarities to training people."""
     table, persons = planted(people=80)
     few = {"importance": {"repeats": 3, "nulls": 0}, "folds": {"outer": 3, "inner": 2}}
-    ridge, kernels = (
-        drops(fit(table, persons, estimator=name, **few)) for name in ("ridge", "kernel-sum")
-    )
+    ridge, kernels = (drops(fit(table, persons, estimator=name, **few)) for name in ("ridge", "kernel-sum"))
     assert ridge["pet", "a"] > 0.02
     np.testing.assert_allclose(kernels.loc[ridge.index], ridge, atol=1e-9)
 
