@@ -60,7 +60,7 @@ from neurobraid.prediction.stacking import Stacking
 from neurobraid.prediction.steps import FillMedian, KeepCovered
 from neurobraid.prediction.survival import risk_groups, split
 from neurobraid.prediction.timeline import read_sessions
-from neurobraid.prediction.visit_targets import exchangeable, few_arrangements
+from neurobraid.prediction.visit_targets import exchangeable, few_arrangements, refuse_columns_of_visits
 from neurobraid.prediction.visits import complete_visits, visit_features
 from neurobraid.provenance import sidecar
 
@@ -825,7 +825,8 @@ def fit_model(
     explained, nulls = watch.table(folds.test_share), None
     if model["importance"]["nulls"] and model["kind"] in ("classification", "regression"):
         nulls = null_patterns(
-            data.tables,
+            # one time point of a scan is no feature, and has no pattern
+            {name: table for name, table in data.tables.items() if data.kinds.get(name) != "series"},
             data.y,
             folds,
             *moved,
@@ -1007,6 +1008,8 @@ def write_model(
         known = read_tsv(regions, text=("name", "network"))
         networks = dict(zip(known["name"], known["network"], strict=True)) if "network" in known else {}
     known = read_sessions(sessions) if full["visits"] or full["rows"] == "visit" else None
+    if full["rows"] == "visit" and (full["save"] or full["profile"] == "confirmatory"):
+        refuse_columns_of_visits(full, known[0], file=str(participants).rsplit("/", 1)[-1])
     further = read_sources(full, series=series, adopted=adopted, root=root, maps=maps)
     file = str(participants).rsplit("/", 1)[-1]
     locked = confirm(table, people, full, plan=plan or None, code=code, file=file)
