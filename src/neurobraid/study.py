@@ -255,13 +255,15 @@ def _check_kept_models(records, problems):
     """Models that are kept must come down to weights, and a lockbox stays shut only under a locked plan."""
     for record in records:
         where = f"prediction.models ({record['name']})"
-        if record["save"] or record["open_lockbox"]:
-            key = "save" if record["save"] else "open_lockbox"
+        # a lockbox is opened with the model that is kept: one that cannot be kept would stay shut for ever
+        key = next((key for key in ("save", "open_lockbox", "lockbox") if record[key]), None)
+        if key:
+            off = "0" if key == "lockbox" else "false"
             for field, allowed in (("estimator", KEPT_ESTIMATORS), ("kind", KEPT_KINDS)):
                 if record[field] not in allowed:
                     problems.add(
-                        CONFIG, f"{where} {field}", f"{record[field]} with {key}: true", ", ".join(allowed),
-                        f"choose one of them, or {key}: false; others would keep training people's values in the file",
+                        CONFIG, f"{where} {field}", f"{record[field]} with {key}: {str(record[key]).lower()}", ", ".join(allowed),
+                        f"choose one of them, or {key}: {off}; others would keep training people's values in the file",
                     )  # fmt: skip
             if not {"late", "early"} & set(record["fusion"]) and len(record["features"]) > 1:
                 problems.add(

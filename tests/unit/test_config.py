@@ -56,11 +56,40 @@ def test_models_that_contradict_themselves_are_named_all_at_once_and_before_any_
         {**base, "name": "d", "intervals": "bates", "estimator": "mlp"},
         {**base, "name": "e", "estimator": "random-forest", "grid": [2]},
     ]
+    bold = {"name": "bold", "series": "braid100", "measure": "series"}
+    grey, pet = {"name": "grey", "maps": "GM"}, base["features"][0]
+    models += [
+        {
+            **base,
+            "name": "g",
+            "kind": "ordinal",
+            "classes": ["1", "2", "3"],
+            "fusion": ["mcca"],
+            "features": [pet, grey],
+        },
+        {**base, "name": "h", "estimator": "conv3d"},
+        {**base, "name": "i", "features": [bold]},
+        {
+            **base,
+            "name": "j",
+            "features": [bold],
+            "estimator": "lstm",
+            "confounds": ["age"],
+            "fusion": ["early"],
+        },
+        {**base, "name": "k", "features": [grey], "visits": {"use": "change"}},
+        {**base, "name": "l", "rows": "visit", "visits": {"use": "change"}},
+        {**base, "name": "n", "features": [{**pet, "name": "fused"}]},
+        {**base, "name": "o", "kind": "survival", "event": "died", "lockbox": 0.2, "profile": "confirmatory"},
+        {**base, "name": "p", "estimator": "kernel-sum", "save": True},
+    ]
     with pytest.raises(InputErrors) as caught:
         check_config({"prediction": {"models": models}}, SCHEMA)
     text = str(caught.value)
-    assert text.startswith("5 problems")
-    for part in ("(a).event", "(b).classes", "(c).estimator", "(d).intervals", "(e).grid"):
+    assert text.startswith("15 problems")
+    for part in ("(a).event", "(b).classes", "(c).estimator", "(d).intervals", "(e).grid", "(g).fusion (mcca)", "(h).features",
+                 "(i).measure of bold", "(j).confounds", "(j).fusion", "(k).visits", "(l).rows", "(n).features", "(o) kind",
+                 "(p) estimator"):  # fmt: skip
         assert f"prediction.models {part}" in text, part
     check_config(
         {"prediction": {"models": [{**base, "name": "f", "kind": "survival", "event": "died"}]}}, SCHEMA

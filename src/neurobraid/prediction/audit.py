@@ -629,7 +629,7 @@ def audit(
     checks.append(identifier_order(y, kind))
     checks.append(identifier_form(data.participants, y, kind))
     taken = {k: v for k, v in data.nuisance.items() if k in ("site", "demographics", "motion")}
-    for name, trace, text in traces.find(data.tables, data.last, y, taken):
+    for name, trace, text in traces.find(data.tables, data.last, plain(y, kind)[0], taken):
         checks.append(finding(name, "flag" if trace else "ok", text))
     v = association(data.sites, y, kind) if np.unique(data.sites).size > 1 else 0.0
     word = "Cramer's V" if kind == "classification" else "Correlation ratio"

@@ -17,7 +17,18 @@ ALLOWED = {
     ),
 }
 KERNELS = ("linear", "rbf")
-FUSIONS = ("late", "early", "stacking", "pls", "pcacca", "mcca", "jica", "mccajica", "snf")
+LATENT = ("pls", "pcacca", "mcca", "jica", "mccajica", "snf")
+FUSIONS = ("late", "early", "stacking", *LATENT)
+#: Names of tables' rows that no feature set may have.
+RESERVED = ("fused", "early", "stacking", "dummy", "demographics")
+#: What a network reads: maps (x, y, z), series (volumes, regions), or a table.
+INPUT = {
+    "conv3d": "maps",
+    "conv1d": "series",
+    "lstm": "series",
+    "mlp-dropout": "table",
+    "autoencoder": "table",
+}
 
 
 def estimators(kind):
@@ -68,9 +79,73 @@ def contradictions(model):
                 f"{'false' if key == 'save' else 'exploratory'} with {what}",
                 "change either",
             )
+    if further and model.get("visits"):
+        yield (
+            "visits", f"given with features {', '.join(further)} that are no table", "features of the fusion table",
+            "series and maps are of the first session: leave them or visits out",
+        )  # fmt: skip
+    if model.get("visits") and model["rows"] == "visit":
+        yield "rows", "visit", "participant", "visits make one row of each person's visits"
+    yield from _names(model)
+    yield from _latent(model)
+    yield from _member(model)
     # nested intervals need many refits: only of ridge, on folds that can be drawn again
     if model["intervals"] == "bates" and (name != "ridge" or model["splits"] != "kfold"):
         found = f"bates with estimator {name} and splits {model['splits']}"
         yield (
             "intervals", found, "estimator ridge and splits kfold for bates", "choose them, or intervals: nadeau-bengio",
         )  # fmt: skip
+
+
+def _names(model):
+    """Feature sets stand beside fusions and baselines in every table."""
+    names = [record.get("name") for record in model["features"]]
+    if not names or len(set(names)) < len(names) or set(names) & set(RESERVED):
+        yield "features", names, f"different names, none of {', '.join(sorted(RESERVED))}", "rename them"
+
+
+def _latent(model):
+    """What a latent method cannot do: PLS of more than two modalities, any of one, other kinds than ridge predicts."""
+    asked = [name for name in model["fusion"] if name in LATENT]
+    names = [record.get("name") for record in model["features"]]
+    if not asked:
+        return
+    key = f"fusion ({', '.join(asked)})"
+    if len(names) < 2 or ("pls" in asked and len(names) != 2):
+        allowed = "two feature sets for pls, two or more for the others"
+        yield key, f"{len(names)} feature sets", allowed, "change either"
+    if set(names) & set(LATENT):
+        yield "features", sorted(set(names) & set(LATENT)), "names that are no fusion", "rename them"
+    if model["kind"] not in ("classification", "regression"):
+        found = f"kind {model['kind']}"
+        yield key, found, "classification or regression", "take late or early fusion"
+
+
+def _reads(record):
+    """What the features of a record are to a network: maps, series or a table."""
+    return "maps" if record.get("maps") else "series" if record.get("measure") == "series" else "table"
+
+
+def _member(model):
+    """Networks without what they read, and steps that have no meaning for series."""
+    member, kinds = model["estimator"], [_reads(record) for record in model["features"]]
+    wanted = INPUT.get(member, "table")
+    if member in INPUT and wanted not in kinds:
+        yield (
+            "features", ", ".join(sorted(set(kinds))), f"{wanted} for the estimator {member}",
+            {"maps": "add a record with maps", "series": "add a record with series and measure: series",
+             "table": "choose another estimator"}[wanted],
+        )  # fmt: skip
+    for record, kind in zip(model["features"], kinds, strict=True):
+        if kind == "series" and wanted != "series":
+            yield (
+                f"measure of {record['name']}", "series", "tangent, correlation or covariance",
+                "choose another measure, or the estimator conv1d or lstm",
+            )  # fmt: skip
+    if wanted == "series" and (model["confounds"] or model.get("harmonize")):
+        yield (
+            "confounds" if model["confounds"] else "harmonize", "given", f"none with {member}",
+            "remove it: a time point of one person is not the time point of another",
+        )  # fmt: skip
+    if wanted != "table" and "early" in model["fusion"]:
+        yield "fusion", "early", f"late with {member}", "leave early out"

@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from neurobraid.errors import InputError
+from neurobraid.prediction.declared import INPUT
 
 #: Default weight decays of each member; for the autoencoder the ridge penalties of its linear head.
 DEEP_GRIDS = {
@@ -21,14 +22,6 @@ DEEP_GRIDS = {
     "lstm": (1e-2,),
     "mlp-dropout": (1e-2,),
     "autoencoder": (100.0, 10.0, 1.0, 0.1, 0.01),
-}
-#: What a member reads: maps (x, y, z), series (volumes, regions), or a table.
-INPUT = {
-    "conv3d": "maps",
-    "conv1d": "series",
-    "lstm": "series",
-    "mlp-dropout": "table",
-    "autoencoder": "table",
 }
 INSTALL = "pip install 'neurobraid[deep]', or pip install torch==2.13.0, into the environment of the workflow"
 

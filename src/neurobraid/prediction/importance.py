@@ -153,20 +153,31 @@ class _Member:
         self.estimator, self.choice = fitted.pipeline_[-1], fitted.choice_
         self.before = fitted.pipeline_[:-1]
         self.center, self.spread = standard(fitted.inner_scores_) if scaled else (0.0, 1.0)
-        self.places, self.counts, start = {}, counts, 0
-        for name, steps, _ in fitted.pipeline_[0].transformers_:
+        self.places, self.counts, self.kernels, start = {}, counts, [], 0
+        for name, steps, columns in fitted.pipeline_[0].transformers_:
             if name not in counts:
                 continue
+            if "kernel" in getattr(steps, "named_steps", {}):
+                self.kernels.append((steps[:-1], steps[-1], columns))
             known = kept_columns(getattr(steps, "steps", []), counts[name])
             self.places[name] = (start, known)
             start += 0 if known is None else known.size
 
     def transform(self, X, reference=None):
-        """What the estimator sees of the rows of X; reference rows accompany those of an unseen site."""
+        """Prepared features of the rows of X; reference rows accompany those of an unseen site."""
         rows = X if reference is None or not len(reference) else np.concatenate([X, reference])
+        if self.kernels:
+            # similarities to training people are no features: stop before them, and make them anew in `score`
+            ready = [np.asarray(steps.transform(rows[:, columns])) for steps, _, columns in self.kernels]
+            self.widths = [part.shape[1] for part in ready]
+            return np.concatenate(ready, axis=1)[: len(X)]
         return np.asarray(self.before.transform(rows), dtype=np.float64)[: len(X)]
 
     def score(self, Z):
+        if self.kernels:
+            parts = np.split(Z, np.cumsum(self.widths)[:-1], axis=1)
+            made = [kernel.transform(part) for (_, kernel, _), part in zip(self.kernels, parts, strict=True)]
+            Z = np.concatenate(made, axis=1)
         return (self.estimator.scores(Z)[:, self.choice] - self.center) / self.spread
 
     def columns(self, taken):
@@ -210,18 +221,22 @@ class Importance:
         self.drops, self.conditional = [], []
         self.turn = 0
 
-    def fold(self, train, test, X, fused, early, present):
-        """Permute in one fold of a model: `fused` is its `LateFusion`, `early` the early fusion where that is the model."""
+    def fold(self, train, test, X, fused, early, present, second=None):
+        """Permute in one fold of a model: `fused` is its `LateFusion`; `early`, or `second` (`Stacking`), where that is the model."""
         members, calibrator = fused.models_, fused.calibrator_
         if early is not None and len(members) > 1:
             members, calibrator = {"early": early}, early.calibrator_
             present = {"early": np.ones(len(X), dtype=bool)}
         elif len(members) == 1:
             calibrator = next(iter(members.values())).calibrator_
+        elif second is not None:
+            calibrator = second.calibrator_
         # where only the order of people counts, it is the same before and after calibration
-        self.add(train, test, X, members, present, calibrator if self.model["kind"] == "regression" else None)
+        calibrator = calibrator if self.model["kind"] == "regression" else None
+        weights = second.weights_ if second is not None and len(members) > 1 else None
+        self.add(train, test, X, members, present, calibrator, weights)
 
-    def add(self, train, test, X, fitted, present, calibrator=None):
+    def add(self, train, test, X, fitted, present, calibrator=None, weights=None):
         """Permute on the people tested in one fold.
 
         Parameters
@@ -235,6 +250,8 @@ class Importance:
             Who has which member.
         calibrator : object with ``apply``, optional
             From the fused score to the unit of the target.
+        weights : numpy.ndarray, optional, (members,)
+            Of every member's score; default all the same.
         """
         repeats = self.settings["repeats"]
         if not repeats or not test.size:
@@ -242,7 +259,11 @@ class Importance:
         members = {name: _Member(one, self.counts, len(fitted) > 1) for name, one in fitted.items()}
         has = np.stack([present[name] for name in members])
         total, known = np.zeros(test.size), has[:, test].any(axis=0)
-        share = np.maximum(has[:, test].sum(axis=0), 1)
+        count = np.maximum(has[:, test].sum(axis=0), 1)
+        weights = np.ones(len(members)) if weights is None else weights
+        weights = (weights / weights.sum())[:, None]
+        # a member that a person lacks counts as the mean of the others
+        share = dict(zip(members, weights + (weights * ~has[:, test]).sum(axis=0) / count, strict=True))
         tables = {}
         for place, (name, member) in enumerate(members.items()):
             rows = has[place][test]
@@ -250,7 +271,7 @@ class Importance:
                 continue
             Z = member.transform(X[test[rows]], X[self.data.extra])
             tables[name] = (rows, Z)
-            total[rows] += member.score(Z) / share[rows]
+            total[rows] += member.score(Z) * share[name][rows]
         pattern = np.array(["".join("1" if one else "0" for one in column) for column in has[:, test].T])
         blocks = np.array([f"{s}|{p}" for s, p in zip(self.blocks[test], pattern, strict=True)])
         gathered = exchange_units(self.units[test], blocks)
@@ -277,7 +298,8 @@ class Importance:
 
     def _changed(self, members, tables, taken, orders, share, rest):
         """What permuting a group adds to the score of every person, (test, repeats); None if the group is unknown."""
-        changed = np.zeros((share.size, len(orders)))
+        count = len(next(iter(share.values())))
+        changed = np.zeros((count, len(orders)))
         touched = False
         for name, (rows, Z) in tables.items():
             member = members[name]
@@ -288,22 +310,22 @@ class Importance:
                 continue
             touched = True
             expected = rest(name, columns, tables) if rest is not None else 0.0
-            weights = linear_weights(member.estimator, member.choice)
+            weights = None if member.kernels else linear_weights(member.estimator, member.choice)
             where = np.flatnonzero(rows)
-            inverse = np.full(share.size, -1)
+            inverse = np.full(count, -1)
             inverse[where] = np.arange(where.size)
             free = Z[:, columns] - expected
             if weights is not None:
                 partial = free @ weights[columns] / member.spread
                 for turn, order in enumerate(orders):
                     moved = partial[inverse[order[where]]]
-                    changed[where, turn] += (moved - partial) / share[where]
+                    changed[where, turn] += (moved - partial) * share[name][where]
                 continue
             before = member.score(Z)
             for turn, order in enumerate(orders):
                 other = Z.copy()
                 other[:, columns] = expected + free[inverse[order[where]]]
-                changed[where, turn] += (member.score(other) - before) / share[where]
+                changed[where, turn] += (member.score(other) - before) * share[name][where]
         return changed if touched else None
 
     def _expectations(self, members, train, X, has):
@@ -414,7 +436,7 @@ def summarise(table, model, main, people):
         From `Importance.table`.
     model : dict
     main : str
-        Feature set whose score was tested.
+        Feature set whose columns were permuted.
     people : int
 
     Returns

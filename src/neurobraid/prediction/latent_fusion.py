@@ -9,7 +9,6 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.pipeline import Pipeline
 
-from neurobraid.errors import InputError
 from neurobraid.fusion.latent import METHODS, SimilarityFusion
 from neurobraid.prediction.estimators import GRIDS, RidgePath, TunedModel, make_pipeline
 from neurobraid.prediction.steps import Standardize
@@ -70,39 +69,6 @@ class LatentBlocks(TransformerMixin, BaseEstimator):
 def latent_sets(model):
     """Latent methods among the fusions of a model's record, in its order."""
     return [name for name in model["fusion"] if name in LATENT]
-
-
-def check_latent(model, where):
-    """Refuse what a latent method cannot do.
-
-    Parameters
-    ----------
-    model : dict
-        Record with its defaults.
-    where : str
-        For messages.
-
-    Raises
-    ------
-    InputError
-        PLS of more than two modalities, latent fusion of one, or a kind of target that ridge does not predict.
-    """
-    asked, names = latent_sets(model), [record["name"] for record in model["features"]]
-    if not asked:
-        return
-    if len(names) < 2 or ("pls" in asked and len(names) != 2):
-        allowed = "two feature sets for pls, two or more for the others"
-        raise InputError(
-            where, f"fusion ({', '.join(asked)})", f"{len(names)} feature sets", allowed, "change either"
-        )
-    if set(names) & set(LATENT):
-        found = sorted(set(names) & set(LATENT))
-        raise InputError(where, "features", found, "names that are no fusion", "rename them")
-    if model["kind"] not in ("classification", "regression"):
-        raise InputError(
-            where, f"fusion ({', '.join(asked)})", f"kind {model['kind']}", "classification or regression",
-            "take late or early fusion",
-        )  # fmt: skip
 
 
 def latent_model(method, blocks, confounds, model, *, harmonize=None, indicator=False, fronts=None):

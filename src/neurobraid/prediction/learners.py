@@ -9,7 +9,7 @@ features of other people (`controls`).
 import warnings
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.base import BaseEstimator, TransformerMixin
 
 #: Values tried by the inner folds, from strong to weak regularisation; `LearnerPath` says what they are.
 GRIDS = {
@@ -395,6 +395,7 @@ def controls(data, folds, model, pipelines, place):
     dict of str to callable
         ``score(table, y)`` per modality; see `neurobraid.prediction.audit.shuffled_features`.
     """
+    from neurobraid.prediction.estimators import fit_pipeline
     from neurobraid.prediction.permutation import fold_metric
 
     single = type(folds)(folds.outer[:1], folds.inner[:1])
@@ -404,9 +405,10 @@ def controls(data, folds, model, pipelines, place):
             p = table.shape[1] - data.last
             there = np.isfinite(table[:, :p]).any(axis=1) | (model["missing_modality"] == "impute")
             values = []
-            for _, _, train, test, _ in single.splits():
+            for _, _, train, test, inside in single.splits():
+                inside = inside[there[train]]
                 train, test = train[there[train]], test[there[test]]
-                fitted = clone(pipelines[name]).fit(table[train], y[train])
+                fitted = fit_pipeline(pipelines[name], table[train], y[train], inside)
                 shown = table[np.r_[test, data.extra]]
                 found = fitted[-1].scores(fitted[:-1].transform(shown))[: test.size, place[name]]
                 value = fold_metric(y[test][:, None], found[:, None], y[train].mean(), model["kind"])

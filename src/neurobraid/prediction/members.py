@@ -4,8 +4,8 @@ What a network cannot read stays with ridge: a model that names ``conv3d`` reads
 demographics as ever.
 """
 
-from neurobraid.errors import InputError
-from neurobraid.prediction.deep import DEEP_GRIDS, INPUT, DeepPath, require_torch
+from neurobraid.prediction.declared import INPUT
+from neurobraid.prediction.deep import DEEP_GRIDS, DeepPath
 from neurobraid.prediction.estimators import GRIDS, RidgePath, make_pipeline
 from neurobraid.prediction.hidden import HIDDEN_GRIDS, HiddenPath
 from neurobraid.prediction.steps import Correlations
@@ -14,50 +14,6 @@ from neurobraid.prediction.visit_steps import VisitStep
 
 #: Regularisation tried by every member; for hidden units how many.
 MEMBER_GRIDS = {**HIDDEN_GRIDS, **DEEP_GRIDS}
-
-
-def _reads(record):
-    """What the features of a record are to a network: maps, series or a table."""
-    return "maps" if record["maps"] else "series" if record["measure"] == "series" else "table"
-
-
-def check_member(model, where):
-    """Refuse networks without what they read, without PyTorch, and steps that have no meaning for series.
-
-    Parameters
-    ----------
-    model : dict
-        Record with its defaults.
-    where : str
-        For messages.
-
-    Raises
-    ------
-    InputError
-    """
-    member, kinds = model["estimator"], [_reads(record) for record in model["features"]]
-    wanted = INPUT.get(member, "table")
-    if wanted not in kinds and member in INPUT:
-        raise InputError(
-            where, "features", ", ".join(sorted(set(kinds))), f"{wanted} for the estimator {member}",
-            {"maps": "add a record with maps", "series": "add a record with series and measure: series",
-             "table": "choose another estimator"}[wanted],
-        )  # fmt: skip
-    for record, kind in zip(model["features"], kinds, strict=True):
-        if kind == "series" and wanted != "series":
-            raise InputError(
-                where, f"measure of {record['name']}", "series", "tangent, correlation or covariance",
-                "choose another measure, or the estimator conv1d or lstm",
-            )  # fmt: skip
-    if wanted == "series" and (model["confounds"] or model["harmonize"]):
-        raise InputError(
-            where, "confounds" if model["confounds"] else "harmonize", "given", f"none with {member}",
-            "remove it: a time point of one person is not the time point of another",
-        )  # fmt: skip
-    if wanted != "table" and "early" in model["fusion"]:
-        raise InputError(where, "fusion", "early", f"late with {member}", "leave early out")
-    if member in INPUT:
-        require_torch(member)
 
 
 def make_member(model, data=None, name=None):

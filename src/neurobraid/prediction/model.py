@@ -10,7 +10,8 @@ from neurobraid.jobs import log
 from neurobraid.prediction import learners
 from neurobraid.prediction.audit import SITE_LIMIT, association, audit, refuse_association
 from neurobraid.prediction.dataset import build
-from neurobraid.prediction.declared import contradictions
+from neurobraid.prediction.declared import INPUT, contradictions
+from neurobraid.prediction.deep import require_torch
 from neurobraid.prediction.estimators import (
     GRIDS,
     Calibrator,
@@ -41,8 +42,8 @@ from neurobraid.prediction.importance import (
 )
 from neurobraid.prediction.kinds import LACKS, ORDERED, PATHS, PRIMARY, fold_metrics, plain, rank_metric
 from neurobraid.prediction.labels import MANY, label_test
-from neurobraid.prediction.latent_fusion import LATENT, check_latent, latent_model, latent_sets
-from neurobraid.prediction.members import MEMBER_GRIDS, check_member, fronts, make_member, member_pipeline
+from neurobraid.prediction.latent_fusion import LATENT, latent_model, latent_sets
+from neurobraid.prediction.members import MEMBER_GRIDS, fronts, make_member, member_pipeline
 from neurobraid.prediction.metrics import (
     classification_metrics,
     corrected_interval,
@@ -59,7 +60,7 @@ from neurobraid.prediction.stacking import Stacking
 from neurobraid.prediction.steps import FillMedian, KeepCovered
 from neurobraid.prediction.survival import risk_groups, split
 from neurobraid.prediction.timeline import read_sessions
-from neurobraid.prediction.visit_targets import exchangeable, few_arrangements
+from neurobraid.prediction.visit_targets import exchangeable, few_arrangements, refuse_columns_of_visits
 from neurobraid.prediction.visits import complete_visits, visit_features
 from neurobraid.provenance import sidecar
 
@@ -111,7 +112,7 @@ INTERVALS = {
     "nadeau-bengio": "corrected resampled (Nadeau-Bengio), 95 %",
     "bates": "nested cross-validation (Bates) for the primary metric of images, 95 %; else corrected resampled (Nadeau-Bengio)",
 }
-#: Feature sets made of several modalities; the first there is stands for the model.
+#: Feature sets made of several modalities; see `main_set`.
 FUSIONS = ("fused", "early", "stacking")
 #: Regularisation tried by every estimator; for members with hidden units, how many.
 ALL_GRIDS = {**GRIDS, **MEMBER_GRIDS}
@@ -196,17 +197,7 @@ def complete(model, **general):
     ):
         if full[key] not in options:
             raise InputError(where, key, full[key], ", ".join(options), f"choose one of them for {key}")
-    names = [record.get("name") for record in full["features"]]
-    reserved = {"fused", "early", "stacking", "dummy", "demographics"}
-    if not names or len(set(names)) < len(names) or set(names) & reserved:
-        raise InputError(
-            where, "features", names, f"different names, none of {sorted(reserved)}", "rename them"
-        )
     full["visits"] = complete_visits(full["visits"], where)
-    if full["visits"] and full["rows"] == "visit":
-        raise InputError(where, "rows", "visit", "participant", "visits make one row of each person's visits")
-    check_latent(full, where)
-    check_member(full, where)
     if not full["target"]:
         raise InputError(where, "target", "missing", "a column of participants.tsv", "name the target")
     if full["harmonize"]:
@@ -220,6 +211,8 @@ def complete(model, **general):
             raise InputError(where, "harmonize.unseen", found, ", ".join(UNSEEN), "choose a policy")
     for problem in contradictions(full):
         raise InputError(where, *problem)
+    if full["estimator"] in INPUT:
+        require_torch(full["estimator"])
     if full["lockbox"] and full["profile"] != "confirmatory":
         raise InputError(
             where,
@@ -264,6 +257,12 @@ def _joined(data):
         start += p
     parts.append(table[:, p:])
     return np.concatenate(parts, axis=1), blocks, list(range(start, start + c))
+
+
+def main_set(metrics, model):
+    """Feature set that a model stands for: the first fusion it asks for, else its first feature set with a score."""
+    names = [record["name"] for record in model["features"]]
+    return next(name for name in (*FUSIONS, *latent_sets(model), *names) if name in metrics)
 
 
 def cross_validate(data, folds, model):
@@ -338,7 +337,7 @@ def run_folds(data, folds, model, watch=None):
     for repeat, fold, train, test, inside in folds.splits():
         y = data.y[train]
         base = float(np.mean(y > 0)) if kind == "classification" else float(y.mean())
-        flat, early = np.zeros(test.size), None
+        flat, early, second = np.zeros(test.size), None, None
         if kind in ORDERED:
             guess = Calibrator(kind).fit(np.zeros(train.size), y)
             record("dummy", repeat, fold, test, train, flat, guess.apply(flat), _curve(guess, flat))
@@ -402,7 +401,12 @@ def run_folds(data, folds, model, watch=None):
                 )
                 _take(record, name, fitted, repeat, fold, test, train, X[test], chosen, reference)
         if watch is not None:
-            watch.fold(train, test, X, fused, None if "late" in model["fusion"] else early, present)
+            # as `main_set`: late, then early, then stacked
+            late = "late" in model["fusion"]
+            watch.fold(
+                train, test, X, fused, None if late else early, present,
+                None if late or early is not None else second,
+            )  # fmt: skip
         if asked:
             one = _members(fused, clinical if extra else None, X, train, test, present, reference)
             for name, (without, added) in asked.items():
@@ -446,10 +450,12 @@ def _controls(data, folds, model, chosen):
     """Shuffled-feature control of a flexible learner, modality by modality; None for a linear one."""
     if not learners.flexible(model) or not data.confounds:
         return None
-    made, place, grid = {}, {}, _estimator(model).grid
+    made, place = {}, {}
     for name, table in data.tables.items():
         p = table.shape[1] - data.last
         made[name] = _pipeline(data, model, {name: list(range(p))}, list(range(p, table.shape[1])))
+        # what a network cannot read stays with ridge, whose grid is another
+        grid = made[name][-1].grid
         taken = chosen.get(name) or [grid[0]]
         place[name] = grid.index(max(grid, key=taken.count))
     return learners.controls(data, folds, model, made, place)
@@ -622,11 +628,11 @@ def _compare(predictions, data, model, folds, metrics):
     primary = PRIMARY[model["kind"]]
     singles = [n for n in data.tables if n in metrics]
     ranked = sorted(singles, key=lambda n: -np.nan_to_num(metrics[n][primary]["mean"], nan=-np.inf))
-    main = next((n for n in FUSIONS if n in metrics), ranked[0])
+    main = main_set(metrics, model)
     pairs = [(main, ranked[0])] if main not in singles else []
     pairs += [("early", ranked[0])] if "early" in metrics and main != "early" else []
     pairs += [("stacking", main)] if "stacking" in metrics and main != "stacking" else []
-    pairs += [(name, ranked[0]) for name in metrics if name in LATENT]
+    pairs += [(name, ranked[0]) for name in metrics if name in LATENT and name != main]
     pairs += [(main, "demographics")] if "demographics" in metrics else []
     out = []
     for first, second in pairs:
@@ -815,11 +821,12 @@ def fit_model(
     nested_ones = None
     if model["intervals"] == "bates":
         nested_ones = _bates(data, model, folds, engine, metrics, by_site)
-    main = next((n for n in FUSIONS if n in metrics), next(n for n in data.tables if n in metrics))
+    main = main_set(metrics, model)
     explained, nulls = watch.table(folds.test_share), None
     if model["importance"]["nulls"] and model["kind"] in ("classification", "regression"):
         nulls = null_patterns(
-            data.tables,
+            # one time point of a scan is no feature, and has no pattern
+            {name: table for name, table in data.tables.items() if data.kinds.get(name) != "series"},
             data.y,
             folds,
             *moved,
@@ -911,7 +918,7 @@ def fit_model(
             }
             for name, values in sorted(patterns.items())
         },
-        importance=summarise(explained, model, main, people),
+        importance=summarise(explained, model, "fused" if main in LATENT else main, people),
         site_association=cramers_v(data.sites, data.y) if model["kind"] == "classification" else None,
         warnings=notes,
     )
@@ -1001,6 +1008,8 @@ def write_model(
         known = read_tsv(regions, text=("name", "network"))
         networks = dict(zip(known["name"], known["network"], strict=True)) if "network" in known else {}
     known = read_sessions(sessions) if full["visits"] or full["rows"] == "visit" else None
+    if full["rows"] == "visit" and (full["save"] or full["profile"] == "confirmatory"):
+        refuse_columns_of_visits(full, known[0], file=str(participants).rsplit("/", 1)[-1])
     further = read_sources(full, series=series, adopted=adopted, root=root, maps=maps)
     file = str(participants).rsplit("/", 1)[-1]
     locked = confirm(table, people, full, plan=plan or None, code=code, file=file)

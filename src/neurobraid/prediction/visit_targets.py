@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from neurobraid.errors import InputError
 from neurobraid.prediction.permutation import exchange_units
 
 #: Arrangements of labels below which a permutation test says how few there are.
@@ -45,6 +46,37 @@ def join_sessions(matched, sessions, table=None):
             out[column] = values
     out["session_id"] = [s or np.nan for s in sessions]
     return out
+
+
+def refuse_columns_of_visits(model, table, *, file="participants.tsv"):
+    """Refuse a plan, or a model to be kept, whose columns are of the visit: both read participants.tsv alone.
+
+    Parameters
+    ----------
+    model : dict
+        From `neurobraid.prediction.model.complete`.
+    table : pandas.DataFrame
+        From `neurobraid.prediction.timeline.read_sessions`.
+    file : str
+        For the message.
+
+    Raises
+    ------
+    InputError
+    """
+    harmonize = model["harmonize"] or {}
+    used = [
+        model["target"], model["event"], model["groups"], model["site"], *model["confounds"], *model["demographics"],
+        *(harmonize.get("covariates") or []),
+    ]  # fmt: skip
+    of_visits = ({"session_id"} | set(table.columns)) - {"participant_id"}
+    found = [column for column in dict.fromkeys(used) if column in of_visits]
+    if found:
+        raise InputError(
+            file, f"columns of model {model['name']}", f"{', '.join(found)} of the sessions tables",
+            "columns of participants.tsv alone, for save or profile: confirmatory",
+            "choose save: false and profile: exploratory, or columns of the person",
+        )  # fmt: skip
 
 
 def varies_within(participants, y):

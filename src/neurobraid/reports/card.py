@@ -253,6 +253,20 @@ def _beside(path, page):
     return Path(os.path.relpath(path, Path(page).parent)).as_posix()
 
 
+def _source(record):
+    """What a feature set is made of: modalities of the table, series of an atlas, or maps."""
+    if record.get("series"):
+        return f"series of {record['series']}"
+    if record.get("maps"):
+        return f"maps ({record['maps']})"
+    return ", ".join(record.get("modality") or [])
+
+
+def _measures(record):
+    named = record.get("measure") or []
+    return named if isinstance(named, str) else ", ".join(named) or "all"
+
+
 class _Card:
     """Builds the sections of a card."""
 
@@ -416,8 +430,8 @@ class _Card:
         rows = [
             [
                 name,
-                ", ".join(records.get(name, {}).get("modality", [])),
-                ", ".join(records.get(name, {}).get("measure") or []) or "all",
+                _source(records.get(name, {})),
+                _measures(records.get(name, {})),
                 number(count),
                 ", ".join(f"{float(k):g} ({v}x)" for k, v in c["chosen"].get(name, {}).items()) or "–",
             ]
@@ -480,7 +494,9 @@ class _Card:
             return section.add(
                 Note("No site, age or sex is known by which people could be grouped.", "missing")
             )
-        heads = ["Group", "People", self.label]
+        # regressions report another score by group than in all
+        metric = self.c["slices"][0].get("metric", self.metric)
+        heads = ["Group", "People", METRICS.get(metric, (metric,))[0]]
         return section.add(Table(heads, rows, "Scores with bootstrap intervals.", numeric=tuple(heads[1:])))
 
     def _audit(self):

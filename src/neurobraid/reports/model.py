@@ -8,7 +8,7 @@ import numpy as np
 
 from neurobraid import __version__
 from neurobraid.files import read_json, write_json
-from neurobraid.reports import audit, connectome, figures, model_figures, run_record
+from neurobraid.reports import audit, connectome, figures, model_figures, run_record, targets
 from neurobraid.reports.gather import Inputs, json_of, sidecar_of, table
 from neurobraid.reports.pages import (
     Cell,
@@ -165,6 +165,7 @@ class _Model:
         flags = (model.get("audit") or {}).get("flags") or []
         items.append((str(len(flags)), "found by the audit", "read them first" if flags else "nothing"))
         section.add(Numbers(items), Prose([in_words(model, self.main, self.label, self.chance)]))
+        targets.add_remarks(section, model)
         if self.settings.get("table") == "cohort":
             section.add(
                 Note(
@@ -249,8 +250,8 @@ class _Model:
                 figures.scores(rows, label=self.label, chance=self.chance),
                 f"{self.stem}_scores.svg",
                 f"{self.label} of {len(rows)} feature sets with 95 % intervals.",
-                f"{self.label} of every feature set on identical folds, mean over folds with the corrected 95 % interval (Nadeau and "
-                "Bengio 2003), cut to what the score can be. Diamonds are baselines.",
+                f"{self.label} of every feature set on identical folds, mean over folds with its interval "
+                f"({model.get('interval', 'corrected resampled, 95 %')}), cut to what the score can be. Diamonds are baselines.",
             )
         )
         kinds = [m for m in METRICS if any(m in metrics[n] for n in order)]
@@ -271,6 +272,7 @@ class _Model:
                 row.append(number(of_set(p, n), 3) if n in p else "–")
             body.append(row)
         section.add(Table(heads, body, "Mean over folds with 95 % interval.", numeric=tuple(heads[1:])))
+        targets.add_stacking(section, model, _named)
         if model.get("comparisons"):
             heads = ["Comparison", f"Difference in {self.label} [95 %]", "p"]
             rows = [
@@ -315,6 +317,11 @@ class _Model:
         if rows is None or not len(rows):
             return
         rows = rows.assign(session_id=rows["session_id"].astype(object).fillna(""))
+        label = self._with_unit(str(self.settings.get("target", "target")))
+        if targets.add_predictions(
+            section, self.gallery, self.model, rows, named=_named(self.main), stem=self.stem, label=label
+        ):
+            return
         mean = rows.groupby(["participant_id", "session_id"]).agg(
             target=("target", "first"), prediction=("prediction", "mean")
         )
@@ -328,7 +335,7 @@ class _Model:
                 figures.predicted_against_true(
                     mean["target"].to_numpy(float),
                     mean["prediction"].to_numpy(float),
-                    label=self._with_unit(str(self.settings.get("target", "target"))),
+                    label=label,
                 ),
                 f"{self.stem}_predicted.svg",
                 f"Held-out predictions against true {self.settings.get('target')}.",
@@ -443,7 +450,8 @@ class _Model:
                 f"{self.stem}_learning.svg",
                 f"{self.label} against the number of training people.",
                 f"{self.label} on the same test folds with fewer people in training, mean over folds with the corrected 95 % interval, "
-                "and the fit ceiling − b n^−c (ridge).",
+                "and the fit ceiling − b n^−c (ridge"
+                f"{', late fusion' if len(self.settings.get('features') or []) > 1 else ''}).",
             ),
             Prose([words]),
         )

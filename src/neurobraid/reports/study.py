@@ -199,8 +199,10 @@ def plural(count: int, word: str) -> str:
 
 
 def main_set(model):
-    """Feature set a model stands for: the fusion, or the first one."""
+    """Feature set a model stands for: as its summary says; in an older one the fusion, or the first."""
     metrics = model.get("metrics") or {}
+    if model.get("main_set") in metrics:
+        return model["main_set"]
     first = [n for n in FUSIONS if n in metrics]
     others = [n for n in metrics if n not in ("dummy", "demographics")]
     return next(iter(first + others), None)

@@ -12,8 +12,9 @@ from neurobraid.prediction.estimators import ridge_path
 from neurobraid.prediction.folds import make_folds
 from neurobraid.prediction.importance import Importance, groups_of, null_patterns, parts_of
 from neurobraid.prediction.maps import paint, region_values, write_map
-from neurobraid.prediction.model import complete, fit_model, run_folds
+from neurobraid.prediction.model import complete, fit_model, main_set, run_folds
 from neurobraid.prediction.steps import prepare
+from neurobraid.reports.study import main_set as main_shown
 from neurobraid.synth.cohort import make_cohort
 
 SETS = [{"name": "fmri", "modality": ["fmri-rest"]}, {"name": "pet", "modality": ["pet"]}]
@@ -121,6 +122,9 @@ def test_permutations_stay_within_sites():
         {"missing_modality": "impute", "harmonize": {"covariates": ["age"]}, "confounds": ["age"]},
         {"fusion": ["early"]},
         {"kind": "regression", "target": "score", "missing_modality": "available"},
+        {"kind": "regression", "target": "score", "missing_modality": "available", "fusion": ["stacking"]},
+        {"estimator": "kernel-sum", "missing_modality": "available", "fusion": ["stacking", "early"]},
+        {"estimator": "kernel-sum", "kernels": ["rbf"], "fusion": ["stacking"], "grid": [1.0]},
         {"estimator": "svm", "grid": [0.1], "folds": {"outer": 3, "inner": 2}},
     ],
 )
@@ -151,7 +155,7 @@ def test_partial_scores_are_the_permuted_tables_scored_again(changes, monkeypatc
     assert fast["drop"].notna().all()
     assert {"modality", "network", "region"} == set(fast["level"])
     # the score that is permuted is the score of the model
-    main = "early" if settings["fusion"] == ["early"] else "fused"
+    main = main_set({name: 0 for name, *_ in scores}, settings)
     metric = "r2" if settings["kind"] == "regression" else "auc"
     own = [s[4] for s in scores if s[0] == main and s[3] == metric]
     watch = Importance(data, settings)
@@ -161,6 +165,34 @@ def test_partial_scores_are_the_permuted_tables_scored_again(changes, monkeypatc
     seen = []
     run_folds(data, folds, settings, watch)
     np.testing.assert_allclose([v[0] for v in seen if v.size == 1], own, atol=1e-9)
+
+
+def test_a_sum_of_linear_kernels_rests_on_what_ridge_rests_on():
+    """The same model in another form: its features are permuted, not its similarities to training people."""
+    table, persons = planted(people=80)
+    few = {"importance": {"repeats": 3, "nulls": 0}, "folds": {"outer": 3, "inner": 2}}
+    ridge, kernels = (drops(fit(table, persons, estimator=name, **few)) for name in ("ridge", "kernel-sum"))
+    assert ridge["pet", "a"] > 0.02
+    np.testing.assert_allclose(kernels.loc[ridge.index], ridge, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("fusion", "main", "permuted"),
+    [
+        (["stacking"], "stacking", "stacking"),
+        (["stacking", "early"], "early", "early"),
+        (["mcca", "pls"], "mcca", "fused"),
+    ],
+)
+def test_the_model_stands_for_the_fusion_that_it_asks_for(fusion, main, permuted):
+    cohort = make_cohort(1, people=60)
+    few = {"repeats": 1, "nulls": 0}
+    settings = model(fusion=fusion, importance=few, folds={"outer": 2, "inner": 2}, demographics=["age"])
+    found = fit_model(cohort.features, cohort.participants, settings).summary
+    assert found["main_set"] == main
+    assert found["importance"]["feature_set"] == permuted
+    assert found["comparisons"][0]["first"] == main
+    assert main_shown(found) == main
 
 
 def test_no_repeats_and_the_same_seed():

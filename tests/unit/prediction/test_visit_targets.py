@@ -17,6 +17,7 @@ from neurobraid.prediction.visit_targets import (
     exchangeable,
     few_arrangements,
     join_sessions,
+    refuse_columns_of_visits,
 )
 
 FEATURES = [{"name": "pet", "modality": ["pet"]}, {"name": "structure", "modality": ["anat"]}]
@@ -52,6 +53,15 @@ def model(**changes):
             "splits": "leave-one-group-out", "permutations": 0, "min_participants": 4, **changes,
         }
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("asked", [{"save": True}, {"profile": "confirmatory"}])
+def test_columns_of_a_visit_are_in_no_plan_and_in_no_model_that_is_kept(asked):
+    visits = pd.DataFrame({"participant_id": ["sub-01"], "session_id": ["ses-1"], "age": [40.0]})
+    with pytest.raises(InputError, match="session_id, age of the sessions tables"):
+        refuse_columns_of_visits(model(**asked), visits)
+    of_people = model(target="group", classes=["a", "b"], demographics=["sex"], **asked)
+    refuse_columns_of_visits(of_people, visits)
 
 
 def mean(result, name):

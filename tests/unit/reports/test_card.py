@@ -131,3 +131,18 @@ def test_a_regression_and_a_model_that_was_not_fitted_have_cards(cohort, tmp_pat
     few.participants = few.participants.head(5)
     page, data = made(tmp_path, fitted(tmp_path, few))
     assert "Not fitted" in page and data["limits"] == [] and (tmp_path / "reports/figures/card-m").is_dir()
+
+
+def test_feature_sets_that_are_no_table_and_the_score_of_subgroups_have_their_names(summary, tmp_path):
+    content = read_json(summary)
+    content["settings"]["features"] = [
+        {"name": "fmri", "modality": [], "series": "braid100", "measure": "tangent", "maps": ""},
+        {"name": "pet", "modality": [], "series": "", "measure": [], "maps": "BPND"},
+    ]
+    content["slices"] = [{**content["slices"][0], "metric": "mae"}]
+    write_json(content, tmp_path / "s.json")
+    page, _ = made(tmp_path, tmp_path / "s.json")
+    for words in ("series of braid100", ">tangent<", "maps (BPND)"):
+        assert words in page, words
+    groups = page[page.index('id="subgroups"') : page.index('id="audit"')]
+    assert "mean absolute error" in groups and "AUC" not in groups

@@ -101,6 +101,34 @@ def test_an_older_summary_a_regression_and_a_model_that_could_not_be_fitted(made
     assert figures == ["model-m_flow.svg"]
 
 
+def test_classes_in_order_that_are_numbers_are_drawn_as_ranks(tmp_path, monkeypatch):
+    """Class 0 has rank 1: against the class as a number every perfect prediction would be one too high."""
+    monkeypatch.chdir(tmp_path)
+    metric = {"mean": 0.5, "low": 0.3, "high": 0.7, "folds": 3}
+    summary = {
+        "name": "m", "status": "OK", "reason": "", "primary_metric": "spearman", "classes": ["0", "1", "2"],
+        "class_counts": {"0": 4, "1": 4, "2": 4}, "participants": 12, "rows": 12, "main_set": "snf", "features": {"b": 2, "a": 2},
+        "settings": {"kind": "ordinal", "target": "stage", "features": [{"name": "b"}, {"name": "a"}]},
+        "folds": {"outer": 3, "inner": 2, "repeats": 1, "sha256": "0" * 64}, "interval": "by Bates, 95 %",
+        "metrics": {name: {"spearman": metric} for name in ("a", "b", "snf")},
+        "stacking_weights": {name: {"mean": 0.5, "low": 0.4, "high": 0.6} for name in "ab"},
+        "not_for_this_kind": {"calibration": "it needs two classes"},
+    }  # fmt: skip
+    write_json(summary, "s.json")
+    rows = pd.DataFrame(
+        {
+            "participant_id": [f"sub-{k}" for k in range(12)], "session_id": np.nan, "feature_set": "snf", "repeat": 1,
+            "fold": 1, "target": ["0", "1", "2"] * 4, "score": 0.0, "prediction": [1.2, 2.0, 2.7] * 4,
+        }
+    )  # fmt: skip
+    write_tsv(rows, "p.tsv")
+    html, figures = page(tmp_path, {"summary": tmp_path / "s.json", "predictions": tmp_path / "p.tsv"})
+    assert figures == ["model-m_ranks.svg", "model-m_scores.svg"]
+    for text in ("by Bates, 95 %", "Not for this kind of target", "similarity network fusion", "Largest"):
+        assert text in html, text
+    assert "Nadeau" not in html and "AUC" not in html
+
+
 def test_maps_and_connectomes_where_regions_have_a_place(made, tmp_path, monkeypatch):
     inputs = made[1]
     monkeypatch.chdir(tmp_path)
