@@ -590,8 +590,11 @@ def series_model(options):
     })  # fmt: skip
     table = people.assign(dx_group=people["dx_group"].astype(str))
     data = build((), table, model, sources={"fc": series_source(scans, "tangent")})
-    folds = make_folds(data.y, data.groups, kind="classification", outer=10, inner=5, repeats=1, seed=1)
-    predictions, scores, _, _, _ = run_folds(data, folds, model)
+    outer, inner = getattr(options, "folds", (10, 5))
+    folds = make_folds(
+        data.y, data.groups, kind="classification", outer=outer, inner=inner, repeats=1, seed=1
+    )
+    predictions, scores = run_folds(data, folds, model)[:2]
     rows = [(row, value) for name, _, _, row, _, value in predictions if name == "fc"]
     place, probability = map(np.array, zip(*rows, strict=True))
     accuracy = float(np.mean((probability > 0.5) == (data.y[place] > 0)))

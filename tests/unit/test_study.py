@@ -63,7 +63,11 @@ def test_a_stats_model_chooses_its_runs_and_finds_its_conditions(tmp_path, monke
         modelled={},
         scans_of=lambda suffix, task: [r for r in rows if r.task == task],
     )
-    config = {"bids": "raw", "activation": {"model": "model.json", "tasks": []}}
+    config = {
+        "bids": "raw",
+        "activation": {"model": "model.json", "tasks": []},
+        "prediction": {"decoding": []},
+    }
     plans = study.stats_models(config, fake)
     assert fake.modelled == {"go": {"sub-02_task-go_run-2"}}
     assert plans["go"].t_names == ["face", "tool"]
@@ -71,4 +75,4 @@ def test_a_stats_model_chooses_its_runs_and_finds_its_conditions(tmp_path, monke
     model["Input"]["session"] = ["pre"]
     Path("model.json").write_text(json.dumps(model))
     with pytest.raises(study.InputErrors, match="no session at all"):
-        study.stats_models({"bids": "raw", "activation": {"model": "model.json", "tasks": []}}, fake)
+        study.stats_models({**config, "activation": {"model": "model.json", "tasks": []}}, fake)

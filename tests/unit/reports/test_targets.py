@@ -42,7 +42,8 @@ def built(tmp_path_factory):
     made = {"summaries": [], "predictions": []}
     for record in records:
         stem = f"{folder}/model-{record['name']}"
-        out = {f"{n}{end}": f"{stem}_{n}{end}" for n in ("scores", "folds") for end in ("", "_json")}
+        tables = ("scores", "folds", "importance", "pattern")
+        out = {f"{n}{end}": f"{stem}_{n}{end}" for n in tables for end in ("", "_json")}
         out |= {
             "predictions": f"{stem}_desc-predictions_predictions.tsv",
             "predictions_json": f"{stem}_p.json",
