@@ -1,5 +1,7 @@
 """What the keys of one declared model may be together; light, so that a config is refused before any work."""
 
+from neurobraid.errors import InputError
+
 #: Kinds of target that every estimator can be asked for.
 ALLOWED = {
     "ridge": ("classification", "regression", "ordinal", "survival"),
@@ -34,6 +36,33 @@ INPUT = {
 def estimators(kind):
     """Names of the estimators that a kind of target may have."""
     return tuple(name for name, kinds in ALLOWED.items() if kind in kinds)
+
+
+def merged(record, defaults, general, where):
+    """Fill a record: defaults, then the stage's own settings, then the record; ``folds`` key by key.
+
+    Parameters
+    ----------
+    record, defaults, general : dict
+        General settings that are None are as if not given.
+    where : str
+        Place of the record, for the error.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    InputError
+        The record has a key that the defaults do not.
+    """
+    unknown = sorted(set(record) - set(defaults))
+    if unknown:
+        raise InputError(where, "key", unknown[0], ", ".join(defaults), "remove or correct the key")
+    given = {k: v for k, v in general.items() if v is not None}
+    folds = {**defaults["folds"], **(given.get("folds") or {}), **(record.get("folds") or {})}
+    return {**defaults, **given, **record, "folds": folds}
 
 
 def contradictions(model):

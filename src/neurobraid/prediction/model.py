@@ -10,7 +10,7 @@ from neurobraid.jobs import log
 from neurobraid.prediction import learners
 from neurobraid.prediction.audit import SITE_LIMIT, association, audit, refuse_association
 from neurobraid.prediction.dataset import build
-from neurobraid.prediction.declared import INPUT, contradictions
+from neurobraid.prediction.declared import INPUT, contradictions, merged
 from neurobraid.prediction.deep import require_torch
 from neurobraid.prediction.estimators import (
     GRIDS,
@@ -179,11 +179,7 @@ def complete(model, **general):
     InputError
     """
     where = f"config: prediction.models ({model.get('name')})"
-    unknown = sorted(set(model) - set(DEFAULTS))
-    if unknown:
-        raise InputError(where, "key", unknown[0], ", ".join(DEFAULTS), "remove or correct the key")
-    full = {**DEFAULTS, **{k: v for k, v in general.items() if v is not None}, **model}
-    full["folds"] = {**DEFAULTS["folds"], **(general.get("folds") or {}), **(model.get("folds") or {})}
+    full = merged(model, DEFAULTS, general, where)
     full["importance"] = {**DEFAULTS["importance"], **(model.get("importance") or {})}
     full["features"] = [check_record(record, where) for record in full["features"]]
     for key, options in (

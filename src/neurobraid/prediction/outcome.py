@@ -13,6 +13,7 @@ from neurobraid.jobs import log
 from neurobraid.prediction.audit import baseline as told_by
 from neurobraid.prediction.audit import finding
 from neurobraid.prediction.dataset import encode
+from neurobraid.prediction.declared import merged
 from neurobraid.prediction.folds import Unavailable, check_groups, make_folds, manifest
 from neurobraid.prediction.response import (
     Trial,
@@ -112,11 +113,7 @@ def complete_outcome(record, **general):
     InputError
     """
     where = f"config: prediction.outcomes ({record.get('name')})"
-    unknown = sorted(set(record) - set(OUTCOME))
-    if unknown:
-        raise InputError(where, "key", unknown[0], ", ".join(OUTCOME), "remove or correct the key")
-    full = {**OUTCOME, **{k: v for k, v in general.items() if v is not None}, **record}
-    full["folds"] = {**OUTCOME["folds"], **(general.get("folds") or {}), **(record.get("folds") or {})}
+    full = merged(record, OUTCOME, general, where)
     for key, options in (("table", ("study", "cohort", "trial")), ("better", ("lower", "higher"))):
         if full[key] not in options:
             raise InputError(where, key, full[key], ", ".join(options), f"choose one of them for {key}")
