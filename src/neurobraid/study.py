@@ -334,11 +334,29 @@ def _check_series(config, problems):
         problems.add(
             CONFIG, "adopt.participants", people, "a file below the study folder", "correct the path"
         )
-    if config["connectivity"]["edges"] and not people:
+    asked = {
+        "connectivity.edges": config["connectivity"]["edges"],
+        "prediction.models": config["prediction"]["models"],
+    }
+    needing = [key for key, records in asked.items() if records]
+    if needing and not people:
         problems.add(
-            CONFIG, "adopt.participants", "empty", "participants.tsv, for connectivity.edges",
+            CONFIG, "adopt.participants", "empty", f"participants.tsv, for {' and '.join(needing)}",
             "name the table of the people who are compared",
         )  # fmt: skip
+    for key in ("outcomes", "brain_age", "decoding"):
+        if config["prediction"][key]:
+            problems.add(
+                CONFIG, f"prediction.{key}", f"{len(config['prediction'][key])} records", "empty in a study of region series alone",
+                "take them out, or declare prediction.models of the series",
+            )  # fmt: skip
+    for record in config["prediction"]["models"]:
+        for one in record["features"]:
+            if record["table"] == "study" and not one["series"]:
+                problems.add(
+                    CONFIG, f"prediction.models ({record['name']}).features ({one['name']})", "no series",
+                    "series, in a study of region series alone", "name the atlas of the adopted series",
+                )  # fmt: skip
     if "dynamic" in config["connectivity"]["networks"]:
         problems.add(
             CONFIG, "connectivity.networks", "dynamic", "graph, gradients, for series of another program",

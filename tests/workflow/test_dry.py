@@ -405,7 +405,17 @@ def test_people_of_adopted_series_are_compared(tmp_path):
     assert jobs["connectivity_adopt_001"] == 1
     files = outputs(tmp_path / "study", *options)
     assert "results/derivatives/group/atlas-4S156Parcels_contrast-groups_desc-edges_table.tsv" in files
+    # models of the series, with their pages
+    series = "{name: fc, series: 4S156Parcels}"
+    record = "prediction: {models: [{name: m, target: group, features: [%s]}]}"
+    (tmp_path / "model.yaml").write_text(record % series)
+    jobs = planned(tmp_path / "study", *options, tmp_path / "model.yaml")
+    assert jobs["prediction_model"] == jobs["report_model"] == jobs["report_card"] == jobs["report_series"] == 1
+    assert not {"fusion_table", "atlas_resample", "prediction_map"} & set(jobs)
     for wrong, match in (
+        (record % "{name: b, modality: [pet]}", "features (b)"),
+        (f"adopt: {{participants: ''}}\n{record % series}", "connectivity.edges and prediction.models"),
+        ("prediction: {brain_age: [{name: a, features: [{name: fc, modality: [anat]}]}]}", "prediction.brain_age"),
         ("adopt: {participants: ''}", "adopt.participants"), ("adopt: {participants: none.tsv}", "below the study folder"),
         ("connectivity: {networks: [dynamic]}", "dynamic"),
     ):  # fmt: skip

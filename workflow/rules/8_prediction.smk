@@ -62,14 +62,13 @@ MODEL_TABLES = {
                 else []
             ),
             "participants": (
-                f"{RAW}/participants.tsv"
-                if BUILTIN or Path(f"{RAW}/participants.tsv").exists()
-                else []
+                PEOPLE_TABLE if BUILTIN or Path(PEOPLE_TABLE).exists() else []
             ),
+            # a study of region series alone has no atlas image
             "regions": [
                 f"{DERIVATIVES}/atlases/tpl-{MNI}_atlas-{atlas}_dseg.tsv"
                 for atlas in [record["atlas"] or SEGMENTATIONS[0]]
-                if atlas in ATLASES
+                if atlas in ATLASES and not SERIES_ONLY
             ],
             # a model by visit may have its target, or a covariate, in the sessions tables
             "sessions": (
@@ -87,7 +86,9 @@ MODEL_TABLES = {
 MODEL_ATLASES = {
     record["name"]: record["atlas"] or SEGMENTATIONS[0]
     for record in config["prediction"]["models"]
-    if record["table"] == "study" and (record["atlas"] or SEGMENTATIONS[0]) in ATLASES
+    if record["table"] == "study"
+    and (record["atlas"] or SEGMENTATIONS[0]) in ATLASES
+    and not SERIES_ONLY
 }
 MODEL_MAP = (
     f"<derivatives>/group/space-{MNI}_atlas-{{atlas}}_model-{{model}}_desc-pattern"

@@ -10,8 +10,9 @@ ATLAS_REGIONS = [
 ]
 # tables of the raw dataset that a page reads when they exist
 RAW_TABLES = {
-    name: ([f"<raw>/{name}"] if BUILTIN or os.path.exists(f"{RAW}/{name}") else [])
-    for name in ("participants.tsv", "participants.json")
+    f"participants{ending}": ([path] if BUILTIN or os.path.exists(path) else [])
+    for ending in (".tsv", ".json")
+    for path in [str(Path(PEOPLE_TABLE).with_suffix(ending))]
 }
 # what the PET pages show of the models: maps in T1w space by voxel, and the group maps, the first model of each measure
 PET_SHOWN = PET_MODELS + PET_PLASMA
@@ -785,6 +786,15 @@ if SERIES_ONLY:
                 for measure in MEASURES
             ],
             coverage=[f"{stem}_stat-coverage_bold.tsv" for stem in SERIES_STEMS],
+            summaries=collect(
+                "<derivatives>/group/model-{model}_summary.json", model=MODELS
+            ),
+            model_pages=collect("<reports>/model-{model}.html", model=MODELS),
+            cards=collect("<reports>/card-{model}.html", model=MODELS),
+            predictions=collect(
+                "<derivatives>/group/model-{model}_desc-predictions_predictions.tsv",
+                model=MODELS,
+            ),
         output:
             page="<reports>/index.html",
             figures=report(
@@ -824,7 +834,7 @@ rule report:
         collect(
             "<reports>/{kind}-{model}.html",
             kind=["model", "card"],
-            model=[] if SERIES_ONLY else MODELS,
+            model=MODELS,
         ),
 
 

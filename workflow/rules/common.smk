@@ -227,7 +227,9 @@ def every_stage(wildcards):
         "report",
     )
     if SERIES_ONLY or STUDY.listed:
-        stages = ("connectivity", "report") if SERIES_ONLY else stages[6:]
+        # region series alone: their matrices, and models of them
+        alone = ("connectivity", "prediction", "report")
+        stages = alone if SERIES_ONLY else stages[6:]
     return [path for stage in stages for path in getattr(rules, stage).input]
 
 

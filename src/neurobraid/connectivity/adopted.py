@@ -126,6 +126,11 @@ def _own_matrix(root, row, regions, note):
     return {CORRELATION: (matrix, info)}, seen.astype(float), note
 
 
+def _known(value):
+    """A number, or None where there is none: JSON has no NaN, and ``n/a`` is a word of tables."""
+    return None if value == MISSING or value != value else float(value)
+
+
 def run_batch(outputs, *, root, rows, paths, measures, min_coverage):
     """Matrices of a batch of adopted series.
 
@@ -160,8 +165,8 @@ def run_batch(outputs, *, root, rows, paths, measures, min_coverage):
                 f"Region-by-region matrix of a series that another program made: {NOTES[measure]}"
             )  # fmt: skip
             content = sidecar(
-                f"{text}.", [source], Measure=measure, MinCoverage=min_coverage, CleanMinutes=note["clean_minutes"],
-                MeanFramewiseDisplacement=None if note["mean_fd_mm"] == MISSING else note["mean_fd_mm"], NotUsed=reason, **info,
+                f"{text}.", [source], Measure=measure, MinCoverage=min_coverage, CleanMinutes=_known(note["clean_minutes"]),
+                MeanFramewiseDisplacement=_known(note["mean_fd_mm"]), NotUsed=reason, **info,
             )  # fmt: skip
             write_json(content, next(sidecars))
         write_tsv(pd.DataFrame({"Node": regions, "coverage": coverage.to_numpy()}), cover)

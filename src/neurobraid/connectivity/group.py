@@ -92,7 +92,7 @@ def run(inputs, outputs, measures):
     for row, measure in enumerate(measures):
         paths = list(inputs.matrices)[row * scans : (row + 1) * scans]
         notes = [read_json(p) for p in list(inputs.sidecars)[row * scans : (row + 1) * scans]]
-        people = [re.search(r"sub-[A-Za-z0-9]+", str(path).rsplit("/", 1)[-1])[0] for path in paths]
+        people = [re.search(r"sub-[A-Za-z0-9+]+", str(path).rsplit("/", 1)[-1])[0] for path in paths]
         minutes = [float(note["CleanMinutes"]) for note in notes]
         mean, participants, count = average(
             [read_matrix(p) for p in paths], people, minutes, bounded=measure in BOUNDED

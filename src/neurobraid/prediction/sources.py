@@ -10,6 +10,7 @@ import numpy as np
 
 from neurobraid.errors import InputError, ProblemList
 from neurobraid.files import read_tsv
+from neurobraid.jobs import log
 
 CONFIG = "config"
 #: What region series become.
@@ -360,13 +361,18 @@ def adopted_scans(root, rows, task):
     Yields
     ------
     tuple
-        See `series_source`.
+        See `series_source`. A scan that cannot be read, or of which there is a matrix only, is left out here as it is of the
+        matrices; the study's table of series gives the reason.
     """
-    from neurobraid.bids.series import read_series
+    from neurobraid.bids.series import MATRIX, read_series
 
     for row in rows:
-        if task in ("", row["task"]):
-            series, info = read_series(root, row)
+        if task in ("", row["task"]) and row.get("kind") != MATRIX:
+            try:
+                series, info = read_series(root, row)
+            except InputError as error:
+                log.warning("%s is left out: %s", row["path"], error)
+                continue
             session = "" if row["session_id"] in ("n/a", "") else row["session_id"]
             yield row["participant_id"], session, series, info["coverage"]
 

@@ -167,7 +167,7 @@ def paragraphs(settings: Mapping, facts: Mapping) -> tuple[list[tuple[str, str]]
     if facts.get("coupling"):
         out.append(("Coupling of function and molecules", _coupling(settings, facts, cite)))
     if facts.get("models"):
-        out.append(("Prediction", _prediction(facts, cite)))
+        out.append(("Prediction", prediction(facts, cite)))
     if facts.get("brainage"):
         out.append(("Brain age", brainage.paragraph(facts["brainage"])))
     return out, [REFERENCES[key] for key in used]
@@ -456,7 +456,8 @@ def _coupling(settings, facts, cite) -> str:
     return text
 
 
-def _prediction(facts, cite) -> str:
+def prediction(facts, cite) -> str:
+    """How models were fitted and judged: ``models`` of the facts (summaries), and a function that cites a reference."""
     told = []
     for summary in facts["models"]:
         settings, folds = summary.get("settings", {}), summary.get("folds", {})

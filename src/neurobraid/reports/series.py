@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -147,7 +147,9 @@ def _lost_regions(path, people: int) -> list:
     return [block if few else Fold(f"{plural(len(rows), 'region')} that some participants lack", [block])]
 
 
-def methods_section(frame, notes, settings: Mapping, software: Mapping, atlas: str) -> Section:
+def methods_section(
+    frame, notes, settings: Mapping, software: Mapping, atlas: str, models: Sequence = ()
+) -> Section:
     """What was done to the series of another program, in words for a manuscript.
 
     Parameters
@@ -161,6 +163,8 @@ def methods_section(frame, notes, settings: Mapping, software: Mapping, atlas: s
     software : mapping
         Versions, from the run record.
     atlas : str
+    models : sequence of mapping
+        Summaries of predictive models.
 
     Returns
     -------
@@ -208,6 +212,8 @@ def methods_section(frame, notes, settings: Mapping, software: Mapping, atlas: s
     section.add(Heading("Data and software"), Prose([text]))
     if edges:
         section.add(Heading("Connectivity"), Prose([edges]))
+    if models:
+        section.add(Heading("Prediction"), Prose([methods.prediction({"models": models}, cite)]))
     return section.add(Heading("References"), Prose([methods.REFERENCES[key] for key in used], numbered=True))
 
 
@@ -243,7 +249,8 @@ def write_study(inputs: Mapping, *, page, figures_dir, record, config: Mapping) 
     ----------
     inputs : mapping of str to path or list of paths
         Kinds ``series_table``, ``group_relmat``, ``group_coverage``, ``group_sidecars``, ``graph``, ``gradients``, ``edges`` (see
-        `networks.blocks`), and ``relmat`` and ``coverage`` of everybody, whose checksums are recorded.
+        `networks.blocks`), ``summaries``, ``predictions``, ``model_pages`` and ``cards`` of models, and ``relmat`` and ``coverage`` of
+        everybody, whose checksums are recorded.
     page, figures_dir, record : path-like
     config : mapping
     """
@@ -274,18 +281,32 @@ def write_study(inputs: Mapping, *, page, figures_dir, record, config: Mapping) 
     if not np.isfinite(frame["mean_fd_mm"].astype(float)).any():
         connectivity.add(Note("The program that made the series wrote no head motion: relations with age or diagnosis may be those of motion.", "warn"))  # fmt: skip
     job = _Study(files, gallery, config)
-    job.record = run_record.record(config, run_record.checksums(files.everything()))
+    pages = {*files.all("model_pages"), *files.all("cards")}
+    checked = run_record.checksums(path for path in files.everything() if path not in pages)
+    job.record = run_record.record(config, checked)
+    prediction = Section(
+        "prediction", "Prediction", "What these matrices say about people that the models never saw."
+    )
+    if job.models:
+        job.prediction(prediction)
     provenance = Section("provenance", "Provenance", "What was run, with what, on what.")
     job.provenance(provenance)
     notes = [read_json(path) for path in files.all("group_sidecars")]
-    told = methods_section(frame, notes, config, job.record.get("software", {}), atlas)
+    told = methods_section(frame, notes, config, job.record.get("software", {}), atlas, job.models)
     write_json(job.record, record)
     write(
         Page(
             title=str(config.get("title") or "Study report"),
             subtitle=f"{plural(people, 'participant')} · region series of atlas {atlas}",
             kind="study",
-            sections=[_overview(frame, atlas), participants, connectivity, told, provenance],
+            sections=[
+                _overview(frame, atlas),
+                participants,
+                connectivity,
+                *([prediction] if job.models else []),
+                told,
+                provenance,
+            ],
             footer=f"neurobraid {__version__}.",
         ),
         page,

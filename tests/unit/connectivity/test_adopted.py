@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from neurobraid.bids.series import find_series
-from neurobraid.connectivity import adopted, matrix
+from neurobraid.connectivity import adopted, edges, matrix
 from neurobraid.errors import InputError
 from neurobraid.files import read_json, read_tsv, write_json, write_tsv
 
@@ -99,6 +99,35 @@ def test_mean_counts_people_per_edge(study):
     write_tsv(empty.assign(used="no"), outputs.table)
     with pytest.raises(InputError, match="usable scans"):
         adopted.run_group(inputs, out, MEASURES)
+
+
+def test_people_of_series_without_a_repetition_time_are_compared(study):
+    tables, outputs, folder = study
+    for path in outputs.sidecars:
+        assert "CleanMinutes" not in read_json(path)
+    # enough people for a comparison: the first three again under other names
+    paths = [folder / f"more/sub-{k}{s}.tsv" for k in (1, 2, 3) for s in "ab"]
+    for path, k in zip(paths, (0, 0, 1, 1, 2, 2), strict=True):
+        write_tsv(read_tsv(outputs.matrices[2 * k]), path)
+    people = pd.DataFrame({"participant_id": [p.stem for p in paths], "group": list("xyxyxy")})
+    write_tsv(people, folder / "people.tsv")
+    inputs = SimpleNamespace(
+        matrices=paths, sidecars=[outputs.sidecars[0]] * 6, participants=folder / "people.tsv"
+    )
+    out = SimpleNamespace(table=folder / "e.tsv", sidecar=folder / "e.json")
+    record = {
+        "name": "g",
+        "variable": "group",
+        "covariates": [],
+        "permutations": 5,
+        "threshold_t": 2.0,
+        "seed": 1,
+    }
+    edges.run(inputs, out, record=record)
+    tested = read_tsv(out.table).set_index(["node1", "node2"])["t"]
+    assert list(tables["02"]["roi7"].unique()) == [0.0] and len(tested) == 6
+    note = read_json(out.sidecar)
+    assert note["NumberOfParticipants"] == 6 and note["EdgesTested"] == 3
 
 
 def test_coverage_of_the_other_program_counts():
