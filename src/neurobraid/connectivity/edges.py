@@ -20,27 +20,37 @@ from neurobraid.stats.graph import clusters, network
 MIN_PEOPLE = 3
 
 
-def fit(z, variable, nuisance):
+def fit(z, variable, nuisance, *, blocks=None, least=1.0):
     """Linear model of one variable at every edge, given nuisance variables.
 
     Parameters
     ----------
     z : numpy.ndarray, (N, E)
-        Finite.
+        NaN where somebody lacks an edge.
     variable : numpy.ndarray, (N,)
     nuisance : numpy.ndarray, (N, k)
         With the constant.
+    blocks : sequence, optional
+    least : float
+        See `neurobraid.stats.permutation.prepare_incomplete`.
 
     Returns
     -------
-    effect : numpy.ndarray, (E,)
-        Change of z per unit of the variable.
-    model : neurobraid.stats.permutation.Model
+    effect : numpy.ndarray, (T,)
+        Change of z per unit of the variable, of the edges that are tested.
+    model : neurobraid.stats.permutation.Model or Incomplete
         Its `statistic` is t of the variable.
+    tested : numpy.ndarray of bool, (E,)
     """
     matrix = np.column_stack([variable, nuisance])
     contrast = np.eye(matrix.shape[1])[0]
-    return np.linalg.pinv(matrix)[0] @ z, permutation.prepare(z, matrix, contrast)
+    model, tested = permutation.prepare_incomplete(z, matrix, contrast, blocks=blocks, least=least)
+    if isinstance(model, permutation.Model):
+        return np.linalg.pinv(matrix)[0] @ z[:, tested], model, tested
+    effect, places = np.empty(tested.sum()), np.flatnonzero(tested)
+    for elements, rows, _ in model.parts:
+        effect[elements] = np.linalg.pinv(matrix[rows])[0] @ z[np.ix_(rows, places[elements])]
+    return effect, model, tested
 
 
 def design(participants, people, variable, covariates):
@@ -118,13 +128,13 @@ def design(participants, people, variable, covariates):
     return x, nuisance, rows.tolist(), words
 
 
-def compare(z, x, nuisance, size, *, blocks=None, permutations=999, threshold=3.1, seed=0):
+def compare(z, x, nuisance, size, *, blocks=None, permutations=999, threshold=3.1, seed=0, min_present=0.5):
     r"""Test one variable at every edge.
 
     Parameters
     ----------
     z : numpy.ndarray, (N, E)
-        Fisher z; edges that anybody lacks are not tested.
+        Fisher z; NaN where somebody lacks an edge, which is then tested among those who have it.
     x : numpy.ndarray, (N,)
     nuisance : numpy.ndarray, (N, k)
     size : int
@@ -137,28 +147,30 @@ def compare(z, x, nuisance, size, *, blocks=None, permutations=999, threshold=3.
         On \\|t\\|, for the network-based statistic (Zalesky et al. 2010, NeuroImage 53:1197). It may lie below the height of
         p = .001 that is asked of clusters of voxels: a component is claimed as a whole, and its size needs no smoothness.
     seed : int
+    min_present : float
+        Share of people who must have an edge that is tested.
 
     Returns
     -------
     table : pandas.DataFrame
-        Edge by edge: ``effect`` (z per unit), ``t``, ``p``, ``p_fdr``, ``component`` (its number with the sign of the effect,
+        Edge by edge: ``participants`` who have it, ``effect`` (z per unit), ``t``, ``p``, ``p_fdr``, ``component`` (its number with the sign of the effect,
         0: below the threshold), ``component_edges``, ``p_max`` (family-wise by the largest \\|t\\|), ``p_component`` (by the
         number of edges), ``component_mass`` (sum of \\|t\\| above the threshold), ``p_component_mass``.
     info : dict
-        ``DegreesOfFreedom``, ``EdgesTested``, and with permutations ``Permutation``: settings of
+        ``DegreesOfFreedom`` (two numbers where they differ: fewest, most), ``EdgesTested``, ``EdgesOfEverybody`` and with permutations ``Permutation``: settings of
         `neurobraid.stats.permutation`.
 
     Raises
     ------
     InputError
-        No edge that everybody has; columns that cannot be told apart; nobody to change places with.
+        No edge that enough people have; columns that cannot be told apart; nobody to change places with.
     """
-    tested = np.isfinite(z).all(0)
-    if not tested.any():
+    have = np.isfinite(z).sum(0)
+    if not (have >= min_present * len(z)).any():
         raise InputError(
-            "matrices", "edges that everybody has", 0, "1 or more", "leave out people with little coverage"
-        )
-    effect, model = fit(z[:, tested], x, nuisance)
+            "matrices", f"edges that {100 * min_present:g} % of the people have", 0, "1 or more", "leave out people with little coverage"
+        )  # fmt: skip
+    effect, model, tested = fit(z, x, nuisance, blocks=blocks, least=min_present)
     t = permutation.statistic(model)
     p = permutation.tail(t, model)
     parts = network(size, tested)
@@ -171,7 +183,11 @@ def compare(z, x, nuisance, size, *, blocks=None, permutations=999, threshold=3.
     for name in ("p_max", "p_component", "component_mass", "p_component_mass"):
         found[name] = np.nan
     found.loc[inside, "component_mass"] = masses[own]
-    info = {"DegreesOfFreedom": model.dof, "EdgesTested": int(tested.sum())}
+    several = sorted({own.dof for _, _, own in getattr(model, "parts", ())})
+    info = {
+        "DegreesOfFreedom": [several[0], several[-1]] if len(several) > 1 else model.dof,
+        "EdgesTested": int(tested.sum()), "EdgesOfEverybody": int((have == len(z)).sum()),
+    }  # fmt: skip
     if permutations:
         null = permutation.null(
             model, exchange(len(z), blocks=blocks), seed, permutations,
@@ -184,6 +200,7 @@ def compare(z, x, nuisance, size, *, blocks=None, permutations=999, threshold=3.
     table = found.set_index(np.flatnonzero(tested)).reindex(range(len(tested)))
     for name in ("component", "component_edges"):
         table[name] = table[name].fillna(0).astype(int)
+    table.insert(0, "participants", have)
     return table, info
 
 
@@ -233,21 +250,21 @@ def run(inputs, outputs, *, record, measure="pearsoncorrelation"):
     )  # fmt: skip
     found, info = compare(
         z, x, nuisance, len(names), blocks=blocks, permutations=record["permutations"], threshold=record["threshold_t"],
-        seed=record["seed"],
+        seed=record["seed"], min_present=record.get("min_present", 0.5),
     )  # fmt: skip
     first, second = edge_names(names)
     found.insert(0, "node1", first)
     found.insert(1, "node2", second)
     write_tsv(found, outputs.table, float_format="%.6g")
     content = sidecar(
-        "A linear model at every edge of the participants' matrices. p: two-sided, uncorrected; p_fdr: Benjamini-Hochberg; p_max (the "
+        "A linear model at every edge of the participants' matrices, of those who have the edge. p: two-sided, uncorrected; p_fdr: Benjamini-Hochberg; p_max (the "
         "edge's |t|), p_component (edges of its component) and p_component_mass (sum of |t| above the threshold): family-wise, by "
         "permutation of residuals within blocks (Freedman and Lane 1983). Components are the network-based statistic, of either sign "
         "apart; their threshold may be lower than p = .001, the limit for clusters of voxels, because a component is claimed as a "
         "whole and its null comes from the permutations alone, not from random field theory.",
         [*inputs.matrices, inputs.participants], Measure=measure, Variable=record["variable"], Positive=words, Covariates=covariates,
         Block=record.get("block") or "none", Permutations=record["permutations"], ComponentThresholdT=record["threshold_t"],
-        Seed=record["seed"], NumberOfParticipants=len(rows), LeftOut=[*(p for k, p in enumerate(who) if k not in set(rows)), *empty], **info,
+        Seed=record["seed"], MinPresent=record.get("min_present", 0.5), NumberOfParticipants=len(rows), LeftOut=[*(p for k, p in enumerate(who) if k not in set(rows)), *empty], **info,
     )  # fmt: skip
     write_json(content, outputs.sidecar)
     log.info(

@@ -136,6 +136,12 @@ def _edges(inputs, gallery, path):
         f"{name}: {note.get('NumberOfParticipants', 'n/a')} participants, covariates {covariates}; positive: "
         f"{note.get('Positive', '')}. {passed} of {note.get('EdgesTested', len(found))} edges at a false discovery rate of 0.05"
     )
+    tested, whole = note.get("EdgesTested", len(found)), note.get("EdgesOfEverybody")
+    if whole is not None and (whole < tested or tested < len(found)):
+        about += (
+            f". {number(tested - whole)} edges are tested among the people who have them ({100 * note.get('MinPresent', 0):.0f} % or more); "
+            f"{number(len(found) - tested)} are not tested"
+        )
     out = [
         Heading(f"Edges compared: {name}, {where}"),
         gallery.show(

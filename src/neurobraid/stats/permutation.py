@@ -57,6 +57,11 @@ class Model:
     fingerprint: str
 
     @property
+    def rows(self):
+        """People, matrices or images."""
+        return len(self.errors)
+
+    @property
     def kind(self):
         """'t' or 'F'."""
         return "t" if self.tested == 1 else "F"
@@ -67,6 +72,87 @@ class Model:
         ones = np.ones(len(self.errors))
         rest = ones - self.nuisance @ (self.nuisance.T @ ones)
         return bool(np.linalg.norm(rest) > 1e-6 * np.sqrt(len(ones)))
+
+
+@dataclass(frozen=True)
+class Incomplete:
+    """A test whose elements not everybody has: a `Model` for each set of elements that the same rows have.
+
+    Rearranged is everybody, within blocks; of every rearrangement a model takes what happens among its own rows. So each
+    element is tested as if its rows were all there are, and the elements of one rearrangement still belong together, which the
+    largest statistic needs.
+
+    Attributes
+    ----------
+    parts : tuple of tuple of (numpy.ndarray of int, numpy.ndarray of int, Model)
+        Elements, rows (ascending), and the model of these.
+    blocks : numpy.ndarray of int, (N,)
+        All rows, those of a block side by side.
+    """
+
+    parts: tuple
+    blocks: np.ndarray
+
+    @property
+    def rows(self):
+        """People, matrices or images."""
+        return len(self.blocks)
+
+    @property
+    def elements(self):
+        """How many are tested."""
+        return sum(len(elements) for elements, _, _ in self.parts)
+
+    @property
+    def tested(self):
+        """Directions of the contrast."""
+        return self.parts[0][2].tested
+
+    @property
+    def dof(self):
+        """The most residual degrees of freedom that an element has."""
+        return max(model.dof for _, _, model in self.parts)
+
+    @property
+    def kind(self):
+        """'t' or 'F'."""
+        return self.parts[0][2].kind
+
+    @property
+    def needs_flips(self):
+        """See `Model.needs_flips`."""
+        return any(model.needs_flips for _, _, model in self.parts)
+
+    @property
+    def fingerprint(self):
+        """Digest of all parts."""
+        return digest(*(np.frombuffer(model.fingerprint.encode(), np.uint8) for _, _, model in self.parts), *(
+            np.asarray(part, np.int64) for elements, rows, _ in self.parts for part in (elements, rows)
+        ))  # fmt: skip
+
+    def within(self, rows, draw):
+        """What a rearrangement of everybody is among some rows.
+
+        Parameters
+        ----------
+        rows : numpy.ndarray of int, (M,)
+            Ascending.
+        draw : tuple
+            Order and signs of everybody; no row leaves its block.
+
+        Returns
+        -------
+        order : numpy.ndarray of int, (M,)
+            Uniform within the blocks where that of everybody is.
+        signs : numpy.ndarray of float, (M,)
+        """
+        order, signs = draw
+        place = np.full(self.rows, -1)
+        place[rows] = np.arange(len(rows))
+        there, taken = place[self.blocks], place[order[self.blocks]]
+        inside = np.empty(len(rows), int)
+        inside[there[there >= 0]] = taken[taken >= 0]
+        return inside, signs[rows]
 
 
 def partition(design, contrast):
@@ -156,6 +242,58 @@ def prepare(data, design, contrast):
     )  # fmt: skip
 
 
+def prepare_incomplete(data, design, contrast, *, blocks=None, least=0.5):
+    """`prepare` for data that not everybody has.
+
+    Parameters
+    ----------
+    data : numpy.ndarray, (N, V)
+        NaN where somebody has no value.
+    design : numpy.ndarray, (N, P)
+    contrast : numpy.ndarray, (P,) or (R, P)
+    blocks : sequence, (N,), optional
+        Rows of one label change places among themselves only, see `exchange.exchange`; without units of several rows.
+    least : float
+        Share of rows that must have an element.
+
+    Returns
+    -------
+    model : Model or Incomplete
+        `Model` where everybody has every element that is tested.
+    tested : numpy.ndarray of bool, (V,)
+        Elements that enough rows have, and whose rows still tell the columns of the design apart.
+
+    Raises
+    ------
+    InputError
+        The design of all rows is no design (see `partition`); no element is left.
+    """
+    data, design = np.asarray(data, np.float64), np.asarray(design, np.float64)
+    partition(design, contrast)
+    have = np.isfinite(data)
+    tested = have.sum(0) >= max(least * len(data), 1)
+    patterns, which = np.unique(have[:, tested], axis=1, return_inverse=True)
+    places, parts = np.flatnonzero(tested), []
+    for k, pattern in enumerate(patterns.T):
+        own, rows = np.flatnonzero(which.ravel() == k), np.flatnonzero(pattern)
+        try:
+            parts.append(
+                (places[own], rows, prepare(data[np.ix_(rows, places[own])], design[rows], contrast))
+            )
+        except InputError:
+            tested[places[own]] = False  # these people are all of one group, or share a covariate
+    if not parts:
+        raise InputError(
+            "data", "elements to test", 0, f"some that {100 * least:g} % of the rows have", "leave out rows with little coverage"
+        )  # fmt: skip
+    number = np.cumsum(tested) - 1
+    if len(parts) == 1 and len(parts[0][1]) == len(data):
+        return parts[0][2], tested
+    labels = np.zeros(len(data)) if blocks is None else np.asarray(blocks).astype(str)
+    together = np.argsort(labels, kind="stable")
+    return Incomplete(tuple((number[elements], *rest) for elements, *rest in parts), together), tested
+
+
 @njit(cache=True, nogil=True)
 def _statistics(weights, errors, square, tested, dof, out):
     """T or F of every rearrangement and element.
@@ -199,7 +337,7 @@ def statistic(model, draws=None):
 
     Parameters
     ----------
-    model : Model
+    model : Model or Incomplete
     draws : list of (order, signs), optional
         See `exchange.Exchange.draw`.
 
@@ -208,7 +346,12 @@ def statistic(model, draws=None):
     numpy.ndarray, (V,) or (len(draws), V)
         0 where nothing is left of the data.
     """
-    identity = (np.arange(len(model.errors)), np.ones(len(model.errors)))
+    identity = (np.arange(model.rows), np.ones(model.rows))
+    if isinstance(model, Incomplete):
+        out = np.empty((len(draws or [0]), model.elements))
+        for elements, rows, own in model.parts:
+            out[:, elements] = statistic(own, [model.within(rows, draw) for draw in draws or [identity]])
+        return out if draws else out[0]
     weights = np.empty((len(draws or [0]), *model.basis.shape))
     for k, (order, signs) in enumerate(draws or [identity]):
         weights[k][:, order] = model.basis * signs
@@ -221,6 +364,11 @@ def tail(values, model):
     """P of a statistic by its parametric distribution, two-sided for t."""
     from scipy.special import fdtrc, stdtr
 
+    if isinstance(model, Incomplete):
+        out = np.empty(len(values))
+        for elements, _, own in model.parts:
+            out[elements] = tail(values[elements], own)
+        return out
     if model.kind == "t":
         return 2.0 * stdtr(model.dof, -np.abs(values))
     return fdtrc(model.tested, model.dof, np.maximum(values, 0.0))
@@ -356,7 +504,7 @@ def null(model, allowed, seed, count, *, start=1, stop=None, tests=None):
 
     Parameters
     ----------
-    model : Model
+    model : Model or Incomplete
     allowed : neurobraid.stats.exchange.Exchange
     seed : int
     count : int
@@ -383,8 +531,8 @@ def null(model, allowed, seed, count, *, start=1, stop=None, tests=None):
             "on, for a test of the mean",
             "moving rows leaves the mean as it is",
         )
-    if allowed.rows != len(model.errors):
-        raise InputError("exchangeability", "rows", allowed.rows, len(model.errors), "describe every row")
+    if allowed.rows != model.rows:
+        raise InputError("exchangeability", "rows", allowed.rows, model.rows, "describe every row")
     tests = tests or Tests()
     complete = allowed.possible <= count + 1
     total = allowed.possible - 1 if complete else count

@@ -127,7 +127,10 @@ def test_people_of_series_without_a_repetition_time_are_compared(study):
     tested = read_tsv(out.table).set_index(["node1", "node2"])["t"]
     assert list(tables["02"]["roi7"].unique()) == [0.0] and len(tested) == 6
     note = read_json(out.sidecar)
-    assert note["NumberOfParticipants"] == 6 and note["EdgesTested"] == 3
+    assert note["NumberOfParticipants"] == 6 and note["EdgesOfEverybody"] == 3
+    # two of six people have roi7, fewer than half: its edges are listed and not tested
+    assert note["EdgesTested"] == 3
+    assert [edge for edge, t in tested.items() if t != t] == [e for e in tested.index if "roi7" in e]
 
 
 def test_coverage_of_the_other_program_counts():

@@ -11,13 +11,14 @@ from neurobraid.connectivity import edges, matrix
 from neurobraid.errors import InputError
 from neurobraid.files import read_json, read_tsv, write_json, write_tsv
 from neurobraid.stats import permutation
+from neurobraid.stats.exchange import exchange
 
 
 def test_two_groups_equal_the_t_test_and_covariates_the_full_model():
     rng = np.random.default_rng(0)
     z = rng.standard_normal((20, 6))
     group = np.repeat([0.0, 1.0], [8, 12])
-    effect, model = edges.fit(z, group, np.ones((20, 1)))
+    effect, model, _ = edges.fit(z, group, np.ones((20, 1)))
     t = permutation.statistic(model)
     expected = stats.ttest_ind(z[group == 1], z[group == 0])
     np.testing.assert_allclose(t, expected.statistic)
@@ -27,7 +28,7 @@ def test_two_groups_equal_the_t_test_and_covariates_the_full_model():
     beta = np.linalg.lstsq(full, z, rcond=None)[0]
     rest = z - full @ beta
     se = np.sqrt((rest**2).sum(0) / 17 * np.linalg.inv(full.T @ full)[0, 0])
-    effect, model = edges.fit(z, group, full[:, 1:])
+    effect, model, _ = edges.fit(z, group, full[:, 1:])
     np.testing.assert_allclose(permutation.statistic(model), beta[0] / se)
     np.testing.assert_allclose(effect, beta[0])
     assert model.dof == 17
@@ -50,13 +51,19 @@ def test_planted_network_is_found_and_nulls_are_not():
     assert info["Permutation"]["Permutations"] == 199 and info["Permutation"]["Elements"] == 66
 
 
-def test_family_wise_error_of_null_studies_is_nominal():
+@pytest.mark.parametrize("lacking", [0.0, 0.25])
+def test_family_wise_error_of_null_studies_is_nominal(lacking):
     people, size, hits = 30, 12, {"p_max": 0, "p_component": 0, "p_component_mass": 0}
     x, age = np.repeat([0.0, 1.0], 15), np.random.default_rng(9).standard_normal(30)
     for seed in range(100):
         rng = np.random.default_rng(100 + seed)
         # covariate and a factor that all edges share: the null is not that of independent edges
         null = rng.standard_normal((people, 66)) + rng.standard_normal((people, 1)) + age[:, None]
+        # whole regions are missing, more often among people of one group
+        gone = rng.random((people, size)) < lacking * (0.5 + x[:, None])
+        gone[:, size // 3 :] = False
+        first, second = np.triu_indices(size, 1)
+        null[gone[:, first] | gone[:, second]] = np.nan
         nuisance = np.column_stack([np.ones(people), age])
         table, _ = edges.compare(null, x, nuisance, size, permutations=99, threshold=2.0, seed=seed)
         for name in hits:
@@ -66,21 +73,68 @@ def test_family_wise_error_of_null_studies_is_nominal():
     assert max(hits.values()) > 0, "a test that never rejects is no test"
 
 
-def test_edges_that_someone_lacks_are_left_out_by_their_place():
+def test_edges_that_someone_lacks_are_tested_among_those_who_have_them():
     rng = np.random.default_rng(4)
     z, x = rng.standard_normal((16, 10)), np.repeat([0.0, 1.0], 8)
     z[:, 7] += 5 * x
-    whole, _ = edges.compare(z, x, np.ones((16, 1)), 5, permutations=49)
-    z[2, 3] = np.nan
+    whole, complete = edges.compare(z, x, np.ones((16, 1)), 5, permutations=49)
+    assert (
+        complete["DegreesOfFreedom"] == 14 and complete["EdgesOfEverybody"] == complete["EdgesTested"] == 10
+    )
+    z[[2, 12], 3] = np.nan
+    z[2, 4] = np.nan
+    z[:9, 5] = np.nan  # fewer than half
+    z[:7, 6] = np.nan  # one person of the first group: told apart, and the degrees of freedom say it
     table, info = edges.compare(z, x, np.ones((16, 1)), 5, permutations=49)
-    assert info["EdgesTested"] == 9 and table.loc[3, ["effect", "t", "p", "p_fdr", "p_max"]].isna().all()
-    assert table.loc[3, "component"] == 0 and table["component"].dtype == int
-    others = table.index != 3
+    assert (info["EdgesTested"], info["EdgesOfEverybody"], info["DegreesOfFreedom"]) == (9, 6, [7, 14])
+    assert table["participants"].tolist() == [16, 16, 16, 14, 15, 7, 9, 16, 16, 16]
+    assert table.loc[5, ["effect", "t", "p", "p_fdr", "p_max"]].isna().all()
+    assert table.loc[5, "component"] == 0 and table["component"].dtype == int
+    for k in (3, 4, 6):
+        own = np.isfinite(z[:, k])
+        expected = stats.ttest_ind(z[own & (x == 1), k], z[own & (x == 0), k])
+        np.testing.assert_allclose(
+            table.loc[k, ["t", "p"]].astype(float), [expected.statistic, expected.pvalue]
+        )
+        np.testing.assert_allclose(
+            table.loc[k, "effect"], z[own & (x == 1), k].mean() - z[own & (x == 0), k].mean()
+        )
+    others = [0, 1, 2, 7, 8, 9]
     np.testing.assert_allclose(
         table.loc[others, ["effect", "t", "p"]], whole.loc[others, ["effect", "t", "p"]]
     )
     assert table.loc[7, "component_edges"] == 1 and table.loc[7, "p_max"] <= 0.05
     np.testing.assert_allclose(table.loc[7, "component_mass"], table.loc[7, "t"] - 3.1)
+    # all people who have it are of one group
+    z[:8, 0] = np.nan
+    table, info = edges.compare(z, x, np.ones((16, 1)), 5, permutations=0)
+    assert np.isnan(table.loc[0, "t"]) and info["EdgesTested"] == 8
+    with pytest.raises(InputError, match=r"edges that 90 % of the people have"):
+        edges.compare(
+            np.where(rng.random((16, 10)) < 0.3, np.nan, z), x, np.ones((16, 1)), 5, min_present=0.9
+        )
+
+
+def test_a_rearrangement_of_everybody_is_one_of_those_who_have_an_edge():
+    """Among some rows it stays within blocks and is uniform: every order comes up as often as any other."""
+    z, x = np.random.default_rng(0).standard_normal((8, 2)), np.tile([0.0, 1.0], 4)
+    z[[1, 6], 1] = np.nan
+    site = list("abababab")
+    model, _ = permutation.prepare_incomplete(
+        z, np.column_stack([x, np.ones(8), np.arange(8) % 3]), [1, 0, 0], blocks=site
+    )
+    (rows,) = (rows for _, rows, _ in model.parts if len(rows) < 8)
+    allowed = exchange(8, blocks=site)
+    seen = {}
+    for index in range(1, 6001):
+        order, signs = model.within(rows, allowed.draw(3, index))
+        assert sorted(order) == list(range(6)) and len(signs) == 6
+        assert all(site[rows[a]] == site[rows[b]] for a, b in enumerate(order))
+        seen[tuple(order)] = seen.get(tuple(order), 0) + 1
+    # three of each block: 36 orders
+    assert len(seen) == 36 and stats.chisquare(list(seen.values())).pvalue > 1e-3
+    order, _ = model.within(rows, allowed.draw(3, 0))
+    assert order.tolist() == list(range(6))
 
 
 def test_people_change_places_within_their_block_only():
