@@ -97,10 +97,10 @@ def test_methods_name_the_interval_that_was_used(built):
 
     folder, _ = built
     models = [read_json(folder / f"model-{name}_summary.json") for name in ("stages", "conversion")]
-    text = methods._prediction({"models": models}, lambda key, words: f"{words} [{key}]")
+    text = methods.prediction({"models": models}, lambda key, words: f"{words} [{key}]")
     assert "The interval of the main score of conversion is that of nested cross-validation [bates]" in text
     assert "months (survival)" in text
-    assert "bates" not in methods._prediction({"models": models[:1]}, lambda key, words: f"{words} [{key}]")
+    assert "bates" not in methods.prediction({"models": models[:1]}, lambda key, words: f"{words} [{key}]")
 
 
 def test_pictures_are_there(built):
