@@ -7,7 +7,7 @@ the score besides the brain.
 import re
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 
 from neurobraid.errors import InputError
 from neurobraid.prediction import traces
@@ -683,16 +683,18 @@ def audit(
     if flexible(model):
         checks += flexible_controls(data, controls, model)
     elif data.confounds:
-        table = next(iter(data.tables.values()))
-        cut = table.shape[1] - data.confounds
-        name = next(iter(data.tables))
+        name, table = next(iter(data.tables.items()))
 
         def engine(t, target):
             return statistics({name: t}, target, single, **quick)[name]
 
-        quick = {**quiet, "indicator": False}
+        # a reference of everybody knows no target, and this control takes the rows apart anyway: one fit instead of one a fold
+        front = (quiet.get("fronts") or {}).get(name)
+        table = table if front is None else clone(front).fit_transform(table)
+        quick = {**quiet, "indicator": False, "fronts": None}
         one = next(iter([*folds.splits()]))[0]
         single = type(folds)(folds.outer[one : one + 1], folds.inner[one : one + 1])
+        cut = table.shape[1] - data.confounds
         checks.append(
             shuffled_features(
                 engine,
