@@ -242,6 +242,19 @@ def prepare(data, design, contrast):
     )  # fmt: skip
 
 
+def _of_rows(design, contrast, rows):
+    """Design and contrast of some rows; nuisance that only the others have (a site, say) is no column of it."""
+    if len(rows) == len(design):
+        return design, contrast
+    contrast = np.atleast_2d(np.asarray(contrast, np.float64))
+    # coefficients are those that the contrast reads, and the rest, which it does not see
+    rest = design[rows] @ np.linalg.svd(contrast)[2][len(contrast) :].T
+    u, size, _ = np.linalg.svd(rest, full_matrices=False)
+    kept = u[:, size > 1e-10 * max(size.max(initial=0.0), 1e-300)]
+    columns = np.column_stack([design[rows] @ np.linalg.pinv(contrast), kept])
+    return columns, np.eye(len(contrast), columns.shape[1])
+
+
 def prepare_incomplete(data, design, contrast, *, blocks=None, least=0.5):
     """`prepare` for data that not everybody has.
 
@@ -276,12 +289,13 @@ def prepare_incomplete(data, design, contrast, *, blocks=None, least=0.5):
     places, parts = np.flatnonzero(tested), []
     for k, pattern in enumerate(patterns.T):
         own, rows = np.flatnonzero(which.ravel() == k), np.flatnonzero(pattern)
+        part = data[np.ix_(rows, places[own])]
         try:
-            parts.append(
-                (places[own], rows, prepare(data[np.ix_(rows, places[own])], design[rows], contrast))
-            )
+            model = prepare(part, *_of_rows(design, contrast, rows))
         except InputError:
-            tested[places[own]] = False  # these people are all of one group, or share a covariate
+            tested[places[own]] = False  # these rows are all of one group, or too few
+            continue
+        parts.append((places[own], rows, model))
     if not parts:
         raise InputError(
             "data", "elements to test", 0, f"some that {100 * least:g} % of the rows have", "leave out rows with little coverage"

@@ -115,6 +115,26 @@ def test_edges_that_someone_lacks_are_tested_among_those_who_have_them():
         )
 
 
+def test_a_site_that_lacks_a_region_takes_its_indicator_along():
+    """Sites as covariate: where nobody of one site has an edge, the others are compared without its column."""
+    rng = np.random.default_rng(5)
+    site, x = np.repeat([0, 1, 2], 8), np.tile([0.0, 1.0], 12)
+    z = rng.standard_normal((24, 3)) + 2.0 * site[:, None]
+    z[site == 2, 1] = np.nan
+    nuisance = np.column_stack([np.ones(24), site == 1, site == 2]).astype(float)
+    table, info = edges.compare(z, x, nuisance, 3, blocks=site, permutations=49)
+    assert info["EdgesTested"] == 3 and info["DegreesOfFreedom"] == [13, 20]
+    own, other = site < 2, [0, 2]
+    alone, short = edges.compare(z[own][:, [1]], x[own], nuisance[own][:, :2], 2, permutations=0)
+    assert short["DegreesOfFreedom"] == 13
+    np.testing.assert_allclose(
+        table.loc[1, ["effect", "t", "p"]].astype(float), alone.loc[0, ["effect", "t", "p"]].astype(float)
+    )
+    effect, model, _ = edges.fit(z[:, other], x, nuisance)
+    np.testing.assert_allclose(table.loc[other, "t"], permutation.statistic(model))
+    np.testing.assert_allclose(table.loc[other, "effect"], effect)
+
+
 def test_a_rearrangement_of_everybody_is_one_of_those_who_have_an_edge():
     """Among some rows it stays within blocks and is uniform: every order comes up as often as any other."""
     z, x = np.random.default_rng(0).standard_normal((8, 2)), np.tile([0.0, 1.0], 4)
